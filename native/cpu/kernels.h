@@ -1,0 +1,49 @@
+// The elementwise passes, one table of them per instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../core/scalars.h"
+
+namespace vradam {
+
+// Powers whose terms are products, left to right; every other power goes through pow.
+enum class Power : std::uint8_t { kOne, kTwo, kThree, kFour, kOther };
+
+// How new parameters reach memory that is not where they were read.
+enum class Store : std::uint8_t {
+  kInPlace,    // p_out == p_in
+  kCached,     // other memory that will be read again soon
+  kStreaming,  // other memory, past the caches: saves reading it before it is overwritten
+};
+
+// Reading passes take n elements that begin at a chunk, write one sum per chunk, and return the largest
+// |gradient| as magnitude_bits.
+struct Kernels {
+  const char* name;
+  std::int32_t (*largest_gradient)(const float* g, std::size_t n, float c);
+  std::int32_t (*sum_squared_gradient)(const float* g, std::size_t n, double* sums);
+  std::int32_t (*gradient_penalty)(Power power, double exponent, const float* g, std::size_t n, float c,
+                                   double* sums);
+  std::int32_t (*velocity_penalty)(Power power, double exponent, const float* g, const float* v,
+                                   std::size_t n, const UpdateScalars& scalars, double* sums);
+  void (*update)(Store store, const float* p_in, float* p_out, const float* g, float* v, float* s,
+                 std::size_t n, const UpdateScalars& scalars);
+};
+
+Power classify_power(double exponent);
+
+#if defined(VRADAM_X86)
+const Kernels& kernels_scalar();
+const Kernels& kernels_sse2();
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+#elif defined(VRADAM_ARM64)
+const Kernels& kernels_scalar();
+const Kernels& kernels_neon();
+#else
+const Kernels& kernels_scalar();
+#endif
+
+}  // namespace vradam
