@@ -23,16 +23,21 @@ const StreamKernels* find_stream_kernels(const char* name) {
 }
 
 Streams::Streams(std::uint64_t elements, const StreamKernels& kernels, unsigned threads)
-    : elements_(elements), kernels_(kernels), threads_(threads), first_(elements), second_(elements) {
+    : elements_(elements),
+      kernels_(kernels),
+      threads_(threads),
+      parameters_(elements),
+      gradients_(elements),
+      state_(elements) {
   run(Stream::kAdamW);
 }
 
 double Streams::run(Stream stream) {
   const ControlWord ieee;
-  float* const p = first_.velocity();
-  float* const g = first_.second_moment();
-  float* const v = second_.velocity();
-  float* const s = second_.second_moment();
+  float* const p = parameters_.data();
+  float* const g = gradients_.data();
+  float* const v = state_.velocity();
+  float* const s = state_.second_moment();
   const auto blocks = static_cast<std::uint32_t>((elements_ + kBlock - 1) / kBlock);
   const auto each_block = [&](const auto& f) {
     ThreadPool::instance().run(threads_, blocks, [&](std::uint32_t block) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "state_memory.h"
 #include "stream_kernels.h"
@@ -26,7 +27,8 @@ constexpr std::uint32_t stream_bytes(Stream stream) {
   return 0;
 }
 
-// Four arrays of `elements` floats. Throws std::bad_alloc.
+// Four arrays of `elements` floats, two of them allocated as JavaScript's arrays are, two as a step's state,
+// so that page sizes and alignment are those of a step. Throws std::bad_alloc.
 class Streams {
  public:
   Streams(std::uint64_t elements, const StreamKernels& kernels, unsigned threads);
@@ -37,7 +39,8 @@ class Streams {
   std::uint64_t elements_;
   const StreamKernels& kernels_;
   unsigned threads_;
-  StateMemory first_, second_;
+  std::vector<float> parameters_, gradients_;
+  StateMemory state_;
 };
 
 }  // namespace vradam

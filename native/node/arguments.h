@@ -1,0 +1,78 @@
+// What JavaScript may hand over, checked. Types and options have been checked in TypeScript, with better
+// sentences; these checks keep memory safe whatever comes.
+#pragma once
+
+#include <napi.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace vradam {
+
+inline Napi::Error error(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Value().Set("code", code);
+  return error;
+}
+
+inline Napi::Error shape_error(Napi::Env env, const std::string& message) {
+  return error(env, "ERR_VRADAM_SHAPE", message);
+}
+
+inline Napi::Error engine_error(Napi::Env env, const std::string& message) {
+  return error(env, "ERR_VRADAM_ENGINE", message);
+}
+
+// An integer in [0, limit].
+inline std::uint64_t count_argument(const Napi::CallbackInfo& info, std::size_t index, const char* name,
+                                    double limit) {
+  const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!(value >= 0 && value <= limit) || value != std::floor(value)) {
+    throw shape_error(info.Env(), std::string("Expected an integer from 0 to ") +
+                                      std::to_string(static_cast<std::uint64_t>(limit)) + " for " + name);
+  }
+  return static_cast<std::uint64_t>(value);
+}
+
+inline double number_argument(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
+  if (!info[index].IsNumber()) throw shape_error(info.Env(), std::string("Expected a number for ") + name);
+  return info[index].As<Napi::Number>().DoubleValue();
+}
+
+struct Doubles {
+  double* data;
+  std::size_t length;
+};
+
+inline Doubles doubles_argument(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
+  napi_typedarray_type type;
+  std::size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_float64_array) {
+    throw shape_error(info.Env(), std::string("Expected a Float64Array for ") + name);
+  }
+  return {static_cast<double*>(data), length};
+}
+
+// The memory of a Float32Array of exactly `size` elements.
+inline float* floats(Napi::Env env, napi_value value, std::uint64_t size, const char* name,
+                     std::size_t tensor) {
+  napi_typedarray_type type;
+  std::size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_float32_array) {
+    throw shape_error(
+        env, std::string("Expected a Float32Array for ") + name + " of tensor " + std::to_string(tensor));
+  }
+  if (length != size || (data == nullptr && size != 0)) {
+    throw shape_error(env, std::string("Expected ") + std::to_string(size) + " elements for " + name +
+                               " of tensor " + std::to_string(tensor) + " but received " +
+                               std::to_string(length));
+  }
+  return static_cast<float*>(data);
+}
+
+}  // namespace vradam

@@ -1,0 +1,362 @@
+#include "engine_wrap.h"
+
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "../cpu/dispatch.h"
+#include "../cpu/thread_pool.h"
+#include "../tensorflow/step_slot.h"
+#include "arguments.h"
+
+namespace vradam {
+namespace {
+
+// Doubles of a group in the constructor's argument, in this order.
+constexpr std::size_t kGroupFields = 9;
+// Doubles of a report before those of the groups: gradient norm, clip coefficient, refusal.
+constexpr std::size_t kReportFields = 5;
+constexpr std::size_t kReportFieldsPerGroup = 2;
+
+constexpr double kLargestSize = 1e13;
+constexpr double kLargestStep = 9007199254740991.0;
+
+std::vector<GroupSettings> groups_argument(const Napi::CallbackInfo& info, std::size_t index) {
+  const Doubles values = doubles_argument(info, index, "groups");
+  if (values.length == 0 || values.length % kGroupFields != 0) {
+    throw shape_error(info.Env(), "Expected nine numbers a group, and a group, for groups");
+  }
+  std::vector<GroupSettings> groups;
+  for (std::size_t at = 0; at < values.length; at += kGroupFields) {
+    const double* const x = values.data + at;
+    groups.push_back({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] != 0, x[8] != 0});
+  }
+  return groups;
+}
+
+// A step's arguments, out of JavaScript's reach.
+struct Step {
+  std::vector<TensorBuffers> tensors;
+  std::vector<StepScalars> scalars;
+};
+
+// Learning rates and gradient scale, which are arguments `index` and the next.
+std::vector<StepScalars> scalars_arguments(const Napi::CallbackInfo& info, std::size_t index,
+                                           const Plan& plan) {
+  const Doubles rates = doubles_argument(info, index, "learning rates");
+  const std::vector<GroupSettings>& groups = plan.settings().groups;
+  if (rates.length != groups.size()) throw shape_error(info.Env(), "Expected one learning rate a group");
+  const double gradient_scale = number_argument(info, index + 1, "gradient scale");
+  std::vector<StepScalars> scalars;
+  for (std::size_t k = 0; k < groups.size(); ++k) {
+    scalars.push_back({rates.data[k], gradient_scale, groups[k].maximize ? -1.0 : 1.0});
+  }
+  return scalars;
+}
+
+Step step_arguments(const Napi::CallbackInfo& info, const Plan& plan, Napi::Array* kept) {
+  const Napi::Env env = info.Env();
+  const char* const names[] = {"parameters", "new parameters", "gradients"};
+  const std::size_t count = plan.tensors().size();
+  for (std::size_t k = 0; k < 3; ++k) {
+    if (!info[k].IsArray() || info[k].As<Napi::Array>().Length() != count) {
+      throw shape_error(
+          env, std::string("Expected an array of length ") + std::to_string(count) + " for " + names[k]);
+    }
+  }
+  // Elements first, memory afterwards: reading an element may run JavaScript, which may detach a buffer.
+  const bool in_place = info[0].StrictEquals(info[1]);
+  std::vector<napi_value> elements[3];
+  std::uint32_t kept_count = 0;
+  for (std::size_t k = 0; k < 3; ++k) {
+    if (k == 1 && in_place) {
+      elements[k] = elements[0];
+      continue;
+    }
+    elements[k].resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (napi_get_element(env, info[k], static_cast<std::uint32_t>(i), &elements[k][i]) != napi_ok) {
+        throw Napi::Error::New(env);
+      }
+      if (kept != nullptr) kept->Set(kept_count++, elements[k][i]);
+    }
+  }
+  Step step;
+  step.scalars = scalars_arguments(info, 3, plan);
+  step.tensors.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t size = plan.tensors()[i].size;
+    TensorBuffers& buffers = step.tensors[i];
+    napi_valuetype type = napi_undefined;
+    napi_typeof(env, elements[2][i], &type);
+    if (type == napi_null || type == napi_undefined) continue;
+    buffers.active = true;
+    buffers.gradient = floats(env, elements[2][i], size, names[2], i);
+    buffers.p_out = floats(env, elements[1][i], size, names[1], i);
+    buffers.p_in = in_place ? buffers.p_out : floats(env, elements[0][i], size, names[0], i);
+  }
+  return step;
+}
+
+double* report_argument(const Napi::CallbackInfo& info, std::size_t index, const Plan& plan) {
+  const Doubles report = doubles_argument(info, index, "report");
+  const std::size_t length = kReportFields + kReportFieldsPerGroup * plan.settings().groups.size();
+  if (report.length != length) {
+    throw shape_error(info.Env(),
+                      std::string("Expected ") + std::to_string(length) + " numbers for the report");
+  }
+  return report.data;
+}
+
+void write_report(const StepResult& result, double* report) {
+  report[0] = result.gradient_norm;
+  report[1] = result.clip_coefficient;
+  report[2] = result.refusal ? static_cast<double>(result.refusal->tensor) : -1.0;
+  report[3] = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
+  report[4] = result.refusal ? static_cast<double>(result.refusal->value) : 0.0;
+  for (std::size_t k = 0; k < result.penalties.size(); ++k) {
+    report[kReportFields + kReportFieldsPerGroup * k] = result.penalties[k];
+    report[kReportFields + kReportFieldsPerGroup * k + 1] = result.effective_learning_rates[k];
+  }
+}
+
+std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, CpuEngine& engine) {
+  std::unique_lock<std::mutex> lock(engine.mutex(), std::try_to_lock);
+  if (!lock) throw engine_error(env, "A step of this optimizer is under way");
+  return lock;
+}
+
+// A step on one of libuv's threads. Holds the engine and every array, so that neither goes away.
+class StepWorker : public Napi::AsyncWorker {
+ public:
+  StepWorker(Napi::Env env, std::shared_ptr<CpuEngine> engine, Step step, Napi::Array kept,
+             Napi::Value report)
+      : Napi::AsyncWorker(env, "vradam.step"),
+        engine_(std::move(engine)),
+        step_(std::move(step)),
+        kept_(Napi::Persistent(kept.As<Napi::Object>())),
+        deferred_(Napi::Promise::Deferred::New(env)) {
+    kept_.Value().Set(kept.Length(), report);
+  }
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    try {
+      const std::lock_guard<std::mutex> lock(engine_->mutex());
+      result_ = engine_->step({step_.tensors.data(), step_.scalars.data(), GradientType::kFloat32});
+    } catch (const std::bad_alloc&) {
+      SetError("Out of memory; nothing has changed");
+    }
+  }
+
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    const Napi::Array kept = kept_.Value().As<Napi::Array>();
+    const Napi::Value report = kept.Get(kept.Length() - 1);
+    napi_typedarray_type type;
+    std::size_t length = 0;
+    void* data = nullptr;
+    napi_get_typedarray_info(Env(), report, &type, &length, &data, nullptr, nullptr);
+    if (length == kReportFields + kReportFieldsPerGroup * result_.penalties.size()) {
+      write_report(result_, static_cast<double*>(data));
+    }
+    deferred_.Resolve(Napi::Boolean::New(Env(), result_.applied));
+  }
+
+  void OnError(const Napi::Error& failure) override {
+    deferred_.Reject(engine_error(Env(), failure.Message()).Value());
+  }
+
+ private:
+  std::shared_ptr<CpuEngine> engine_;
+  Step step_;
+  Napi::ObjectReference kept_;
+  Napi::Promise::Deferred deferred_;
+  StepResult result_{};
+};
+
+// The slot that openTensorflow gave this thread.
+std::shared_ptr<tensorflow::StepSlot> slot_argument(const Napi::CallbackInfo& info, std::size_t index) {
+  const auto number = count_argument(info, index, "slot", std::numeric_limits<std::int32_t>::max());
+  std::shared_ptr<tensorflow::StepSlot> slot = tensorflow::find_slot(static_cast<std::int32_t>(number));
+  if (!slot) throw engine_error(info.Env(), "There is no slot " + std::to_string(number));
+  return slot;
+}
+
+}  // namespace
+
+Napi::Function EngineWrap::define(Napi::Env env) {
+  return DefineClass(env, "Engine",
+                     {
+                         InstanceMethod<&EngineWrap::add_tensor>("addTensor"),
+                         InstanceMethod<&EngineWrap::step>("step"),
+                         InstanceMethod<&EngineWrap::step_async>("stepAsync"),
+                         InstanceMethod<&EngineWrap::offer_step>("offerStep"),
+                         InstanceMethod<&EngineWrap::take_step>("takeStep"),
+                         InstanceMethod<&EngineWrap::read_tensor>("readTensor"),
+                         InstanceMethod<&EngineWrap::write_tensor>("writeTensor"),
+                         InstanceMethod<&EngineWrap::dispose>("dispose"),
+                     });
+}
+
+// new Engine(groups: Float64Array, clipNorm: number, checkGradients: boolean, threads: number,
+//            instructionSet: string). A NaN clipNorm means no clipping.
+EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
+  const Napi::Env env = info.Env();
+  EngineSettings settings;
+  settings.groups = groups_argument(info, 0);
+  const double clip_norm = number_argument(info, 1, "clipNorm");
+  if (!std::isnan(clip_norm)) settings.clip_norm = clip_norm;
+  if (!info[2].IsBoolean()) throw shape_error(env, "Expected a boolean for checkGradients");
+  settings.check_gradients = info[2].As<Napi::Boolean>().Value();
+  const auto threads = static_cast<unsigned>(count_argument(info, 3, "threads", ThreadPool::kMaxThreads));
+  if (!info[4].IsString()) throw shape_error(env, "Expected a string for instructionSet");
+  const std::string name = info[4].As<Napi::String>().Utf8Value();
+  const Kernels* const kernels = find_kernels(name);
+  if (kernels == nullptr) {
+    std::string known;
+    for (const Kernels* k : available_kernels()) known += (known.empty() ? "" : ", ") + std::string(k->name);
+    throw engine_error(env, "This machine has no instruction set '" + name + "'; it has " + known);
+  }
+  engine_ = std::make_shared<CpuEngine>(std::move(settings), *kernels, threads);
+}
+
+std::shared_ptr<CpuEngine> EngineWrap::engine(Napi::Env env) const {
+  if (!engine_) throw error(env, "ERR_VRADAM_DISPOSED", "This optimizer has been disposed");
+  return engine_;
+}
+
+// addTensor(group, size) → the tensor's number
+Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  const double last_group = static_cast<double>(engine.plan().settings().groups.size() - 1);
+  const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
+  const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
+  try {
+    return Napi::Number::New(info.Env(), engine.add_tensor(group, size));
+  } catch (const std::bad_alloc&) {
+    throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
+                                       " elements (8 bytes each); nothing has changed");
+  }
+}
+
+// step(parametersIn, parametersOut, gradients, learningRates, gradientScale, report) → applied
+Napi::Value EngineWrap::step(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  try {
+    const Step step = step_arguments(info, engine.plan(), nullptr);
+    double* const report = report_argument(info, 5, engine.plan());
+    const StepResult result = engine.step({step.tensors.data(), step.scalars.data(), GradientType::kFloat32});
+    write_report(result, report);
+    return Napi::Boolean::New(info.Env(), result.applied);
+  } catch (const std::bad_alloc&) {
+    throw engine_error(info.Env(), "Out of memory; nothing has changed");
+  }
+}
+
+// The same, as a promise.
+Napi::Value EngineWrap::step_async(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  try {
+    Napi::Array kept = Napi::Array::New(info.Env());
+    Step step = step_arguments(info, engine.plan(), &kept);
+    report_argument(info, 5, engine.plan());
+    auto* const worker = new StepWorker(info.Env(), held, std::move(step), kept, info[5]);
+    const Napi::Promise promise = worker->promise();
+    worker->Queue();
+    return promise;
+  } catch (const std::bad_alloc&) {
+    throw engine_error(info.Env(), "Out of memory; nothing has changed");
+  }
+}
+
+// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale): puts a step where the op VRAdamStep
+// finds it. Pair i of the op's inputs belongs to tensors[i]; every other tensor is left alone.
+void EngineWrap::offer_step(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<CpuEngine> held = this->engine(env);
+  const auto lock = lock_or_throw(env, *held);
+  const std::shared_ptr<tensorflow::StepSlot> slot = slot_argument(info, 0);
+  const Plan& plan = held->plan();
+  napi_typedarray_type type;
+  std::size_t count = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, info[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array) {
+    throw shape_error(env, "Expected a Uint32Array for tensors");
+  }
+  const std::uint32_t* const tensors = static_cast<const std::uint32_t*>(data);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (tensors[i] >= plan.tensors().size() || (i > 0 && tensors[i] <= tensors[i - 1])) {
+      throw shape_error(env, "Expected numbers of tensors, ascending, for tensors");
+    }
+  }
+  std::vector<StepScalars> scalars = scalars_arguments(info, 2, plan);
+  slot->state = tensorflow::StepSlot::State::kWaiting;
+  slot->engine = held;
+  slot->tensors.assign(tensors, tensors + count);
+  slot->scalars = std::move(scalars);
+}
+
+// takeStep(slot, report) → applied, or undefined where the op did not run. Empties the slot.
+Napi::Value EngineWrap::take_step(const Napi::CallbackInfo& info) {
+  using State = tensorflow::StepSlot::State;
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<tensorflow::StepSlot> slot = slot_argument(info, 0);
+  const State state = std::exchange(slot->state, State::kEmpty);
+  const std::shared_ptr<CpuEngine> offered = std::exchange(slot->engine, nullptr);
+  if (state == State::kEmpty || offered != engine_)
+    throw engine_error(env, "No step of this optimizer is offered");
+  double* const report = report_argument(info, 1, offered->plan());
+  if (state == State::kFailed) throw error(env, slot->code, slot->message);
+  if (state == State::kWaiting) return env.Undefined();
+  write_report(slot->result, report);
+  return Napi::Boolean::New(env, slot->result.applied);
+}
+
+// readTensor(tensor, velocity, secondMoment) → steps; fills the two arrays
+Napi::Value EngineWrap::read_tensor(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  const std::vector<TensorShape>& tensors = engine.plan().tensors();
+  if (tensors.empty()) throw shape_error(info.Env(), "There is no tensor yet");
+  const auto index =
+      static_cast<std::uint32_t>(count_argument(info, 0, "tensor", static_cast<double>(tensors.size() - 1)));
+  const std::uint64_t size = tensors[index].size;
+  float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
+  float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
+  if (size != 0) {
+    std::memcpy(velocity, engine.velocity(index), size * sizeof(float));
+    std::memcpy(second_moment, engine.second_moment(index), size * sizeof(float));
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(tensors[index].steps));
+}
+
+// writeTensor(tensor, velocity, secondMoment, steps)
+void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  const std::vector<TensorShape>& tensors = engine.plan().tensors();
+  if (tensors.empty()) throw shape_error(info.Env(), "There is no tensor yet");
+  const auto index =
+      static_cast<std::uint32_t>(count_argument(info, 0, "tensor", static_cast<double>(tensors.size() - 1)));
+  const std::uint64_t size = tensors[index].size;
+  const float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
+  const float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
+  engine.write_state(index, velocity, second_moment, count_argument(info, 3, "steps", kLargestStep));
+}
+
+void EngineWrap::dispose(const Napi::CallbackInfo&) {
+  engine_.reset();
+}
+
+}  // namespace vradam
