@@ -5,5 +5,7 @@ export default defineConfig({
     include: ['test/unit/**/*.test.ts', 'test/integration/**/*.test.ts'],
     pool: 'forks',
     testTimeout: 120_000,
+    // TensorFlow.js greets everybody who uses it without its native binding.
+    onConsoleLog: (text) => !text.includes('running TensorFlow.js in Node.js'),
   },
 });

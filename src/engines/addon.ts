@@ -1,0 +1,96 @@
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
+export interface NativeEngineHandle {
+  addTensor(group: number, size: number): number;
+  step(
+    parametersIn: readonly Float32Array[],
+    parametersOut: readonly Float32Array[],
+    gradients: readonly (Float32Array | null)[],
+    learningRates: Float64Array,
+    gradientScale: number,
+    report: Float64Array,
+  ): boolean;
+  stepAsync(...args: Parameters<NativeEngineHandle['step']>): Promise<boolean>;
+  /**
+   * Puts a step where the op VRAdamStep finds it: pair i of the op's inputs belongs to `tensors[i]`, ascending
+   * numbers of tensors; the others are left alone.
+   */
+  offerStep(slot: number, tensors: Uint32Array, learningRates: Float64Array, gradientScale: number): void;
+  /** What came of the step that was offered, or undefined where the op did not run; empties the slot. */
+  takeStep(slot: number, report: Float64Array): boolean | undefined;
+  /** Fills the two arrays and returns the tensor's step count. */
+  readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;
+  writeTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array, steps: number): void;
+  dispose(): void;
+}
+
+/** Memory bandwidth, for the benchmarks: native/node/streams_wrap.cpp. */
+export interface NativeStreams {
+  /** Seconds of one pass: 0 copy, 1 triad, 2 the traffic of AdamW, 3 that of VRAdam. */
+  run(stream: number): number;
+  dispose(): void;
+}
+
+export interface Addon {
+  /** Nine numbers a group; a NaN `clipNorm` means no clipping; an empty instruction set means the fastest. */
+  readonly Engine: new (
+    groups: Float64Array,
+    clipNorm: number,
+    checkGradients: boolean,
+    threads: number,
+    instructionSet: string,
+  ) => NativeEngineHandle;
+  /** Four arrays of `elements` floats, passed over by `threads` threads. */
+  readonly Streams: new (
+    elements: number,
+    threads: number,
+  ) => NativeStreams;
+  /** What this machine can run, fastest first. */
+  readonly instructionSets: readonly string[];
+  /**
+   * Registers the op VRAdamStep with the TensorFlow that this process has loaded, once for all threads. Gives the
+   * op's name and the slot of this thread, through which steps reach the op. Throws why there is no op.
+   */
+  openTensorflow(): { op: string; slot: number };
+}
+
+/** The addon, or why there is none. */
+export type AddonLoad =
+  | { readonly addon: Addon; readonly path: string; readonly reason?: undefined }
+  | { readonly addon?: undefined; readonly path?: undefined; readonly reason: string };
+
+let load: AddonLoad | undefined;
+
+/** Loads the addon once: the prebuilt binary of this platform, or one that was built here. */
+export function loadAddon(): AddonLoad {
+  load ??= tryLoad();
+  return load;
+}
+
+function tryLoad(): AddonLoad {
+  const require = createRequire(import.meta.url);
+  try {
+    const root = packageRoot();
+    const gypBuild = require('node-gyp-build') as { (root: string): Addon; path(root: string): string };
+    return { path: gypBuild.path(root), addon: gypBuild(root) };
+  } catch (error) {
+    const sentence = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+    return { reason: `The native addon could not be loaded: ${sentence}` };
+  }
+}
+
+/** The folder of package.json, from src/ as from dist/. */
+function packageRoot(): string {
+  const require = createRequire(import.meta.url);
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    try {
+      require.resolve(`${folder}/package.json`);
+      return folder;
+    } catch (error) {
+      if (dirname(folder) === folder) throw error;
+    }
+  }
+}

@@ -1,0 +1,81 @@
+/** What executes a step. */
+export type EngineName = 'javascript' | 'cpu' | 'cuda';
+
+/** Hyperparameters of one group, complete and checked; the learning rate comes with every step. */
+export interface GroupSettings {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly beta3: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  readonly power: number;
+  readonly lrCutoff: number;
+  readonly normGrad: boolean;
+  readonly maximize: boolean;
+}
+
+/** What an engine is made with. */
+export interface EngineSettings {
+  readonly groups: readonly GroupSettings[];
+  /** Largest global gradient norm; `undefined` leaves gradients as they are. */
+  readonly clipNorm: number | undefined;
+  /** Whether a non-finite gradient refuses the step; false is `onNonFinite: 'ignore'`. */
+  readonly checkGradients: boolean;
+  /** Largest number of threads of a step; `undefined` leaves it to the engine. */
+  readonly threads: number | undefined;
+}
+
+/**
+ * One step over all tensors of an engine, in order of registration. Engines trust the caller for types and
+ * overlap, and check lengths themselves where memory safety depends on it.
+ */
+export interface StepInput {
+  /** Parameters before the step. */
+  readonly parametersIn: readonly Float32Array[];
+  /** Where the new parameters go: for each tensor the same memory as `parametersIn`, or disjoint from it. */
+  readonly parametersOut: readonly Float32Array[];
+  /** Gradients; null leaves a tensor alone: parameters, state and step count. */
+  readonly gradients: readonly (Float32Array | null)[];
+  /** Learning rate of each group. */
+  readonly learningRates: readonly number[];
+  readonly gradientScale: number;
+}
+
+/** What a step did. */
+export interface StepOutcome {
+  /** False where a non-finite gradient refused the step; then nothing has changed. */
+  readonly applied: boolean;
+  /** ‖gradientScale·g‖ over all groups; NaN without `clipNorm`. */
+  readonly gradientNorm: number;
+  /** clipNorm / max(clipNorm, gradientNorm); 1 without `clipNorm`. */
+  readonly clipCoefficient: number;
+  /** N of each group; NaN where beta3 is 0 and the norm pass was skipped. */
+  readonly penalties: readonly number[];
+  /** η of each group, in double precision. */
+  readonly effectiveLearningRates: readonly number[];
+  /** The first offending element in order of registration, where the step was refused. */
+  readonly refusal: { readonly tensor: number; readonly element: number; readonly value: number } | undefined;
+}
+
+/** State of one tensor: velocity and second moment are `size` long, `steps` is its t. */
+export interface TensorState {
+  readonly velocity: Float32Array;
+  readonly secondMoment: Float32Array;
+  readonly steps: number;
+}
+
+/** Executes steps and owns the state. Tensors are numbered in order of registration. */
+export interface Engine {
+  readonly name: EngineName;
+  /** Registers a tensor of `size` elements in a group and returns its number. Its state starts as zeros. */
+  addTensor(group: number, size: number): number;
+  step(input: StepInput): StepOutcome;
+  /** The same off the event loop, where the engine can; the buffers must stay as they are until it resolves. */
+  stepAsync(input: StepInput): Promise<StepOutcome>;
+  /** A copy of a tensor's state. */
+  readTensor(tensor: number): TensorState;
+  /** Replaces a tensor's state by a copy of the one given. */
+  writeTensor(tensor: number, state: TensorState): void;
+  /** Frees the state. The engine is not used afterwards. */
+  dispose(): void;
+}

@@ -1,0 +1,183 @@
+import { VRAdamError, type VRAdamErrorCode } from '../errors.js';
+import type { Addon, NativeEngineHandle } from './addon.js';
+import type { Engine, EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import { defaultThreads } from './threads.js';
+
+const REPORT_FIELDS = 5;
+const REPORT_FIELDS_PER_GROUP = 2;
+
+function pack(group: GroupSettings): number[] {
+  return [
+    group.beta1,
+    group.beta2,
+    group.beta3,
+    group.epsilon,
+    group.weightDecay,
+    group.power,
+    group.lrCutoff,
+    Number(group.normGrad),
+    Number(group.maximize),
+  ];
+}
+
+/** Errors of the addon carry one of our codes; what does not is a fault and passes as it is. */
+function translate(error: unknown): unknown {
+  const code = (error as { code?: unknown })?.code;
+  if (error instanceof Error && typeof code === 'string' && code.startsWith('ERR_VRADAM_')) {
+    return new VRAdamError(code as VRAdamErrorCode, error.message, { cause: error });
+  }
+  return error;
+}
+
+/** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
+export class NativeEngine implements Engine {
+  readonly name = 'cpu';
+  readonly #handle: NativeEngineHandle;
+  readonly #groups: number;
+  readonly #sizes: number[] = [];
+  readonly #learningRates: Float64Array;
+  readonly #report: Float64Array;
+
+  /**
+   * @param instructionSet one of `addon.instructionSets`; empty for the fastest
+   * @throws VRAdamError ERR_VRADAM_ENGINE where this machine has no such instruction set
+   */
+  constructor(
+    addon: Addon,
+    settings: EngineSettings,
+    instructionSet = process.env.VRADAM_ISA ?? '',
+    threads = settings.threads ?? defaultThreads(),
+  ) {
+    this.#groups = settings.groups.length;
+    this.#learningRates = new Float64Array(this.#groups);
+    this.#report = new Float64Array(REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
+    try {
+      this.#handle = new addon.Engine(
+        Float64Array.from(settings.groups.flatMap(pack)),
+        settings.clipNorm ?? Number.NaN,
+        settings.checkGradients,
+        threads,
+        instructionSet,
+      );
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  addTensor(group: number, size: number): number {
+    try {
+      const tensor = this.#handle.addTensor(group, size);
+      this.#sizes.push(size);
+      return tensor;
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  step(input: StepInput): StepOutcome {
+    this.#learningRates.set(input.learningRates);
+    try {
+      const applied = this.#handle.step(
+        input.parametersIn,
+        input.parametersOut,
+        input.gradients,
+        this.#learningRates,
+        input.gradientScale,
+        this.#report,
+      );
+      return this.#outcome(applied, this.#report);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  async stepAsync(input: StepInput): Promise<StepOutcome> {
+    const report = new Float64Array(this.#report.length);
+    try {
+      const applied = await this.#handle.stepAsync(
+        input.parametersIn,
+        input.parametersOut,
+        input.gradients,
+        Float64Array.from(input.learningRates),
+        input.gradientScale,
+        report,
+      );
+      return this.#outcome(applied, report);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  /**
+   * Leaves a step in a slot of the addon, for the op VRAdamStep to make inside TensorFlow's runtime.
+   *
+   * @param tensors numbers of the tensors that have a gradient, ascending; input i of the op is of `tensors[i]`
+   */
+  offerStep(
+    slot: number,
+    tensors: readonly number[],
+    learningRates: readonly number[],
+    gradientScale: number,
+  ): void {
+    this.#learningRates.set(learningRates);
+    try {
+      this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  /**
+   * Takes back what came of the step that was offered; undefined where the op did not run.
+   *
+   * @throws VRAdamError why the op failed, where that was no refusal; nothing has changed then
+   */
+  takeStep(slot: number): StepOutcome | undefined {
+    try {
+      const applied = this.#handle.takeStep(slot, this.#report);
+      return applied === undefined ? undefined : this.#outcome(applied, this.#report);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  readTensor(tensor: number): TensorState {
+    const size = this.#sizes[tensor] ?? 0;
+    const velocity = new Float32Array(size);
+    const secondMoment = new Float32Array(size);
+    try {
+      return { velocity, secondMoment, steps: this.#handle.readTensor(tensor, velocity, secondMoment) };
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  writeTensor(tensor: number, state: TensorState): void {
+    try {
+      this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps);
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  #outcome(applied: boolean, report: Float64Array): StepOutcome {
+    const penalties: number[] = [];
+    const effectiveLearningRates: number[] = [];
+    for (let k = 0; k < this.#groups; k++) {
+      penalties.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k]!);
+      effectiveLearningRates.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k + 1]!);
+    }
+    return {
+      applied,
+      gradientNorm: report[0]!,
+      clipCoefficient: report[1]!,
+      penalties,
+      effectiveLearningRates,
+      refusal: report[2]! < 0 ? undefined : { tensor: report[2]!, element: report[3]!, value: report[4]! },
+    };
+  }
+}

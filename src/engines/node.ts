@@ -1,0 +1,6 @@
+import type { Platform } from '../stepper.js';
+import { pin } from './pinning.js';
+import { createEngine } from './select.js';
+
+/** Node.js: every engine, and memory that can be pinned. */
+export const node: Platform = { createEngine, pin };

@@ -1,0 +1,23 @@
+import { loadAddon } from '../../src/engines/addon.js';
+import type { Engine, EngineSettings } from '../../src/engines/engine.js';
+import { JavaScriptEngine } from '../../src/engines/javascript.js';
+import { NativeEngine } from '../../src/engines/native.js';
+
+interface EngineFactory {
+  readonly name: string;
+  create(settings: EngineSettings): Engine;
+}
+
+const { addon, reason } = loadAddon();
+if (addon === undefined) throw new Error(`These tests compare the native engine too. ${reason}`);
+
+/** Every engine that must give the same bytes; the first is the specification. */
+export const engines: readonly EngineFactory[] = [
+  { name: 'javascript', create: (settings) => new JavaScriptEngine(settings) },
+  ...addon.instructionSets.flatMap((instructionSet) =>
+    [1, 2, 3].map((threads) => ({
+      name: `${instructionSet} on ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
+      create: (settings: EngineSettings) => new NativeEngine(addon, settings, instructionSet, threads),
+    })),
+  ),
+];

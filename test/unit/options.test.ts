@@ -1,0 +1,197 @@
+import { runInNewContext } from 'node:vm';
+import { describe, expect, it } from 'vitest';
+import {
+  ADAM_DEFAULTS,
+  ADAMW_DEFAULTS,
+  matchesName,
+  resolveOptions,
+  resolveOptionsWithLearningRate,
+  VRADAM_DEFAULTS,
+} from '../../src/options.js';
+import { expectError } from './expect-error.js';
+
+const CODE = 'ERR_VRADAM_HYPERPARAMETER';
+const resolve = (options: unknown, learningRate?: unknown) =>
+  resolveOptions(learningRate, options, VRADAM_DEFAULTS);
+
+describe('options', () => {
+  it('default to the authors’ code, and to what adamw and adam are known for', () => {
+    expect(resolve(undefined)).toEqual({
+      groups: [
+        {
+          name: 'default',
+          match: undefined,
+          learningRate: 1e-3,
+          ownLearningRate: false,
+          settings: {
+            beta1: 0.9,
+            beta2: 0.999,
+            beta3: 1,
+            epsilon: 1e-8,
+            weightDecay: 1e-5,
+            power: 2,
+            lrCutoff: 10,
+            normGrad: false,
+            maximize: false,
+          },
+        },
+      ],
+      clipNorm: undefined,
+      gradientScale: 1,
+      onNonFinite: 'throw',
+      engine: 'auto',
+      threads: undefined,
+      inPlace: false,
+    });
+    expect(ADAMW_DEFAULTS).toEqual({ ...VRADAM_DEFAULTS, beta3: 0, weightDecay: 1e-2 });
+    expect(ADAM_DEFAULTS).toEqual({ ...VRADAM_DEFAULTS, beta3: 0, weightDecay: 0, epsilon: 1e-7 });
+  });
+
+  it('that are undefined are as if they were not there', () => {
+    expect(resolve({ beta1: undefined, groups: undefined, clipNorm: undefined })).toEqual(resolve({}));
+  });
+
+  it.each([
+    ['beta1', [-0.1, 1, 1 - 2 ** -30, 1.5]],
+    ['beta2', [-1e-9, 1, 1 - 2 ** -26, Number.POSITIVE_INFINITY]],
+    ['beta3', [-1, Number.POSITIVE_INFINITY]],
+    ['epsilon', [0, -1e-8, 1e-46, 1e39, Number.POSITIVE_INFINITY]],
+    ['weightDecay', [-1e-5, 4e38, Number.POSITIVE_INFINITY]],
+    ['power', [0, -2, Number.POSITIVE_INFINITY]],
+    ['lrCutoff', [-1, Number.NEGATIVE_INFINITY]],
+    ['clipNorm', [0, -1, Number.POSITIVE_INFINITY]],
+    ['gradientScale', [0, -1, 1e-46, 1e39, Number.POSITIVE_INFINITY]],
+    ['threads', [0, -1, 1.5, Number.POSITIVE_INFINITY]],
+    ['normGrad', [0, 1, 'true']],
+    ['maximize', [0, 'no']],
+    ['onNonFinite', ['Throw', 'warn', true]],
+    ['engine', ['gpu', 'Cpu', 1]],
+    ['groups', [{}, 'kernel', 3]],
+  ] as const)('refuse a bad %s, naming it', (name, values) => {
+    for (const value of [...values, Number.NaN, null, '1', [1], {}]) {
+      if (name === 'groups' && Array.isArray(value)) continue;
+      expectError(() => resolve({ [name]: value }), CODE, `for ${name} but received`);
+    }
+  });
+
+  it('accept the borders of what they may be', () => {
+    const limits = {
+      beta1: 0,
+      beta2: 1 - 2 ** -24,
+      beta3: 0,
+      epsilon: 1e-45,
+      weightDecay: 0,
+      power: 1e-3,
+      lrCutoff: Number.POSITIVE_INFINITY,
+    };
+    expect(resolve(limits).groups[0]!.settings).toMatchObject(limits);
+    expect(resolve({ lrCutoff: 0 }).groups[0]!.settings.lrCutoff).toBe(0);
+    expect(resolve({ threads: 1 }).threads).toBe(1);
+    expect(resolve({}, 0).groups[0]!.learningRate).toBe(0);
+  });
+
+  it.each([-1e-3, Number.NaN, Number.POSITIVE_INFINITY, 4e38, '0.1', null, {}, true])(
+    'refuse the learning rate %s',
+    (rate) => {
+      expectError(() => resolve({}, rate), CODE, 'for learningRate but received');
+      expectError(
+        () => resolve({ groups: [{ match: 'a', learningRate: rate }] }),
+        CODE,
+        'groups[0].learningRate',
+      );
+    },
+  );
+
+  it.each([
+    ['weightdecay', "Misspelled option 'weightdecay' should be 'weightDecay'"],
+    ['weight_decay', "Misspelled option 'weight_decay' should be 'weightDecay'"],
+    ['normgrad', "Misspelled option 'normgrad' should be 'normGrad'"],
+    ['epsilom', "Misspelled option 'epsilom' should be 'epsilon'"],
+    ['clipnorn', "Misspelled option 'clipnorn' should be 'clipNorm'"],
+    ['beta4', "Unknown option 'beta4'"],
+    ['foo', "Unknown option 'foo'"],
+    ['amsgrad', "Unknown option 'amsgrad'"],
+    ['__proto__', "Unknown option '__proto__'"],
+  ])('name what %s was probably meant to be', (key, message) => {
+    const options = JSON.parse(`{"${key}":1}`);
+    expectError(() => resolve(options), CODE, message);
+  });
+
+  it.each([null, 3, 'fast', [], new Float32Array(1), new Map([['beta1', 0.5]]), () => {}])(
+    'must be an object: %s',
+    (options) => {
+      expectError(() => resolve(options), CODE, 'an object of options for options but received');
+    },
+  );
+
+  it('of groups come from the optimizer unless the group names them', () => {
+    const rate = () => 0.1;
+    const { groups } = resolve(
+      {
+        beta1: 0.8,
+        weightDecay: 0.2,
+        groups: [
+          { match: /bias/, weightDecay: 0 },
+          { match: 'x', learningRate: 0.5, beta3: 0 },
+        ],
+      },
+      rate,
+    );
+    expect(groups.map(({ name }) => name)).toEqual(['/bias/', 'x', 'default']);
+    expect(groups.map(({ learningRate }) => learningRate)).toEqual([rate, 0.5, rate]);
+    expect(groups.map(({ ownLearningRate }) => ownLearningRate)).toEqual([false, true, false]);
+    expect(groups.map(({ settings }) => settings.weightDecay)).toEqual([0, 0.2, 0.2]);
+    expect(groups.map(({ settings }) => settings.beta3)).toEqual([1, 0, 1]);
+    expect(groups.map(({ settings }) => settings.beta1)).toEqual([0.8, 0.8, 0.8]);
+  });
+
+  it('name groups of predicates by the function, else by their place', () => {
+    const isBias = (name: string) => name === 'bias';
+    const { groups } = resolve({ groups: [{ match: isBias }, { match: (n: string) => n === 'x' }] });
+    expect(groups.map(({ name }) => name)).toEqual(['isBias', 'groups[1]', 'default']);
+  });
+
+  it('refuse groups that are wrong inside', () => {
+    const of = (group: unknown) => () => resolve({ groups: [{ match: 'a' }, group] });
+    expectError(of({}), CODE, 'groups[1].match', 'undefined');
+    expectError(of({ match: 3 }), CODE, 'a RegExp, a string or a function for groups[1].match');
+    expectError(of(undefined), CODE, 'groups[1]');
+    expectError(of(/a/), CODE, 'groups[1]');
+    expectError(of({ match: 'b', beta1: 2 }), CODE, 'groups[1].beta1', '2 of type number');
+    expectError(of({ match: 'b', clipNorm: 1 }), CODE, "Unknown option 'clipNorm' of groups[1]");
+    expectError(of({ match: 'b', Epsilon: 1 }), CODE, "'Epsilon' of groups[1] should be 'epsilon'");
+  });
+
+  it('may have the learning rate among them where there is no argument for it', () => {
+    const of = (options: unknown) => resolveOptionsWithLearningRate(options, VRADAM_DEFAULTS);
+    expect(of({ learningRate: 0.5, beta1: 0.5 })).toEqual(resolve({ beta1: 0.5 }, 0.5));
+    expectError(() => of({ learningrate: 1 }), CODE, "should be 'learningRate'");
+    expectError(() => of(null), CODE, 'options');
+    expectError(() => resolve({ learningRate: 1 }), CODE, "Unknown option 'learningRate'");
+  });
+
+  it('may be inherited', () => {
+    expect(resolve(Object.create({ beta1: 0.5 })).groups[0]!.settings.beta1).toBe(0.5);
+  });
+});
+
+describe('a match', () => {
+  it.each(['g', 'y', 'gy', ''])('gives the same answer every time, with the flags "%s"', (flags) => {
+    const pattern = new RegExp('bias', flags);
+    pattern.lastIndex = 3;
+    const match = resolve({ groups: [{ match: pattern }] }).groups[0]!.match!;
+    for (let i = 0; i < 3; i++) expect(matchesName(match, 'bias/bias')).toBe(true);
+    expect(pattern.lastIndex).toBe(3);
+  });
+
+  it('by a string is the whole name', () => {
+    expect(matchesName('bias', 'bias')).toBe(true);
+    expect(matchesName('bias', 'dense/bias')).toBe(false);
+  });
+
+  it('may be a pattern of another realm', () => {
+    const [group] = resolve({ groups: [{ match: runInNewContext('/ker/i') }] }).groups;
+    expect(group!.name).toBe('/ker/i');
+    expect(matchesName(group!.match!, 'KERNEL')).toBe(true);
+  });
+});

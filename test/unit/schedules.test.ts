@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { scheduleFromConfig, schedules, scheduleToConfig } from '../../src/schedules.js';
+import { expectError } from './expect-error.js';
+
+const CODE = 'ERR_VRADAM_HYPERPARAMETER';
+
+const examples = {
+  constant: schedules.constant(0.3),
+  cosine: schedules.cosine({ from: 1, to: 0.5, steps: 10 }),
+  linear: schedules.linear({ from: 1, steps: 4 }),
+  exponential: schedules.exponential({ from: 1, decay: 0.25, steps: 2 }),
+  piecewise: schedules.piecewise({ boundaries: [2, 5], rates: [1, 0.1, 0.01] }),
+  warmupCosine: schedules.warmupCosine({ peak: 1, warmupSteps: 4, steps: 14, to: 0.2 }),
+};
+
+describe('a schedule', () => {
+  it('has an example below for every factory', () => {
+    expect(Object.keys(examples)).toEqual(Object.keys(schedules));
+  });
+
+  it.each([
+    ['constant', 0, 0.3],
+    ['constant', 1e9, 0.3],
+    ['cosine', 0, 1],
+    ['cosine', 5, 0.75],
+    ['cosine', 10, 0.5],
+    ['cosine', 1000, 0.5],
+    ['linear', 0, 1],
+    ['linear', 1, 0.75],
+    ['linear', 4, 0],
+    ['linear', 5, 0],
+    ['exponential', 0, 1],
+    ['exponential', 1, 0.5],
+    ['exponential', 4, 0.0625],
+    ['piecewise', 0, 1],
+    ['piecewise', 1, 1],
+    ['piecewise', 2, 0.1],
+    ['piecewise', 4, 0.1],
+    ['piecewise', 5, 0.01],
+    ['piecewise', 99, 0.01],
+    ['warmupCosine', 0, 0.2],
+    ['warmupCosine', 3, 0.8],
+    ['warmupCosine', 4, 1],
+    ['warmupCosine', 9, 0.6],
+    ['warmupCosine', 14, 0.2],
+    ['warmupCosine', 20, 0.2],
+  ] as const)('%s at step %d is %d', (name, step, rate) => {
+    expect(examples[name](step)).toBeCloseTo(rate, 12);
+  });
+
+  it.each(Object.entries(examples))('survives JSON: %s', (_, schedule) => {
+    const config = scheduleToConfig(schedule)!;
+    const back = scheduleFromConfig(JSON.parse(JSON.stringify(config)));
+    for (let step = 0; step < 20; step++) expect(back(step)).toBe(schedule(step));
+    expect(scheduleToConfig(back)).toEqual(config);
+  });
+
+  it('that a user wrote has no description', () => {
+    expect(scheduleToConfig(() => 1)).toBeUndefined();
+  });
+
+  it('keeps its own copy of its parameters', () => {
+    const rates = [1, 0.5];
+    const schedule = schedules.piecewise({ boundaries: [3], rates });
+    rates[0] = 7;
+    expect(schedule(0)).toBe(1);
+  });
+
+  it.each([
+    [() => schedules.constant(-1), 'learningRate of schedules.constant'],
+    [() => schedules.constant(Number.NaN), 'learningRate of schedules.constant'],
+    [() => schedules.cosine({ from: 1, steps: 0 }), 'steps of schedules.cosine'],
+    [() => schedules.cosine({ from: Number.POSITIVE_INFINITY, steps: 1 }), 'from of schedules.cosine'],
+    [() => schedules.linear({ from: 1, to: -1, steps: 3 }), 'to of schedules.linear'],
+    [() => schedules.linear({ from: 1 } as never), 'steps of schedules.linear'],
+    [() => schedules.linear({ from: 1, step: 3 } as never), "'step' of schedules.linear should be 'steps'"],
+    [() => schedules.linear(undefined as never), 'schedules.linear'],
+    [() => schedules.exponential({ from: 1, decay: 0 }), 'decay of schedules.exponential'],
+    [() => schedules.exponential({ from: 1, decay: 1.1 }), 'decay of schedules.exponential'],
+    [() => schedules.exponential({ from: 1, decay: 0.5, steps: 1.5 }), 'steps of schedules.exponential'],
+    [
+      () => schedules.piecewise({ boundaries: [5, 5], rates: [1, 1, 1] }),
+      'boundaries[1] of schedules.piecewise',
+    ],
+    [() => schedules.piecewise({ boundaries: [5], rates: [1] }), 'rates of schedules.piecewise'],
+    [() => schedules.piecewise({ boundaries: [5], rates: [1, -1] }), 'rates[1] of schedules.piecewise'],
+    [() => schedules.piecewise({ boundaries: 5 as never, rates: [1] }), 'boundaries of schedules.piecewise'],
+    [() => schedules.warmupCosine({ peak: 1, warmupSteps: 5, steps: 5 }), 'steps of schedules.warmupCosine'],
+    [
+      () => schedules.warmupCosine({ peak: 1, warmupSteps: -1, steps: 5 }),
+      'warmupSteps of schedules.warmupCosine',
+    ],
+    [() => scheduleFromConfig({ name: 'toString' }), "'toString'"],
+    [() => scheduleFromConfig({ name: 'cosine', from: 1 }), 'steps of schedules.cosine'],
+    [() => scheduleFromConfig(null as never), 'the name of a schedule'],
+  ])('refuses parameters that do not fit, case %#', (make, words) => {
+    expectError(make, CODE, words);
+  });
+});
