@@ -1,0 +1,149 @@
+import {
+  type BackendValues,
+  backend as currentBackend,
+  type DataId,
+  type KernelBackend,
+  type Tensor,
+  engine as tensorflow,
+  type Variable,
+} from '@tensorflow/tfjs-core';
+import { checkFloat32Array, isFloat32Array } from '../buffers.js';
+import { VRAdamError } from '../errors.js';
+import type { Stepper } from '../stepper.js';
+import { type Adapter, checkThere, UNREAD } from './adapter.js';
+import { isUnaliased, isUnseen, keepPrivate, makePrivate, watch } from './private-memory.js';
+
+/** What the backend keeps for a dataId. A float32 tensor that was cast from integers still has integers here. */
+interface TensorData {
+  values?: BackendValues;
+  readonly dtype: string;
+  /** How many tensors share the dataId. */
+  readonly refCount: number;
+}
+
+/** What we use of the backend of @tensorflow/tfjs-backend-cpu. */
+interface CpuBackend extends KernelBackend {
+  readonly data: {
+    has(dataId: DataId): boolean;
+    /** Brings the data here where another backend has them. */
+    get(dataId: DataId): TensorData;
+  };
+}
+
+/**
+ * By optimizer and tensor number: memory for the next values of a parameter. Nobody sees it: it is new, or it held
+ * earlier values that nobody saw. One array a parameter is enough, because a step turns the memory of its old values
+ * into the next one.
+ */
+const spares = new WeakMap<Stepper, (Float32Array | undefined)[]>();
+
+function sparesOf(stepper: Stepper): (Float32Array | undefined)[] {
+  let own = spares.get(stepper);
+  if (own === undefined) {
+    own = [];
+    spares.set(stepper, own);
+  }
+  return own;
+}
+
+function allocate(variable: Variable): Float32Array {
+  try {
+    return makePrivate(variable.size);
+  } catch (error) {
+    throw new VRAdamError(
+      'ERR_VRADAM_ENGINE',
+      `There is no memory for new values of '${variable.name}', ${variable.size} elements`,
+      { cause: error },
+    );
+  }
+}
+
+/** Gives a variable new values. Whoever else shares its dataId keeps the old ones. */
+function assign(backend: CpuBackend, variable: Variable, values: Float32Array): void {
+  const data = backend.data.get(variable.dataId);
+  if (data.refCount === 1 && data.dtype === 'float32') {
+    data.values = values;
+    return;
+  }
+  const tensor = tensorflow().makeTensor(values, variable.shape, 'float32', backend);
+  // The tensor was only the way to the variable.
+  keepPrivate(values);
+  variable.assign(tensor);
+  tensor.dispose();
+}
+
+/**
+ * For @tensorflow/tfjs-backend-cpu: the engine reads the live values of parameters and gradients, and writes new
+ * parameters to memory that nobody else can see; variables then change over to it. So arrays that `dataSync` gave,
+ * clones and slices never change. With the option `inPlace`, arrays that `dataSync` and `data` gave do change.
+ * `copiedBytes` counts values that came from another backend or that were not kept as float32.
+ */
+export const cpu: Adapter = {
+  name: 'cpu',
+
+  obstacle() {
+    const { data } = currentBackend() as Partial<CpuBackend>;
+    if (typeof data?.get === 'function' && typeof data.has === 'function') return undefined;
+    return 'The backend cpu is not the one of @tensorflow/tfjs-backend-cpu';
+  },
+
+  step(stepper, variables, gradients) {
+    const backend = currentBackend() as CpuBackend;
+    watch(backend);
+    const spare = sparesOf(stepper);
+    const parametersOut: Float32Array[] = [];
+
+    const report = stepper.step(() => {
+      let copiedBytes = 0;
+      const valuesOf = (tensor: Tensor, name: string): Float32Array => {
+        if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
+        const { values } = backend.data.get(tensor.dataId);
+        if (isFloat32Array(values)) {
+          return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
+        }
+        copiedBytes += 4 * tensor.size;
+        return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
+      };
+      /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
+      const given = new Set(stepper.inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
+      const isInPlace = ({ dataId }: Variable) => {
+        const { values, dtype, refCount } = backend.data.get(dataId);
+        return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
+      };
+
+      const parametersIn = variables.map((variable, i) => {
+        const gradient = gradients[i]!;
+        if (gradient === null) return UNREAD;
+        checkThere(variable, gradient);
+        return valuesOf(variable, `'${variable.name}'`);
+      });
+      const gradientsIn = gradients.map(
+        (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
+      );
+      for (const [i, values] of parametersIn.entries()) {
+        const variable = variables[i]!;
+        if (values === UNREAD) parametersOut[i] = UNREAD;
+        else if (stepper.inPlace && isInPlace(variable)) parametersOut[i] = values;
+        else parametersOut[i] = spare[i] ??= allocate(variable);
+      }
+      return { parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
+    });
+
+    if (report.applied) {
+      for (const [i, variable] of variables.entries()) {
+        const values = parametersOut[i]!;
+        if (gradients[i] === null) continue;
+        const { values: before, refCount } = backend.data.get(variable.dataId);
+        if (before === values) continue;
+        assign(backend, variable, values);
+        const isFree = refCount === 1 && isUnseen(before) && before.length === values.length;
+        spare[i] = isFree && !stepper.inPlace ? before : undefined;
+      }
+    }
+    return report;
+  },
+
+  release(stepper) {
+    spares.delete(stepper);
+  },
+};

@@ -1,0 +1,34 @@
+import type { Stepper } from '../stepper.js';
+import type { Adapter } from './adapter.js';
+import { cpu } from './cpu.js';
+import { portable } from './portable.js';
+import { tensorflow } from './tensorflow.js';
+import { wasm } from './wasm.js';
+
+/** The adapter of each TensorFlow.js backend that has one of its own. */
+const ADAPTERS: Readonly<Record<string, Adapter>> = { cpu, wasm, tensorflow };
+
+const warned = new Set<string>();
+
+/** Says once why steps will copy what they need not. The results are the same. */
+function warnOnce(obstacle: string): void {
+  if (warned.has(obstacle)) return;
+  warned.add(obstacle);
+  process.emitWarning(`${obstacle}. Steps copy parameters and gradients: the same results, slower.`, {
+    type: 'VRAdamWarning',
+    code: 'VRADAM_NO_ADAPTER',
+  });
+}
+
+/**
+ * The adapter for the current backend of TensorFlow.js and the engine of an optimizer. Where the backend's own
+ * cannot serve, that is the portable one, and a warning says why, unless the engine is JavaScript's.
+ */
+export function selectAdapter(backend: string, stepper: Stepper): Adapter {
+  const own = ADAPTERS[backend];
+  if (own === undefined) return portable;
+  const obstacle = own.obstacle?.(stepper);
+  if (obstacle === undefined) return own;
+  if (stepper.engine.name !== 'javascript') warnOnce(obstacle);
+  return portable;
+}

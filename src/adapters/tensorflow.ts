@@ -1,0 +1,138 @@
+import { backend as currentBackend, type DataId, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import { loadAddon } from '../engines/addon.js';
+import { NativeEngine } from '../engines/native.js';
+import { VRAdamError } from '../errors.js';
+import type { Stepper } from '../stepper.js';
+import type { Adapter } from './adapter.js';
+import { portable } from './portable.js';
+
+/** What we use of tfjs-node's backend. */
+interface TensorflowBackend {
+  readonly binding: { readonly TF_ATTR_INT: number };
+  readonly isUsingGpuDevice: boolean;
+  /** `values` lie in JavaScript's memory until an op first uses the tensor, and are null from then on. */
+  readonly tensorMap: { get(dataId: DataId): { readonly values: unknown } };
+  write(values: Int32Array, shape: number[], dtype: 'int32'): DataId;
+  executeMultipleOutputs(
+    op: string,
+    attributes: readonly { name: string; type: number; value: number }[],
+    inputs: readonly TensorInfo[],
+    outputs: number,
+  ): Tensor[];
+}
+
+/** The op in TensorFlow's runtime, and the way to it from one backend. */
+interface Connection {
+  readonly op: string;
+  readonly slot: number;
+  /** The slot's number as a tensor of the backend; the op's first input. TensorFlow.js does not count it. */
+  readonly ticket: TensorInfo;
+}
+
+/** By backend: its connection, or why there is none. */
+const connections = new WeakMap<object, Connection | string>();
+
+function connect(backend: TensorflowBackend): Connection | string {
+  if (typeof backend.executeMultipleOutputs !== 'function' || typeof backend.tensorMap?.get !== 'function') {
+    return 'The backend tensorflow is not the one of @tensorflow/tfjs-node';
+  }
+  if (backend.isUsingGpuDevice) {
+    return 'TensorFlow keeps its tensors on a GPU, for which this build has no kernel';
+  }
+  const { addon, reason } = loadAddon();
+  if (!addon) return reason;
+  try {
+    const { op, slot } = addon.openTensorflow();
+    const dataId = backend.write(Int32Array.of(slot), [], 'int32');
+    return { op, slot, ticket: { dataId, shape: [], dtype: 'int32' } };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function connectionOf(backend: TensorflowBackend): Connection | string {
+  let connection = connections.get(backend);
+  if (connection === undefined) {
+    connection = connect(backend);
+    connections.set(backend, connection);
+  }
+  return connection;
+}
+
+/**
+ * Bytes of values that JavaScript gave and no op has used yet. The first op that does brings them to TensorFlow, which
+ * copies them unless their array happens to lie on one of its boundaries; they all count.
+ */
+function bytesInJavaScript(backend: TensorflowBackend, tensors: readonly Tensor[]): number {
+  let bytes = 0;
+  for (const { dataId, size } of tensors)
+    if (backend.tensorMap.get(dataId).values !== null) bytes += 4 * size;
+  return bytes;
+}
+
+/**
+ * For tfjs-node: the cpu engine makes the step inside TensorFlow's own runtime, as the op VRAdamStep, on the memory
+ * where parameters and gradients already lie. New parameters are new tensors, which the variables take over, so that
+ * nothing that anybody holds ever changes. `copiedBytes` counts the values that an op uses for the first time since
+ * JavaScript gave them, which is all that is ever copied.
+ */
+export const tensorflow: Adapter = {
+  name: 'tensorflow',
+
+  obstacle(stepper: Stepper) {
+    if (!(stepper.engine instanceof NativeEngine)) {
+      return `The engine ${stepper.engine.name} cannot run inside TensorFlow`;
+    }
+    const connection = connectionOf(currentBackend() as unknown as TensorflowBackend);
+    return typeof connection === 'string' ? connection : undefined;
+  },
+
+  step(stepper, variables, gradients) {
+    const backend = currentBackend() as unknown as TensorflowBackend;
+    const connection = connectionOf(backend);
+    const { engine } = stepper;
+    if (typeof connection === 'string' || !(engine instanceof NativeEngine)) {
+      throw new VRAdamError('ERR_VRADAM_ENGINE', `The step cannot run inside TensorFlow: ${connection}`);
+    }
+    const { op, slot, ticket } = connection;
+    const tensors: number[] = [];
+    const parametersIn: Tensor[] = [];
+    const given: Tensor[] = [];
+    for (const [i, gradient] of gradients.entries()) {
+      if (gradient === null) continue;
+      tensors.push(i);
+      parametersIn.push(variables[i]!);
+      given.push(gradient);
+    }
+    const count = tensors.length;
+    // The op has at least one tensor; a step without any moves nothing.
+    if (count === 0) return portable.step(stepper, variables, gradients);
+
+    const attributes = [{ name: 'N', type: backend.binding.TF_ATTR_INT, value: count }];
+    const inputs = [ticket, ...parametersIn, ...given];
+    const copiedBytes = bytesInJavaScript(backend, parametersIn) + bytesInJavaScript(backend, given);
+    let parametersOut: Tensor[] = [];
+    try {
+      const report = stepper.stepWith((learningRates, gradientScale) => {
+        engine.offerStep(slot, tensors, learningRates, gradientScale);
+        let failure: unknown;
+        try {
+          parametersOut = backend.executeMultipleOutputs(op, attributes, inputs, count);
+        } catch (error) {
+          // An op that refuses or fails says so to TensorFlow, whose error knows nothing of why.
+          failure = error;
+        }
+        const outcome = engine.takeStep(slot);
+        if (outcome !== undefined && (failure === undefined || !outcome.applied)) return outcome;
+        const sentence = failure instanceof Error ? failure.message : String(failure);
+        throw new VRAdamError('ERR_VRADAM_ENGINE', `TensorFlow did not run the step: ${sentence}`, {
+          cause: failure,
+        });
+      }, copiedBytes);
+      if (report.applied) for (const [k, i] of tensors.entries()) variables[i]!.assign(parametersOut[k]!);
+      return report;
+    } finally {
+      for (const tensor of parametersOut) tensor.dispose();
+    }
+  },
+};

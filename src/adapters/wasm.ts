@@ -1,0 +1,142 @@
+import {
+  type BackendValues,
+  backend as currentBackend,
+  type DataId,
+  dispose,
+  type KernelBackend,
+  type Tensor,
+  type TensorInfo,
+  engine as tensorflow,
+  type Variable,
+} from '@tensorflow/tfjs-core';
+import { VRAdamError } from '../errors.js';
+import { type Adapter, checkThere, UNREAD } from './adapter.js';
+
+/** What we use of the backend of @tensorflow/tfjs-backend-wasm. */
+interface WasmBackend extends KernelBackend {
+  /** Another object, over another buffer, whenever the heap has grown. Shared memory in the threaded build. */
+  readonly wasm: {
+    readonly HEAPU8: Uint8Array;
+    /** What the compiled code knows of a tensor, by the number that it calls it. */
+    readonly tfjs: {
+      /** Forgets a tensor and what was made from its values. Does not free its memory. */
+      disposeData(id: number): void;
+      registerTensor(id: number, size: number, memoryOffset: number): void;
+    };
+  };
+  readonly dataIdMap: {
+    has(dataId: DataId): boolean;
+    /** Brings the data onto the heap where another backend has them. */
+    get(dataId: DataId): {
+      readonly id: number;
+      /** In bytes from the beginning of the heap; a multiple of 8. Beyond 2 GiB it may come as a negative int32. */
+      readonly memoryOffset: number;
+      readonly dtype: string;
+      /** How many tensors share the dataId. */
+      readonly refCount: number;
+    };
+  };
+  readSync(dataId: DataId): BackendValues;
+  /** Takes memory of the heap for a new dataId, without writing to it. */
+  makeOutput(shape: number[], dtype: 'float32'): TensorInfo;
+}
+
+/** A tensor for new values of a variable, with whatever lies on the heap there. */
+function allocate(backend: WasmBackend, { name, shape, size }: Variable): Tensor {
+  const { dataId } = backend.makeOutput(shape, 'float32');
+  const made = tensorflow().makeTensorFromDataId(dataId, shape, 'float32', backend);
+  // Where the heap cannot grow any further, TensorFlow.js takes the null pointer for memory.
+  if (size > 0 && backend.dataIdMap.get(dataId).memoryOffset === 0) {
+    made.dispose();
+    throw new VRAdamError(
+      'ERR_VRADAM_ENGINE',
+      `There is no memory on the WebAssembly heap for new values of '${name}', ${size} elements`,
+    );
+  }
+  return made;
+}
+
+/**
+ * Tells the compiled code that a tensor's values have changed. It keeps the weights of matrix products and
+ * convolutions in a packed form, made at first use and dropped with the tensor; without this, a layer would go on
+ * with the parameters of its first step.
+ */
+function announceChange(backend: WasmBackend, { dataId, size }: Variable): void {
+  const { id, memoryOffset } = backend.dataIdMap.get(dataId);
+  const { tfjs } = backend.wasm;
+  tfjs.disposeData(id);
+  tfjs.registerTensor(id, size, memoryOffset);
+}
+
+/**
+ * For @tensorflow/tfjs-backend-wasm: the engine works straight on the WebAssembly heap. Reads of this backend are
+ * copies, so a parameter is updated where it lies if no other tensor shares it and it is nobody's gradient; else its
+ * new values are a new tensor, which the variable takes over. `copiedBytes` counts values that came from another
+ * backend or that were not kept as float32.
+ */
+export const wasm: Adapter = {
+  name: 'wasm',
+
+  obstacle() {
+    const { wasm, dataIdMap } = currentBackend() as Partial<WasmBackend>;
+    if (ArrayBuffer.isView(wasm?.HEAPU8) && typeof dataIdMap?.get === 'function') return undefined;
+    return 'The backend wasm is not the one of @tensorflow/tfjs-backend-wasm';
+  },
+
+  step(stepper, variables, gradients) {
+    const backend = currentBackend() as WasmBackend;
+    /** By tensor number: where new values do not go where the old ones are. */
+    const made: (Tensor | undefined)[] = [];
+    try {
+      const report = stepper.step(() => {
+        let copiedBytes = 0;
+        const bringHere = ({ dataId, size }: Tensor) => {
+          if (!backend.dataIdMap.has(dataId)) copiedBytes += 4 * size;
+          return backend.dataIdMap.get(dataId);
+        };
+        // Whatever may take memory of the heap comes first: where it grows, earlier views are detached.
+        const given = new Set<DataId>();
+        for (const [i, gradient] of gradients.entries()) {
+          if (gradient === null) continue;
+          checkThere(variables[i]!, gradient);
+          bringHere(gradient);
+          given.add(gradient.dataId);
+        }
+        for (const [i, variable] of variables.entries()) {
+          if (gradients[i] === null) continue;
+          const { refCount, dtype } = bringHere(variable);
+          if (refCount === 1 && dtype === 'float32' && !given.has(variable.dataId)) continue;
+          made[i] = allocate(backend, variable);
+        }
+
+        const { buffer } = backend.wasm.HEAPU8;
+        const viewOf = ({ dataId, size }: Tensor): Float32Array => {
+          const { memoryOffset, dtype } = backend.dataIdMap.get(dataId);
+          if (dtype === 'float32') return new Float32Array(buffer, memoryOffset >>> 0, size);
+          copiedBytes += 8 * size;
+          return Float32Array.from(backend.readSync(dataId) as ArrayLike<number>);
+        };
+        const parametersIn = variables.map((variable, i) =>
+          gradients[i] === null ? UNREAD : viewOf(variable),
+        );
+        const parametersOut = parametersIn.map((before, i) => {
+          const tensor = made[i];
+          return tensor === undefined ? before : viewOf(tensor);
+        });
+        const views = gradients.map((gradient) => gradient && viewOf(gradient));
+        return { parametersIn, parametersOut, gradients: views, copiedBytes };
+      });
+      if (report.applied) {
+        for (const [i, variable] of variables.entries()) {
+          if (gradients[i] === null) continue;
+          const tensor = made[i];
+          if (tensor !== undefined) variable.assign(tensor);
+          else announceChange(backend, variable);
+        }
+      }
+      return report;
+    } finally {
+      for (const tensor of made) if (tensor !== undefined) dispose(tensor);
+    }
+  },
+};

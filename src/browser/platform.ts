@@ -1,0 +1,29 @@
+import type { EngineName, EngineSettings } from '../engines/engine.js';
+import { JavaScriptEngine } from '../engines/javascript.js';
+import { VRAdamError } from '../errors.js';
+import type { Platform } from '../stepper.js';
+
+/** Why the engines of native code are not there, in a sentence. */
+export const NO_NATIVE_CODE = 'A browser runs no native code.';
+
+/**
+ * Refuses engines that a browser cannot have.
+ *
+ * @throws VRAdamError `ERR_VRADAM_ENGINE` for 'cpu' and 'cuda'.
+ */
+export function checkEngine(preference: 'auto' | EngineName): void {
+  if (preference === 'auto' || preference === 'javascript') return;
+  throw new VRAdamError(
+    'ERR_VRADAM_ENGINE',
+    `The engine ${preference} is not available. ${NO_NATIVE_CODE} Leave out engine, or use 'auto'`,
+  );
+}
+
+/** A browser: the JavaScript engine, and no way to pin memory nor a need to, because steps run where they are called. */
+export const browser: Platform = {
+  createEngine(preference, settings: EngineSettings) {
+    checkEngine(preference);
+    return new JavaScriptEngine(settings);
+  },
+  pin() {},
+};

@@ -1,0 +1,19 @@
+import { VRAdamError, type VRAdamErrorCode } from '../errors.js';
+
+/** An error of the addon that carries one of our codes, as a VRAdamError; anything else is a fault and stays. */
+export function asVRAdamError(error: unknown): unknown {
+  const code = (error as { code?: unknown })?.code;
+  if (error instanceof Error && typeof code === 'string' && code.startsWith('ERR_VRADAM_')) {
+    return new VRAdamError(code as VRAdamErrorCode, error.message, { cause: error });
+  }
+  return error;
+}
+
+/** Runs `f` and throws the addon's errors as VRAdamErrors. */
+export function translateNative<T>(f: () => T): T {
+  try {
+    return f();
+  } catch (error) {
+    throw asVRAdamError(error);
+  }
+}

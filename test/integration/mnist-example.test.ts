@@ -1,0 +1,198 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-wasm';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
+import { readIdx } from '../../examples/mnist/idx.js';
+import { digitModel, type TensorValues, valuesAndGradients } from '../../examples/mnist/model.js';
+import { plainOptimizer } from '../../examples/mnist/plain-javascript.js';
+import { seededRandom, shuffledIndices } from '../../examples/mnist/random.js';
+import type { Report } from '../../examples/mnist/report.js';
+import { optionsOf, ruleOf } from '../../examples/mnist/rules.js';
+import { transposeBeforeMatMul } from '../../examples/mnist/transposed-matmul.js';
+import { capabilities, FlatOptimizer } from '../../src/index.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vradam-mnist-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function runExample(words: string[]): Promise<{ code: number; output: string; errors: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['--import', 'tsx', 'examples/mnist/main.ts', ...words],
+      { cwd: root },
+      (_, output, errors) => resolve({ code: child.exitCode ?? -1, output, errors }),
+    );
+  });
+}
+
+describe('the MNIST example', () => {
+  test('trains on real digits, recognises most test digits, and writes what it printed', async () => {
+    const json = join(folder, 'figures.json');
+    const words = [
+      '--limit',
+      '2000',
+      '--epochs',
+      '1',
+      '--batch-size',
+      '32',
+      '--backend',
+      'wasm',
+      '--json',
+      json,
+    ];
+    const { code, output, errors } = await runExample(words);
+    expect(errors).toBe('');
+    expect(code).toBe(0);
+    const report = JSON.parse(readFileSync(json, 'utf8')) as Report;
+    expect(report).toMatchObject({
+      backend: 'wasm',
+      parameters: 203_530,
+      trainingDigits: 2000,
+      testDigits: 10_000,
+    });
+    expect(report.testAccuracy).toBeGreaterThan(0.8);
+    expect(report.epochs).toHaveLength(1);
+    const rate = report.epochs[0]!.effectiveLearningRate!;
+    expect(rate).toBeGreaterThanOrEqual(report.rule.learningRate / 11);
+    expect(rate).toBeLessThan(report.rule.learningRate);
+    expect(report.steps.length + report.absent.length).toBe(5);
+    for (const step of report.steps) {
+      expect(step.milliseconds).toBeGreaterThan(0);
+      expect(output).toContain(step.name);
+    }
+    if (capabilities().engines.cpu.available) {
+      expect(report.engine).toBe('cpu');
+      const plain = report.steps.find(({ name }) => name === 'plain JavaScript')!;
+      expect(plain.timesNative).toBeGreaterThan(3);
+    }
+    expect(output).toContain(`Test accuracy: ${(100 * report.testAccuracy).toFixed(2)} %`);
+  });
+
+  test('answers a bad option with one sentence and exit code 2', async () => {
+    const answers = await Promise.all([
+      runExample(['--epochs', 'many']),
+      runExample(['--optimiser', 'adam']),
+      runExample(['--optimizer', 'sgd']),
+    ]);
+    expect(answers.map(({ code }) => code)).toEqual([2, 2, 2]);
+    expect(answers[0]!.errors).toContain("--epochs must be a whole number from 1 to 1000, not 'many'");
+    expect(answers[1]!.errors).toContain("Unknown option '--optimiser'");
+    expect(answers[2]!.errors).toContain(
+      "--optimizer must be one of vradam, adamw, adam, tf-adam, not 'sgd'",
+    );
+    for (const { errors } of answers) expect(errors.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('has all 70,000 digits, and its normalized pixels have mean 0 and deviation 1', () => {
+    const training = trainingDigits(60_000);
+    expect([training.count, testDigits().count]).toEqual([60_000, 10_000]);
+    const { pixels } = batchOf(training, shuffledIndices(60_000, seededRandom(3)).subarray(0, 4000));
+    const mean = pixels.reduce((sum, pixel) => sum + pixel, 0) / pixels.length;
+    const square = pixels.reduce((sum, pixel) => sum + pixel * pixel, 0) / pixels.length;
+    expect(Math.abs(mean)).toBeLessThan(0.01);
+    expect(Math.abs(square - 1)).toBeLessThan(0.02);
+  });
+
+  test('draws the same order of digits from the same seed, each digit once', () => {
+    const order = shuffledIndices(1000, seededRandom(7));
+    expect(order).toEqual(shuffledIndices(1000, seededRandom(7)));
+    expect(order).not.toEqual(shuffledIndices(1000, seededRandom(8)));
+    expect(order.toSorted()).toEqual(Uint32Array.from({ length: 1000 }, (_, index) => index));
+  });
+
+  test('refuses an idx file whose length contradicts its header', () => {
+    const path = join(folder, 'short-idx');
+    writeFileSync(path, Buffer.from([0, 0, 8, 1, 0, 0, 0, 3, 1, 2]));
+    expect(() => readIdx(path)).toThrow('should have 11 bytes for shape [3] but has 10');
+  });
+});
+
+describe('the plain JavaScript that times are compared with', () => {
+  test.each(['vradam', 'adamw', 'adam'] as const)('computes the same %s as vradam', (name) => {
+    const rule = ruleOf(name);
+    const random = seededRandom(5);
+    const size = 500;
+    const ours = Float32Array.from({ length: size }, () => random() - 0.5);
+    const plain = ours.slice();
+    const optimizer = new FlatOptimizer([size], {
+      learningRate: rule.learningRate,
+      ...optionsOf(rule, 'javascript'),
+    });
+    const step = plainOptimizer(rule, [size]);
+    for (let count = 0; count < 20; count++) {
+      const gradient = Float32Array.from({ length: size }, () => 0.2 * (random() - 0.5));
+      optimizer.step([ours], [gradient]);
+      step([plain], [gradient]);
+    }
+    const distance = Math.max(...ours.map((value, index) => Math.abs(value - plain[index]!)));
+    expect(distance).toBeLessThan(1e-6);
+    optimizer.dispose();
+  });
+});
+
+describe('transposing before matMul on wasm', () => {
+  beforeAll(() => tf.setBackend('wasm'));
+
+  const random = seededRandom(11);
+  const noise = (shape: number[]) =>
+    tf.tensor(
+      Float32Array.from(
+        { length: shape.reduce((product, length) => product * length, 1) },
+        () => random() - 0.5,
+      ),
+      shape,
+    );
+
+  test.each([
+    { a: [5, 7], b: [7, 3], transposeA: false, transposeB: false },
+    { a: [7, 5], b: [7, 3], transposeA: true, transposeB: false },
+    { a: [5, 7], b: [3, 7], transposeA: false, transposeB: true },
+    { a: [7, 5], b: [3, 7], transposeA: true, transposeB: true },
+    { a: [2, 7, 5], b: [2, 3, 7], transposeA: true, transposeB: true },
+    { a: [2, 4, 7, 5], b: [2, 4, 7, 3], transposeA: true, transposeB: false },
+    { a: [6, 7, 5], b: [1, 7, 3], transposeA: true, transposeB: false },
+  ])('gives the product of the backend itself for $a, $b, $transposeA, $transposeB', (example) => {
+    const { a, b, transposeA, transposeB } = example;
+    const [left, right] = [noise(a), noise(b)];
+    const own = tf.matMul(left, right, transposeA, transposeB);
+    const restore = transposeBeforeMatMul();
+    const tensors = tf.memory().numTensors;
+    const bytes = tf.backend().numDataIds();
+    const product = tf.matMul(left, right, transposeA, transposeB);
+    expect(tf.memory().numTensors).toBe(tensors + 1);
+    expect(tf.backend().numDataIds()).toBe(bytes + 1);
+    restore();
+    expect(product.shape).toEqual(own.shape);
+    expect(maximumDistance(product.dataSync<'float32'>(), own.dataSync<'float32'>())).toBeLessThan(1e-6);
+    tf.dispose([left, right, own, product]);
+  });
+
+  test("leaves the example's gradients as they were, up to rounding", () => {
+    const batch = batchOf(trainingDigits(128), shuffledIndices(128, seededRandom(1)));
+    const model = digitModel(32, 1);
+    const own = valuesAndGradients(model, batch);
+    const restore = transposeBeforeMatMul();
+    const transposed = valuesAndGradients(model, batch);
+    restore();
+    const largest = (tensor: TensorValues) => Math.max(...tensor.gradient.map(Math.abs));
+    for (const [index, tensor] of own.entries()) {
+      const distance = maximumDistance(transposed[index]!.gradient, tensor.gradient);
+      expect(largest(tensor)).toBeGreaterThan(1e-3);
+      expect(distance / largest(tensor)).toBeLessThan(2e-6);
+    }
+    model.dispose();
+  });
+});
+
+function maximumDistance(a: Float32Array, b: Float32Array): number {
+  return a.reduce((most, value, index) => Math.max(most, Math.abs(value - b[index]!)), 0);
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+/** The tests on tfjs-node; `node scripts/tfjs-node-testbed.mjs` makes ready what they run on. */
+export default defineConfig({
+  test: {
+    include: ['test/tfjs-node/**/*.test.ts'],
+    // One process a file: TensorFlow, and the op in it, live as long as their process.
+    pool: 'forks',
+    // TensorFlow takes every processor for itself.
+    fileParallelism: false,
+    testTimeout: 60_000,
+  },
+});
