@@ -1,0 +1,151 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { run, tail } from './command.js';
+import { LinkFailure } from './failure.js';
+
+/** A Python 3 that runs pip's wheels apart and that node-gyp can use. */
+export interface Python {
+  readonly command: string;
+  readonly version: readonly [major: number, minor: number];
+  /** C library of the machine, `glibc` with its version, or '' for another one. */
+  readonly glibc: readonly [major: number, minor: number] | undefined;
+  /** Folders that this Python imports packages from. */
+  readonly sitePackages: readonly string[];
+}
+
+/** What the binding is built with. */
+export interface Toolchain {
+  readonly python: Python;
+  /** The script of node-gyp. */
+  readonly nodeGyp: string;
+  /** Prefix of Node's headers; undefined where node-gyp has to download them. */
+  readonly nodeDirectory: string | undefined;
+}
+
+const questions = `
+import json, platform, site, sys, sysconfig
+libc, version = platform.libc_ver()
+folders = list(dict.fromkeys([sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]]
+    + (site.getsitepackages() if hasattr(site, "getsitepackages") else []) + [site.getusersitepackages()]))
+print(json.dumps({"version": sys.version_info[:2], "glibc": version if libc == "glibc" else "", "site": folders}))
+`;
+
+/** `'2.36'` as `[2, 36]`. */
+function majorMinor(text: string): readonly [number, number] | undefined {
+  const match = /^(\d+)\.(\d+)/.exec(text);
+  return match ? [Number(match[1]), Number(match[2])] : undefined;
+}
+
+async function findPython(command: string): Promise<Python> {
+  const result = await run(command, ['-c', questions], { timeout: 60_000 });
+  const remedy = 'Install Python 3.9 or later, or name one with --python, such as --python .venv/bin/python.';
+  if (!result.found) throw new LinkFailure('tools', `There is no Python called '${command}'.`, { remedy });
+  try {
+    const { version, glibc, site } = JSON.parse(result.stdout) as {
+      version: [number, number];
+      glibc: string;
+      site: string[];
+    };
+    if (version[0] === 3 && version[1] >= 9) {
+      return { command, version, glibc: majorMinor(glibc), sitePackages: site };
+    }
+    throw new LinkFailure('tools', `'${command}' is Python ${version.join('.')}.`, { remedy });
+  } catch (error) {
+    if (error instanceof LinkFailure) throw error;
+    throw new LinkFailure('tools', `'${command}' does not answer as a Python does.`, {
+      remedy,
+      command: `${command} -c '…'`,
+      output: tail(result),
+    });
+  }
+}
+
+/** How pip is called: the command and its first arguments; undefined where there is none. */
+export async function findPip(python: string): Promise<readonly string[] | undefined> {
+  for (const pip of [[python, '-m', 'pip'], ['pip3'], ['pip']]) {
+    const [command, ...first] = pip as [string, ...string[]];
+    if ((await run(command, [...first, '--version'], { timeout: 60_000 })).code === 0) return pip;
+  }
+  return undefined;
+}
+
+/** Scripts of node-gyp, in the order of preference: the caller's choice, the project's, npm's own. */
+async function* nodeGyps(directory: string): AsyncGenerator<string> {
+  const chosen = process.env.npm_config_node_gyp;
+  if (chosen) yield chosen;
+  const inside = (npm: string) => path.join(npm, 'node_modules', 'node-gyp', 'bin', 'node-gyp.js');
+  try {
+    const require = createRequire(path.join(path.resolve(directory), 'package.json'));
+    yield path.join(path.dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
+  } catch {
+    // Not in the project: npm has one.
+  }
+  const prefix = path.dirname(path.dirname(realpathSync(process.execPath)));
+  yield inside(path.join(prefix, 'lib', 'node_modules', 'npm'));
+  if (process.env.npm_execpath) yield inside(path.dirname(path.dirname(process.env.npm_execpath)));
+  const global = await run('npm', ['root', '-g'], { timeout: 60_000 });
+  if (global.code === 0) {
+    yield inside(path.join(global.stdout.trim(), 'npm'));
+    yield path.join(global.stdout.trim(), 'node-gyp', 'bin', 'node-gyp.js');
+  }
+}
+
+async function findNodeGyp(directory: string, python: Python): Promise<string> {
+  const old: string[] = [];
+  for await (const script of nodeGyps(directory)) {
+    if (!existsSync(script)) continue;
+    const manifest = path.join(path.dirname(path.dirname(script)), 'package.json');
+    const version = majorMinor(
+      await readFile(manifest, 'utf8').then(
+        (text) => (JSON.parse(text) as { version?: string }).version ?? '',
+        () => '',
+      ),
+    );
+    // Python 3.12 dropped distutils, which node-gyp needed before its version 10.
+    if (version && version[0] < 10 && python.version[1] >= 12) old.push(`${script} (${version.join('.')})`);
+    else return script;
+  }
+  throw new LinkFailure(
+    'tools',
+    old.length > 0
+      ? `Python ${python.version.join('.')} needs node-gyp 10 or later, and there is only ${old.join(', ')}.`
+      : 'There is no node-gyp, which compiles the binding.',
+    { remedy: 'Install one: npm install --save-dev --ignore-scripts node-gyp@12' },
+  );
+}
+
+async function requireCompiler(): Promise<void> {
+  const remedy =
+    'Install a C++ compiler and make, such as: apt-get install g++ make, dnf install gcc-c++ make.';
+  const make = process.env.MAKE ?? 'make';
+  if (!(await run(make, ['--version'])).found) {
+    throw new LinkFailure('tools', `There is no '${make}', which builds the binding.`, { remedy });
+  }
+  const compilers = process.env.CXX ? [process.env.CXX.split(' ')[0]!] : ['g++', 'c++', 'clang++'];
+  for (const compiler of compilers) {
+    if ((await run(compiler, ['--version'])).found) return;
+  }
+  throw new LinkFailure('tools', `There is no C++ compiler (tried ${compilers.join(', ')}).`, { remedy });
+}
+
+/** The prefix of the running Node, where its headers lie beside it. */
+function nodeHeaders(): string | undefined {
+  const prefix = path.dirname(path.dirname(realpathSync(process.execPath)));
+  return existsSync(path.join(prefix, 'include', 'node', 'node_api.h')) ? prefix : undefined;
+}
+
+/**
+ * Finds everything that downloading and building need, before anything is downloaded.
+ *
+ * @throws LinkFailure (`ERR_VRADAM_ENGINE`) naming the first tool that is missing.
+ */
+export async function findToolchain(directory: string, pythonCommand: string): Promise<Toolchain> {
+  const [python] = await Promise.all([findPython(pythonCommand), requireCompiler()]);
+  return {
+    python,
+    nodeGyp: await findNodeGyp(directory, python),
+    nodeDirectory: nodeHeaders(),
+  };
+}

@@ -1,0 +1,351 @@
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type CommandResult, run, tail } from './command.js';
+import { type KnownFailure, LinkFailure, recognize } from './failure.js';
+import { hasEnded } from './lock.js';
+import type { Variant } from './package.js';
+import { findPip, type Python } from './toolchain.js';
+
+/** Names of pip's wheels that have the libraries of a variant, the smallest first. */
+const distributions: Readonly<Record<Variant, Readonly<Record<string, readonly string[]>>>> = {
+  cpu: { x86_64: ['tensorflow-cpu'], aarch64: ['tensorflow-cpu', 'tensorflow'] },
+  gpu: { x86_64: ['tensorflow'] },
+};
+
+/** Python's name for the processor, by Node's. */
+const machines: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
+
+/** Only libraries and headers are used, so a wheel of any CPython serves. */
+const pythonVersions = ['3.11', '3.12', '3.13', '3.10'] as const;
+
+/** Bytes that downloading and unpacking take at most, by variant. */
+const space: Readonly<Record<Variant, number>> = { cpu: 1.4e9, gpu: 3.5e9 };
+
+/** A wheel, unpacked to what linking needs: `lib/` and `include/` in the folder. */
+export interface UnpackedWheel {
+  readonly folder: string;
+  /** File name of the wheel. */
+  readonly wheel: string;
+  /** Version of TensorFlow. */
+  readonly version: string;
+  /** Size of each library in bytes. */
+  readonly libraries: Readonly<Record<string, number>>;
+  /** The headers that were asked for; those that they include are there too. */
+  readonly headers: readonly string[];
+  /** Where the libraries look for NVIDIA's, as written in them: folders that may begin with `$ORIGIN`. */
+  readonly nvidiaPath: readonly string[];
+  /** pip's requirements for the CUDA libraries. */
+  readonly nvidiaRequirements: readonly string[];
+}
+
+/** What to get. */
+export interface WheelRequest {
+  readonly variant: Variant;
+  readonly version: string;
+  /** A wheel that is there already. */
+  readonly file: string | undefined;
+  readonly headers: readonly string[];
+  readonly cache: string;
+  readonly python: Python;
+}
+
+/**
+ * Takes out of a wheel what a program needs that links with TensorFlow: two libraries (0.85 GB) and, of 13,000
+ * headers, those that the named ones include.
+ */
+const unpacker = String.raw`
+import json, mmap, os, re, shutil, sys, zipfile
+wheel, target, machine, asked = sys.argv[1:5]
+def refuse(text):
+    print(json.dumps({"refused": text}))
+    sys.exit(0)
+try:
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
+    folder = next((n.split("/")[0] for n in names if n.endswith(".dist-info/WHEEL")), None)
+    if folder is None:
+        refuse("has no .dist-info/WHEEL")
+    tags = re.findall(r"(?m)^Tag: (.+?)\s*$", archive.read(folder + "/WHEEL").decode())
+    metadata = archive.read(folder + "/METADATA").decode("utf-8", "replace")
+    if not any("linux" in tag and tag.endswith(machine) for tag in tags):
+        refuse("is for " + ", ".join(tags) + ", not for Linux on " + machine)
+    libraries = {}
+    nvidia = []
+    os.makedirs(os.path.join(target, "lib"))
+    for name in ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"]:
+        if "tensorflow/" + name not in names:
+            refuse("does not contain tensorflow/" + name)
+        out = os.path.join(target, "lib", name)
+        with archive.open("tensorflow/" + name) as source, open(out, "wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+        os.chmod(out, 0o755)
+        libraries[name] = os.path.getsize(out)
+        with open(out, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            at = view.find(b"$ORIGIN")
+            while at >= 0:
+                end = view.find(b"\0", at)
+                text = view[view.rfind(b"\0", 0, at) + 1:end]
+                if b"/nvidia/" in text and len(text) < 65536:
+                    nvidia += [f for f in text.decode("ascii", "replace").split(":") if "/nvidia/" in f]
+                at = view.find(b"$ORIGIN", end)
+    todo, seen = list(json.loads(asked)), set()
+    while todo:
+        header = todo.pop()
+        inside = "tensorflow/include/" + header
+        if header in seen or inside not in names:
+            continue
+        seen.add(header)
+        content = archive.read(inside)
+        out = os.path.join(target, "include", header)
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        with open(out, "wb") as sink:
+            sink.write(content)
+        todo += re.findall(r'(?m)^\s*#\s*include\s+[<"]([^">]+)[">]', content.decode("utf-8", "replace"))
+    missing = [header for header in json.loads(asked) if header not in seen]
+    if missing:
+        refuse("does not contain the header " + missing[0])
+    print(json.dumps({
+        "version": re.search(r"(?m)^Version: (.+?)\s*$", metadata).group(1),
+        "libraries": libraries,
+        "nvidiaPath": list(dict.fromkeys(nvidia)),
+        "nvidiaRequirements": re.findall(r"(?m)^Requires-Dist: (nvidia[^;\s]*)", metadata),
+    }))
+except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    refuse("is damaged (" + str(error) + ")")
+`;
+
+const pipFailures: readonly KnownFailure[] = [
+  {
+    sign: /No space left on device/i,
+    meaning: 'The disk is full.',
+    remedy: 'Free some space, or name a folder on another disk with --cache DIR.',
+  },
+  {
+    sign: /NewConnectionError|Name or service not known|Temporary failure in name resolution|Connection refused|ConnectTimeout|Network is unreachable|ProxyError|Max retries exceeded/i,
+    meaning: 'pip reached no package index, and none of its local sources has the wheel.',
+    remedy:
+      'Check the network and proxy (HTTPS_PROXY), or run the same command on another machine and pass the file with --wheel FILE.',
+  },
+  {
+    sign: /CERTIFICATE_VERIFY_FAILED|SSLError/i,
+    meaning: 'pip does not trust the certificate of the package index.',
+    remedy: 'Name your organization’s certificates with PIP_CERT=FILE, or pass the wheel with --wheel FILE.',
+  },
+  {
+    sign: /No matching distribution|Could not find a version/i,
+    meaning: 'The package index has no such wheel for this platform.',
+    remedy: 'Name another version with --tensorflow-version, or a wheel with --wheel FILE.',
+  },
+];
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/**
+ * Python's name for this machine's processor.
+ *
+ * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where no wheel serves this platform.
+ */
+function requireMachine(variant: Variant, glibc: Python['glibc']): string {
+  const machine = machines[process.arch];
+  if (process.platform !== 'linux') {
+    throw new LinkFailure('wheel', `Linking needs Linux, and this is ${process.platform}.`, {
+      remedy: "Use the package's own installer here: npm rebuild @tensorflow/tfjs-node",
+    });
+  }
+  if (!machine || !distributions[variant][machine]) {
+    throw new LinkFailure('wheel', `TensorFlow has no ${variant} wheel for Linux on ${process.arch}.`, {
+      remedy: variant === 'gpu' ? 'Use --variant cpu.' : 'Use an x64 or arm64 machine.',
+    });
+  }
+  if (!glibc) {
+    throw new LinkFailure('wheel', 'TensorFlow’s wheels need glibc, and this system has another C library.', {
+      remedy: 'Use an image with glibc, such as node:22-bookworm instead of node:22-alpine.',
+    });
+  }
+  return machine;
+}
+
+/** Refuses a wheel whose name asks for a newer glibc than this machine has. */
+function requireGlibc(wheel: string, glibc: readonly [number, number]): void {
+  const needed = [...wheel.matchAll(/manylinux_(\d+)_(\d+)/g)].map((match) => Number(match[2]));
+  if (needed.length > 0 && glibc[0] === 2 && Math.min(...needed) > glibc[1]) {
+    throw new LinkFailure(
+      'wheel',
+      `${wheel} needs glibc 2.${Math.min(...needed)}; here is ${glibc.join('.')}.`,
+      {
+        remedy: 'Use a newer Linux, or an older TensorFlow with --tensorflow-version.',
+      },
+    );
+  }
+}
+
+/** Reads what an earlier run unpacked; undefined where it is not there, not whole, or lacks a header. */
+async function readUnpacked(
+  folder: string,
+  headers: readonly string[],
+  bytes?: number,
+): Promise<UnpackedWheel | undefined> {
+  try {
+    const text = await readFile(path.join(folder, 'wheel.json'), 'utf8');
+    const unpacked = { ...(JSON.parse(text) as UnpackedWheel & { bytes: number }), folder };
+    for (const [library, size] of Object.entries(unpacked.libraries)) {
+      if ((await stat(path.join(folder, 'lib', library))).size !== size) return undefined;
+    }
+    for (const header of headers) await stat(path.join(folder, 'include', header));
+    return bytes === undefined || bytes === unpacked.bytes ? unpacked : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names of what lies in the cache. Removes what killed runs have left behind on the way. */
+async function listCache(cache: string): Promise<string[]> {
+  const names = await readdir(cache).catch(() => [] as string[]);
+  const abandoned = names.filter((name) => {
+    const pid = /\.partial-(\d+)$/.exec(name)?.[1];
+    return pid !== undefined && hasEnded(pid);
+  });
+  for (const name of abandoned) await rm(path.join(cache, name), { recursive: true, force: true });
+  return names.filter((name) => !/\.partial-\d+$/.test(name));
+}
+
+async function requireSpace(cache: string, variant: Variant): Promise<void> {
+  const { bavail, bsize } = await statfs(cache);
+  if (bavail * bsize < space[variant]) {
+    throw new LinkFailure(
+      'wheel',
+      `${cache} has ${gigabytes(bavail * bsize)} left, and TensorFlow takes up to ${gigabytes(space[variant])} here.`,
+      { remedy: 'Free some space, or name a folder on another disk with --cache DIR.' },
+    );
+  }
+}
+
+async function unpack(request: WheelRequest, file: string, machine: string): Promise<UnpackedWheel> {
+  const wheel = path.basename(file);
+  const folder = path.join(request.cache, wheel.replace(/\.whl$/, ''));
+  const partial = `${folder}.partial-${process.pid}`;
+  await rm(partial, { recursive: true, force: true });
+  try {
+    const { command } = request.python;
+    const args = ['-c', unpacker, file, partial, machine, JSON.stringify(request.headers)];
+    const result = await run(command, args, { timeout: 10 * 60_000 });
+    let answer: { refused?: string } & Omit<UnpackedWheel, 'folder' | 'wheel' | 'headers'>;
+    try {
+      answer = JSON.parse(result.stdout) as typeof answer;
+    } catch {
+      const { meaning, remedy } = recognize(tail(result), pipFailures.slice(0, 1), {
+        meaning: `${wheel} could not be unpacked.`,
+        remedy: `See whether ${request.cache} can be written to.`,
+      });
+      throw new LinkFailure('wheel', meaning, { remedy, output: tail(result) });
+    }
+    if (answer.refused) {
+      throw new LinkFailure('wheel', `${wheel} ${answer.refused}.`, {
+        remedy: 'Pass another file with --wheel, or none, to have pip download one.',
+      });
+    }
+    const { size } = await stat(file);
+    const record = { ...answer, wheel, headers: request.headers };
+    await writeFile(path.join(partial, 'wheel.json'), JSON.stringify({ ...record, bytes: size }, null, 2));
+    await rm(folder, { recursive: true, force: true });
+    await rename(partial, folder).catch(async (error: NodeJS.ErrnoException) => {
+      // Another run was faster; what it unpacked is as good.
+      if (!(await readUnpacked(folder, request.headers))) throw error;
+    });
+    return { ...record, folder };
+  } finally {
+    await rm(partial, { recursive: true, force: true });
+  }
+}
+
+/** pip's names for the platforms whose wheels run on this glibc, the newest first. */
+function platforms(machine: string, glibc: readonly [number, number]): string[] {
+  const newer = [35, 34, 31, 28, 27, 24].filter((minor) => minor <= glibc[1]);
+  return [...newer.map((minor) => `manylinux_2_${minor}_${machine}`), `manylinux2014_${machine}`];
+}
+
+async function download(request: WheelRequest, folder: string, machine: string): Promise<string> {
+  const { python } = request;
+  const pip = await findPip(python.command);
+  const names = distributions[request.variant][machine]!;
+  const argumentsFor = (name: string, pythonVersion: string) => [
+    ...['download', '--no-deps', '--only-binary=:all:', '--progress-bar=off', '--dest', folder],
+    ...platforms(machine, python.glibc!).flatMap((platform) => ['--platform', platform]),
+    ...['--implementation', 'cp', '--python-version', pythonVersion, `${name}==${request.version}`],
+  ];
+  if (!pip) {
+    throw new LinkFailure('wheel', `Neither '${python.command} -m pip' nor pip3 nor pip runs here.`, {
+      remedy: 'Install pip (apt-get install python3-pip), or pass a downloaded wheel with --wheel FILE.',
+    });
+  }
+  let last: CommandResult | undefined;
+  for (const name of names) {
+    for (const pythonVersion of pythonVersions) {
+      const [command, ...first] = pip as [string, ...string[]];
+      last = await run(command, [...first, ...argumentsFor(name, pythonVersion)], { timeout: 30 * 60_000 });
+      const wheel = (await readdir(folder)).find((file) => file.endsWith('.whl'));
+      if (last.code === 0 && wheel) return path.join(folder, wheel);
+      // Other Pythons are worth a try only where the index answered and had none for this one.
+      if (recognize(tail(last, 200), pipFailures, { meaning: '', remedy: '' }) !== pipFailures.at(-1)) break;
+    }
+  }
+  const { meaning, remedy } = recognize(tail(last!, 200), pipFailures, {
+    meaning: last!.timedOut ? 'pip took more than 30 minutes.' : 'pip failed.',
+    remedy: 'Run the command by hand, or pass a downloaded wheel with --wheel FILE.',
+  });
+  throw new LinkFailure(
+    'wheel',
+    `${names.join(' and ')} ${request.version} could not be downloaded. ${meaning}`,
+    {
+      remedy,
+      command: last!.typed,
+      output: tail(last!, 6),
+    },
+  );
+}
+
+/**
+ * Makes TensorFlow's libraries and headers available in the cache: from an earlier run, from the wheel given, or
+ * from one that pip downloads. What is in the cache under its final name is whole.
+ *
+ * @returns The unpacked wheel, and how it came about, in a few words.
+ * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where no wheel serves this machine or none can be had.
+ */
+export async function obtainWheel(request: WheelRequest): Promise<{ wheel: UnpackedWheel; how: string }> {
+  const { variant, version, headers, cache, python } = request;
+  const machine = requireMachine(variant, python.glibc);
+  await mkdir(cache, { recursive: true });
+  const cached = await listCache(cache);
+  if (request.file !== undefined) {
+    const file = path.resolve(request.file);
+    const there = await stat(file).catch(() => undefined);
+    if (!there?.isFile()) {
+      throw new LinkFailure('wheel', `There is no wheel ${file}.`, { remedy: 'Correct --wheel FILE.' });
+    }
+    requireGlibc(path.basename(file), python.glibc!);
+    const folder = path.join(cache, path.basename(file).replace(/\.whl$/, ''));
+    const known = await readUnpacked(folder, headers, there.size);
+    if (known) return { wheel: known, how: `unpacked earlier in ${folder}` };
+    await requireSpace(cache, variant);
+    return { wheel: await unpack(request, file, machine), how: `unpacked ${path.basename(file)}` };
+  }
+  for (const name of distributions[variant][machine]!) {
+    const prefix = `${name.replaceAll('-', '_')}-${version}-`;
+    for (const entry of cached.filter((item) => item.startsWith(prefix) && item.endsWith(machine))) {
+      const known = await readUnpacked(path.join(cache, entry), headers);
+      if (known) return { wheel: known, how: `unpacked earlier in ${known.folder}` };
+    }
+  }
+  await requireSpace(cache, variant);
+  const folder = path.join(cache, `download.partial-${process.pid}`);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder);
+  try {
+    const file = await download(request, folder, machine);
+    return { wheel: await unpack(request, file, machine), how: `downloaded ${path.basename(file)} with pip` };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
