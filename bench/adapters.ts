@@ -6,13 +6,14 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
+import { loadTfjsNode, testbedReady } from '../scripts/tfjs-node-testbed.mjs';
 import { describeMachine, machineLine } from '../src/bench/machine.js';
 import { interleave, median, ratio, spread, stepContender } from '../src/bench/rounds.js';
 import { adam, type VRAdamOptimizer, vradam } from '../src/index.js';
 
 const HELP = `Usage: npx tsx bench/adapters.ts [options]
 
-  --backends LIST   of cpu, wasm           (cpu,wasm)
+  --backends LIST   of the three           (cpu,wasm,tensorflow)
   --sizes LIST      parameters             (1e6,1e7)
   --variables N     they are divided among (50)
   --rounds N        interleaved rounds     (11)
@@ -22,7 +23,7 @@ const HELP = `Usage: npx tsx bench/adapters.ts [options]
 
 const { values: options } = parseArgs({
   options: {
-    backends: { type: 'string', default: 'cpu,wasm' },
+    backends: { type: 'string', default: 'cpu,wasm,tensorflow' },
     sizes: { type: 'string', default: '1e6,1e7' },
     variables: { type: 'string', default: '50' },
     rounds: { type: 'string', default: '11' },
@@ -46,6 +47,13 @@ const BACKENDS: Readonly<Record<string, { load(): Promise<unknown>; targets: Rec
       setWasmPaths(join(folder, 'wasm-out/'));
     },
     targets: { 1e6: 15, 1e7: 5 },
+  },
+  tensorflow: {
+    async load() {
+      if (!testbedReady()) throw new Error('Run `node scripts/tfjs-node-testbed.mjs` first');
+      loadTfjsNode();
+    },
+    targets: { 1e6: 18, 1e7: 6 },
   },
 };
 
