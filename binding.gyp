@@ -43,12 +43,17 @@
       "target_name": "vradam",
       "sources": ["<@(engine_sources)", "<@(tensorflow_sources)", "<@(addon_sources)"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_CPP_EXCEPTIONS"],
+      # The second: where a terminated worker refuses an exception, drop it instead of aborting the process.
+      "defines": ["NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["kernels_scalar"],
       "conditions": [
         ["target_arch=='x64' or target_arch=='ia32'", {"dependencies": ["kernels_sse2", "kernels_avx2", "kernels_avx512"]}],
         ["target_arch=='arm64'", {"dependencies": ["kernels_neon"]}],
-        ["OS=='linux'", {"libraries": ["-ldl", "-lpthread"]}],
+        ["OS=='linux'", {
+          "libraries": ["-ldl", "-lpthread"],
+          "sources": ["native/node/glibc_floor.cpp"],
+          "cflags_cc": ["-include", "<(module_root_dir)/native/node/glibc_floor.h"],
+        }],
       ],
     },
   ],

@@ -28,6 +28,13 @@ export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
   return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
 }
 
+const resizable = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'resizable')?.get;
+
+/** Whether memory of this thread can be resized. */
+export function isResizable(buffer: ArrayBuffer): boolean {
+  return resizable?.call(buffer) === true;
+}
+
 function isDetached(buffer: ArrayBufferLike): boolean {
   if (isShared(buffer) || buffer.byteLength > 0) return false;
   try {

@@ -63,12 +63,4 @@ const Kernels* find_kernels(const std::string& name) {
   return nullptr;
 }
 
-Power classify_power(double exponent) {
-  if (exponent == 1.0) return Power::kOne;
-  if (exponent == 2.0) return Power::kTwo;
-  if (exponent == 3.0) return Power::kThree;
-  if (exponent == 4.0) return Power::kFour;
-  return Power::kOther;
-}
-
 }  // namespace vradam

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "../core/power.h"
 #include "../core/rule.h"
 #include "control_word.h"
 #include "thread_pool.h"
@@ -76,10 +77,10 @@ void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of
       case Reading::kGradientNorm:
         return kernels_.sum_squared_gradient(g, block.length, sums);
       case Reading::kGradientPenalty:
-        return kernels_.gradient_penalty(classify_power(exponent), exponent, g, block.length, scalars.c,
+        return kernels_.gradient_penalty(classify_exponent(exponent), exponent, g, block.length, scalars.c,
                                          sums);
       case Reading::kVelocityPenalty:
-        return kernels_.velocity_penalty(classify_power(exponent), exponent, g,
+        return kernels_.velocity_penalty(classify_exponent(exponent), exponent, g,
                                          velocity(block.tensor) + block.begin, block.length, scalars, sums);
       case Reading::kNothing:
         break;
@@ -104,6 +105,7 @@ std::optional<Refusal> CpuEngine::find_refusal(const StepArguments& arguments,
                                                const std::vector<float>& factors) const {
   for (std::size_t b = 0; b < plan_.blocks().size(); ++b) {
     const Block& block = plan_.blocks()[b];
+    if (!arguments.tensors[block.tensor].active) continue;
     if (!refuses_step(magnitudes_[b], factors[plan_.tensors()[block.tensor].group])) continue;
     const float c = scalars_[block.tensor].c;
     const float* const g = static_cast<const float*>(arguments.tensors[block.tensor].gradient) + block.begin;

@@ -8,7 +8,7 @@
 #include "../core/rule.h"
 
 #if defined(__SSE2__) || defined(_M_X64)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #if defined(__GLIBC__) && defined(__x86_64__)
@@ -20,28 +20,6 @@ __asm__(".symver pow,pow@GLIBC_2.2.5");
 namespace vradam {
 inline namespace VRADAM_CORE_NAMESPACE {
 namespace {
-
-template <Power kPower>
-inline double add_term(double sum, float x, double exponent) {
-  const double d = std::fabs(static_cast<double>(x));
-  switch (kPower) {
-    case Power::kOne:
-      return sum + d;
-    case Power::kTwo:
-#if defined(__FMA__) || defined(__aarch64__)
-      return std::fma(d, d, sum);  // d*d is exact in double, so this rounds as d*d + sum does
-#else
-      return sum + d * d;
-#endif
-    case Power::kThree:
-      return sum + d * d * d;
-    case Power::kFour:
-      return sum + d * d * d * d;
-    case Power::kOther:
-      return sum + std::pow(d, exponent);
-  }
-  return sum;
-}
 
 inline std::int32_t larger(std::int32_t a, std::int32_t b) {
   return a > b ? a : b;
@@ -202,24 +180,45 @@ void update_to(const float* VRADAM_RESTRICT p_in, float* VRADAM_RESTRICT p_out,
 }
 
 #if defined(__SSE2__) || defined(_M_X64)
-// Copies past the caches. The stores are weakly ordered; the caller fences.
-void stream(float* out, const float* in, std::size_t n) {
-  std::size_t i = 0;
-  for (; i < n && (reinterpret_cast<std::uintptr_t>(out + i) & 15) != 0; ++i) out[i] = in[i];
-  for (; i + 4 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
-  for (; i < n; ++i) out[i] = in[i];
+constexpr std::size_t kLine = 16;  // floats of a cache line
+
+// Writes whole lines past the caches. `out` begins a line. The stores are weakly ordered; the caller fences.
+void stream_lines(float* out, const float* in, std::size_t n) {
+#if defined(__AVX512F__)
+  for (std::size_t i = 0; i < n; i += 16) _mm512_stream_ps(out + i, _mm512_loadu_ps(in + i));
+#elif defined(__AVX__)
+  for (std::size_t i = 0; i < n; i += 8) _mm256_stream_ps(out + i, _mm256_loadu_ps(in + i));
+#else
+  for (std::size_t i = 0; i < n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
+#endif
 }
 
+// Goes through a buffer that stays in cache. Where p_out does not begin a line, the rest of a line waits in
+// the buffer for the next tile, so that no line is written half past the caches and half through them, and
+// the state is still read where its lines begin.
 template <bool kScaled>
 void update_streaming(const float* p_in, float* p_out, const float* g, float* v, float* s, std::size_t n,
                       const UpdateScalars& a) {
   constexpr std::size_t kTile = 1024;
-  alignas(64) float tile[kTile];
+  alignas(64) float buffer[kLine + kTile];
+  // Elements before the first whole line go the ordinary way.
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(p_out) / sizeof(float) % kLine;
+  std::size_t skip = (kLine - offset) % kLine;
+  std::size_t waiting = 0;
+  float* out = p_out;
   for (std::size_t begin = 0; begin < n; begin += kTile) {
     const std::size_t length = n - begin < kTile ? n - begin : kTile;
-    update_to<kScaled>(p_in + begin, tile, g + begin, v + begin, s + begin, length, a);
-    stream(p_out + begin, tile, length);
+    update_to<kScaled>(p_in + begin, buffer + waiting, g + begin, v + begin, s + begin, length, a);
+    const float* ready = buffer;
+    std::size_t count = waiting + length;
+    for (; skip != 0 && count != 0; --skip, --count) *out++ = *ready++;
+    const std::size_t lines = count / kLine * kLine;
+    stream_lines(out, ready, lines);
+    out += lines;
+    waiting = count - lines;
+    for (std::size_t i = 0; i < waiting; ++i) buffer[i] = ready[lines + i];
   }
+  for (std::size_t i = 0; i < waiting; ++i) out[i] = buffer[i];
   _mm_sfence();
 }
 #else

@@ -4,12 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../core/power.h"
 #include "../core/scalars.h"
 
 namespace vradam {
-
-// Powers whose terms are products, left to right; every other power goes through pow.
-enum class Power : std::uint8_t { kOne, kTwo, kThree, kFour, kOther };
 
 // How new parameters reach memory that is not where they were read.
 enum class Store : std::uint8_t {
@@ -31,8 +29,6 @@ struct Kernels {
   void (*update)(Store store, const float* p_in, float* p_out, const float* g, float* v, float* s,
                  std::size_t n, const UpdateScalars& scalars);
 };
-
-Power classify_power(double exponent);
 
 #if defined(VRADAM_X86)
 const Kernels& kernels_scalar();

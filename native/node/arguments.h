@@ -7,6 +7,9 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <vector>
+
+#include "../core/scalars.h"
 
 namespace vradam {
 
@@ -73,6 +76,24 @@ inline float* floats(Napi::Env env, napi_value value, std::uint64_t size, const 
                                std::to_string(length));
   }
   return static_cast<float*>(data);
+}
+
+// What both engines take: the largest size and step count, and how many doubles stand for a group.
+constexpr double kLargestSize = 1e13;
+constexpr double kLargestStep = 9007199254740991.0;
+constexpr std::size_t kGroupFields = 9;
+
+inline std::vector<GroupSettings> groups_argument(const Napi::CallbackInfo& info, std::size_t index) {
+  const Doubles values = doubles_argument(info, index, "groups");
+  if (values.length == 0 || values.length % kGroupFields != 0) {
+    throw shape_error(info.Env(), "Expected nine numbers a group, and a group, for groups");
+  }
+  std::vector<GroupSettings> groups;
+  for (std::size_t at = 0; at < values.length; at += kGroupFields) {
+    const double* const x = values.data + at;
+    groups.push_back({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] != 0, x[8] != 0});
+  }
+  return groups;
 }
 
 }  // namespace vradam

@@ -1,6 +1,7 @@
 #include "engine_wrap.h"
 
 #include <new>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -12,27 +13,15 @@
 namespace vradam {
 namespace {
 
-// Doubles of a group in the constructor's argument, in this order.
-constexpr std::size_t kGroupFields = 9;
 // Doubles of a report before those of the groups: gradient norm, clip coefficient, refusal.
 constexpr std::size_t kReportFields = 5;
 constexpr std::size_t kReportFieldsPerGroup = 2;
 
-constexpr double kLargestSize = 1e13;
-constexpr double kLargestStep = 9007199254740991.0;
-
-std::vector<GroupSettings> groups_argument(const Napi::CallbackInfo& info, std::size_t index) {
-  const Doubles values = doubles_argument(info, index, "groups");
-  if (values.length == 0 || values.length % kGroupFields != 0) {
-    throw shape_error(info.Env(), "Expected nine numbers a group, and a group, for groups");
-  }
-  std::vector<GroupSettings> groups;
-  for (std::size_t at = 0; at < values.length; at += kGroupFields) {
-    const double* const x = values.data + at;
-    groups.push_back({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] != 0, x[8] != 0});
-  }
-  return groups;
-}
+// What an engine without tensors, and a tensor without elements, are taken to weigh.
+constexpr std::int64_t kEngineBytes = 2048;
+constexpr std::int64_t kTensorBytes = 256;
+// Between two looks for engines that JavaScript has dropped.
+constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
 // A step's arguments, out of JavaScript's reach.
 struct Step {
@@ -144,6 +133,10 @@ class StepWorker : public Napi::AsyncWorker {
   void Execute() override {
     try {
       const std::lock_guard<std::mutex> lock(engine_->mutex());
+      if (engine_->plan().tensors().size() != step_.tensors.size()) {
+        SetError("A tensor was added before the step began; nothing has changed");
+        return;
+      }
       result_ = engine_->step({step_.tensors.data(), step_.scalars.data(), GradientType::kFloat32});
     } catch (const std::bad_alloc&) {
       SetError("Out of memory; nothing has changed");
@@ -186,7 +179,50 @@ std::shared_ptr<tensorflow::StepSlot> slot_argument(const Napi::CallbackInfo& in
 
 }  // namespace
 
+// Finalizers wait for the event loop, and a loop that makes optimizers and drops them need never get there.
+// So whoever allocates looks first for objects that are collected already, and frees what they hold.
+class EngineWrap::Holders {
+ public:
+  void add(EngineWrap* wrap) { wraps_.insert(wrap); }
+  void remove(EngineWrap* wrap) { wraps_.erase(wrap); }
+  void count(std::int64_t bytes) { held_ += bytes; }
+
+  void make_room(Napi::Env env, std::int64_t bytes) {
+    if (held_ + bytes <= look_at_) return;
+    std::vector<EngineWrap*> collected;
+    for (EngineWrap* const wrap : wraps_) {
+      const Napi::HandleScope scope(env);
+      if (wrap->Value().IsEmpty()) collected.push_back(wrap);
+    }
+    for (EngineWrap* const wrap : collected) wrap->release();
+    look_at_ = held_ + bytes + kBytesBetweenLooks;
+  }
+
+ private:
+  std::unordered_set<EngineWrap*> wraps_;
+  std::int64_t held_ = 0;
+  std::int64_t look_at_ = kBytesBetweenLooks;
+};
+
+void EngineWrap::hold(std::int64_t bytes) {
+  held_ += bytes;
+  holders_->count(bytes);
+  Napi::MemoryManagement::AdjustExternalMemory(Env(), bytes);
+}
+
+void EngineWrap::release() {
+  engine_.reset();
+  if (held_ == 0) return;
+  holders_->remove(this);
+  hold(-held_);
+}
+
+EngineWrap::~EngineWrap() {
+  release();
+}
+
 Napi::Function EngineWrap::define(Napi::Env env) {
+  env.SetInstanceData(new std::shared_ptr<Holders>(std::make_shared<Holders>()));
   return DefineClass(env, "Engine",
                      {
                          InstanceMethod<&EngineWrap::add_tensor>("addTensor"),
@@ -219,7 +255,11 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
     for (const Kernels* k : available_kernels()) known += (known.empty() ? "" : ", ") + std::string(k->name);
     throw engine_error(env, "This machine has no instruction set '" + name + "'; it has " + known);
   }
+  holders_ = *env.GetInstanceData<std::shared_ptr<Holders>>();
+  holders_->make_room(env, kEngineBytes);
   engine_ = std::make_shared<CpuEngine>(std::move(settings), *kernels, threads);
+  hold(kEngineBytes);
+  holders_->add(this);
 }
 
 std::shared_ptr<CpuEngine> EngineWrap::engine(Napi::Env env) const {
@@ -235,8 +275,12 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
   const double last_group = static_cast<double>(engine.plan().settings().groups.size() - 1);
   const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
   const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
+  const std::int64_t bytes = kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float));
+  holders_->make_room(info.Env(), bytes);
   try {
-    return Napi::Number::New(info.Env(), engine.add_tensor(group, size));
+    const std::uint32_t tensor = engine.add_tensor(group, size);
+    hold(bytes);
+    return Napi::Number::New(info.Env(), tensor);
   } catch (const std::bad_alloc&) {
     throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
                                        " elements (8 bytes each); nothing has changed");
@@ -356,7 +400,7 @@ void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
 }
 
 void EngineWrap::dispose(const Napi::CallbackInfo&) {
-  engine_.reset();
+  release();
 }
 
 }  // namespace vradam

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <memory>
 
 #include "../cpu/engine.h"
@@ -13,8 +14,12 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit EngineWrap(const Napi::CallbackInfo& info);
+  ~EngineWrap() override;
 
  private:
+  // The engines of one environment that hold memory, and how much.
+  class Holders;
+
   Napi::Value add_tensor(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
   Napi::Value step_async(const Napi::CallbackInfo& info);
@@ -27,8 +32,15 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // Hold the result during a call: JavaScript that runs meanwhile may dispose.
   std::shared_ptr<CpuEngine> engine(Napi::Env env) const;
 
+  // Tells V8 of memory it cannot see, so that it collects what was dropped.
+  void hold(std::int64_t bytes);
+  void release();
+
   // Shared with steps under way, so that dispose never pulls memory from under one.
   std::shared_ptr<CpuEngine> engine_;
+  std::int64_t held_ = 0;
+  // Shared, because at the end of an environment nobody knows which finalizer runs last.
+  std::shared_ptr<Holders> holders_;
 };
 
 }  // namespace vradam

@@ -1,6 +1,6 @@
-import { VRAdamError, type VRAdamErrorCode } from '../errors.js';
 import type { Addon, NativeEngineHandle } from './addon.js';
 import type { Engine, EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import { asVRAdamError } from './native-errors.js';
 import { defaultThreads } from './threads.js';
 
 const REPORT_FIELDS = 5;
@@ -18,15 +18,6 @@ function pack(group: GroupSettings): number[] {
     Number(group.normGrad),
     Number(group.maximize),
   ];
-}
-
-/** Errors of the addon carry one of our codes; what does not is a fault and passes as it is. */
-function translate(error: unknown): unknown {
-  const code = (error as { code?: unknown })?.code;
-  if (error instanceof Error && typeof code === 'string' && code.startsWith('ERR_VRADAM_')) {
-    return new VRAdamError(code as VRAdamErrorCode, error.message, { cause: error });
-  }
-  return error;
 }
 
 /** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
@@ -60,7 +51,7 @@ export class NativeEngine implements Engine {
         instructionSet,
       );
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -70,7 +61,7 @@ export class NativeEngine implements Engine {
       this.#sizes.push(size);
       return tensor;
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -87,7 +78,7 @@ export class NativeEngine implements Engine {
       );
       return this.#outcome(applied, this.#report);
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -104,7 +95,7 @@ export class NativeEngine implements Engine {
       );
       return this.#outcome(applied, report);
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -123,7 +114,7 @@ export class NativeEngine implements Engine {
     try {
       this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale);
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -137,7 +128,7 @@ export class NativeEngine implements Engine {
       const applied = this.#handle.takeStep(slot, this.#report);
       return applied === undefined ? undefined : this.#outcome(applied, this.#report);
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -148,7 +139,7 @@ export class NativeEngine implements Engine {
     try {
       return { velocity, secondMoment, steps: this.#handle.readTensor(tensor, velocity, secondMoment) };
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 
@@ -156,7 +147,7 @@ export class NativeEngine implements Engine {
     try {
       this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps);
     } catch (error) {
-      throw translate(error);
+      throw asVRAdamError(error);
     }
   }
 

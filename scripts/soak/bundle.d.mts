@@ -1,0 +1,2 @@
+/** Bundles src/flat-optimizer.ts into one JavaScript file and returns the URL to import. */
+export function bundleFlatOptimizer(): string;
