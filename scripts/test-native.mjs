@@ -51,6 +51,11 @@ for (const variant of variants) {
     });
     passed++;
   }
+  const cuda = `${folder}/native/cuda`;
+  run(`${cuda}/cuda_engine_test`, [`${cuda}/libvradam_cuda_emulation.so`], {
+    env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1', ASAN_OPTIONS: 'detect_leaks=1' },
+  });
+  passed++;
 }
 let skipped = 0;
 if (has('valgrind')) {

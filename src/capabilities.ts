@@ -1,4 +1,5 @@
 import { loadAddon } from './engines/addon.js';
+import { type CudaDevice, loadCuda } from './engines/cuda-addon.js';
 import type { EngineName } from './engines/engine.js';
 import { defaultThreads } from './engines/threads.js';
 
@@ -13,6 +14,8 @@ export interface Capabilities {
   readonly engines: Readonly<Record<EngineName, EngineCapability>>;
   /** Where the addon was loaded from. */
   readonly addon?: string;
+  /** The GPU of the cuda engine. */
+  readonly gpu?: CudaDevice;
   /** Instruction sets of the cpu engine, fastest first; the first one is used unless VRADAM_ISA says otherwise. */
   readonly instructionSets: readonly string[];
   /** Threads of a step of the cpu engine unless `threads` or VRADAM_THREADS says otherwise. */
@@ -22,13 +25,15 @@ export interface Capabilities {
 /** Says what this machine can do and, for what it cannot, why. */
 export function capabilities(): Capabilities {
   const { addon, path, reason } = loadAddon();
+  const { cuda, reason: noCuda } = loadCuda();
   return {
     engines: {
       javascript: { available: true },
       cpu: addon ? { available: true } : { available: false, reason },
-      cuda: { available: false, reason: 'This build has no CUDA engine.' },
+      cuda: cuda ? { available: true } : { available: false, reason: noCuda },
     },
     ...(addon ? { addon: path } : {}),
+    ...(cuda ? { gpu: cuda.device } : {}),
     instructionSets: addon?.instructionSets ?? [],
     threads: defaultThreads(),
   };

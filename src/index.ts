@@ -1,6 +1,9 @@
 export type { AdapterName } from './adapters/adapter.js';
 export { type Capabilities, capabilities, type EngineCapability } from './capabilities.js';
 export type { CheckpointPath } from './checkpoint.js';
+export { type Cuda, cuda } from './cuda.js';
+export type { CudaDevice } from './engines/cuda-addon.js';
+export type { CudaArray } from './engines/device-array.js';
 export type { EngineName } from './engines/engine.js';
 export { VRAdamError, type VRAdamErrorCode } from './errors.js';
 export { adam, adamw, vradam } from './factories.js';

@@ -14,18 +14,18 @@ import { type Platform, Stepper, type StepReport } from './stepper.js';
 export type Sizes = number | readonly number[] | Readonly<Record<string, number>>;
 
 /** Parameters in the shape of the sizes: an array, a list of arrays, or a record of arrays. */
-export type FlatParameters<S extends Sizes> = S extends number
-  ? Float32Array
+export type FlatParameters<S extends Sizes, A = Float32Array> = S extends number
+  ? A
   : S extends readonly number[]
-    ? readonly Float32Array[]
-    : Readonly<Record<keyof S, Float32Array>>;
+    ? readonly A[]
+    : Readonly<Record<keyof S, A>>;
 
 /** Gradients in the shape of the sizes; where one is missing, its tensor is left alone. */
-export type FlatGradients<S extends Sizes> = S extends number
-  ? Float32Array | null | undefined
+export type FlatGradients<S extends Sizes, A = Float32Array> = S extends number
+  ? A | null | undefined
   : S extends readonly number[]
-    ? readonly (Float32Array | null | undefined)[]
-    : { readonly [name in keyof S]?: Float32Array | null | undefined };
+    ? readonly (A | null | undefined)[]
+    : { readonly [name in keyof S]?: A | null | undefined };
 
 /** Options of `FlatOptimizer`: those of `vradam`, and the learning rate. */
 export interface FlatOptions extends Omit<VRAdamOptions, 'inPlace'> {
@@ -75,7 +75,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
   protected givenLearningRate: number | Schedule;
   readonly #shape: Shape;
   /** How messages name tensor i after 'parameters' or 'gradients'. */
-  readonly #labels: readonly string[];
+  protected readonly labels: readonly string[];
   readonly #numberOf: ReadonlyMap<string, number>;
 
   /** The parameters that are known not to overlap, their buffers, and gradients known not to overlap them. */
@@ -98,7 +98,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
       throw invalid('ERR_VRADAM_SHAPE', argument, 'an integer of at least 0', size);
     }
     this.#shape = shape;
-    this.#labels = entries.map(([name], i) => labelOf[shape](name, i));
+    this.labels = entries.map(([name], i) => labelOf[shape](name, i));
     this.#numberOf = new Map(entries.map(([name], i) => [name, i]));
     this.options = resolved;
     this.givenLearningRate = resolved.groups.at(-1)!.learningRate;
@@ -208,26 +208,26 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
   }
 
   #parametersOf(parameters: unknown): Float32Array[] {
-    const given = this.#arraysOf(parameters, 'parameters');
+    const given = this.arraysOf(parameters, 'parameters');
     return this.stepper.tensors.map(({ size }, i) =>
-      checkFloat32Array(given[i], `parameters${this.#labels[i]}`, size),
+      checkFloat32Array(given[i], `parameters${this.labels[i]}`, size),
     );
   }
 
   #gradientsOf(gradients: unknown): (Float32Array | null)[] {
-    const given = this.#arraysOf(gradients, 'gradients');
+    const given = this.arraysOf(gradients, 'gradients');
     return this.stepper.tensors.map(({ size }, i) => {
       const gradient = given[i] ?? null;
-      return gradient === null ? null : checkFloat32Array(gradient, `gradients${this.#labels[i]}`, size);
+      return gradient === null ? null : checkFloat32Array(gradient, `gradients${this.labels[i]}`, size);
     });
   }
 
   /** What was given for each tensor, whatever it is. A name or a place too many is an error, never ignored. */
-  #arraysOf(given: unknown, argument: 'parameters' | 'gradients'): readonly unknown[] {
+  protected arraysOf(given: unknown, argument: 'parameters' | 'gradients'): readonly unknown[] {
     if (this.#shape === 'array') return [given];
     if (this.#shape === 'list' && Array.isArray(given)) {
-      if (given.length === this.#labels.length) return given;
-      const expectation = `an array of ${this.#labels.length} Float32Arrays`;
+      if (given.length === this.labels.length) return given;
+      const expectation = `an array of ${this.labels.length} Float32Arrays`;
       throw invalid('ERR_VRADAM_SHAPE', argument, expectation, given);
     }
     if (this.#shape === 'record' && isRecord(given)) {
@@ -249,7 +249,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     const known = this.#parameters;
     if (known === undefined || parameters.some((array, i) => array !== known[i])) {
       this.#parameters = undefined;
-      checkOverlap(parameters, [], (i) => this.#labels[i]!);
+      checkOverlap(parameters, [], (i) => this.labels[i]!);
       this.#parameterBuffers = new Set(parameters.map(bufferOf));
       this.#disjointGradients = new WeakSet();
       this.#parameters = [...parameters];
@@ -257,7 +257,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     const isDisjoint = (array: Float32Array | null) =>
       array === null || this.#disjointGradients.has(array) || !this.#parameterBuffers.has(bufferOf(array));
     if (gradients.every(isDisjoint)) return;
-    checkOverlap(parameters, gradients, (i) => this.#labels[i]!);
+    checkOverlap(parameters, gradients, (i) => this.labels[i]!);
     for (const array of gradients) {
       if (array !== null) this.#disjointGradients.add(array);
     }

@@ -1,5 +1,6 @@
-import { bufferOf, checkFloat32Array, isShared } from './buffers.js';
+import { bufferOf, checkFloat32Array, isResizable, isShared } from './buffers.js';
 import type { Engine, EngineName, EngineSettings, StepInput, StepOutcome } from './engines/engine.js';
+import { canQueue, type EnqueuedStep } from './engines/queue.js';
 import { invalid, VRAdamError } from './errors.js';
 import {
   checkLearningRate,
@@ -39,6 +40,9 @@ export interface StepReport {
   groups: GroupReport[];
 }
 
+/** Steps that are enqueued before somebody waits for them; as many reports as an engine keeps. */
+const MOST_ENQUEUED = 1024;
+
 /** The memory of one step, in order of registration; see `StepInput` for what may overlap. */
 export interface StepBuffers {
   parametersIn: readonly Float32Array[];
@@ -53,6 +57,8 @@ export interface Platform {
   createEngine(preference: 'auto' | EngineName, settings: EngineSettings): Engine;
   /** Keeps memory from being moved to another thread while a step runs off the event loop. */
   pin(buffer: ArrayBuffer): void;
+  /** Called once for each call of `pin`, when the step has ended. */
+  unpin?(buffer: ArrayBuffer): void;
 }
 
 interface RegisteredTensor {
@@ -80,6 +86,8 @@ export class Stepper {
   /** Asynchronous steps that have not ended, and the end of the last of them. */
   #pending = 0;
   #lastPending: Promise<void> = Promise.resolve();
+  /** Steps that were enqueued and nobody has waited for, in order. */
+  #enqueued: EnqueuedStep[] = [];
   #disposed = false;
   #freed = false;
 
@@ -97,6 +105,7 @@ export class Stepper {
       clipNorm: options.clipNorm,
       checkGradients: options.onNonFinite !== 'ignore',
       threads: options.threads,
+      haltOnRefusal: options.onNonFinite === 'throw',
     });
   }
 
@@ -140,6 +149,7 @@ export class Stepper {
 
   /** Steps refused with `onNonFinite: 'skip'`. */
   get skippedSteps(): number {
+    if (!this.#disposed && this.#options.onNonFinite === 'skip') this.settle();
     return this.#skippedSteps;
   }
 
@@ -242,7 +252,7 @@ export class Stepper {
    */
   async stepAsync(buffers: StepBuffers): Promise<StepReport> {
     this.assertOpen();
-    pinAll(buffers, this.#platform);
+    const pinned = pinAll(buffers, this.#platform);
     const rates = this.#rates;
     const before = this.#pending > 0 ? this.#lastPending : undefined;
     let ended = () => {};
@@ -256,6 +266,7 @@ export class Stepper {
       return this.#conclude(outcome, buffers.copiedBytes);
     } finally {
       this.#pending--;
+      for (const buffer of pinned) this.#platform.unpin?.(buffer);
       ended();
       this.#freeIfUnused();
     }
@@ -266,13 +277,83 @@ export class Stepper {
    *   asynchronous step is pending.
    */
   assertUsable(): void {
-    this.assertOpen();
-    if (this.#pending > 0) {
-      throw new VRAdamError(
-        'ERR_VRADAM_ENGINE',
-        'An asynchronous step is pending: await the promise of stepAsync before using the optimizer',
-      );
+    this.#assertIdle();
+    this.settle();
+  }
+
+  /**
+   * Enqueues a step on an engine that can, counts it as an attempt and returns. The report's figures are there when
+   * the step is; reading one waits.
+   *
+   * @param enqueue Hands the step to the engine.
+   * @throws ERR_VRADAM_NON_FINITE if a step before is known to have been refused and `onNonFinite` is 'throw': that
+   *   step and those enqueued behind it have changed nothing, and this one is not enqueued. Else as `step`.
+   */
+  enqueue(enqueue: (learningRates: readonly number[], gradientScale: number) => EnqueuedStep): StepReport {
+    this.#assertIdle();
+    const { engine } = this;
+    const halted = canQueue(engine) && engine.halted;
+    if (halted || this.#enqueued.length >= MOST_ENQUEUED) this.settle();
+    const learningRates = this.#evaluate(this.#rates);
+    if (this.#freed) throw disposed();
+    const step = enqueue(learningRates, this.#options.gradientScale);
+    this.#enqueued.push(step);
+    const number = ++this.#iterations;
+    let known: StepReport | undefined;
+    const wait = () => {
+      if (step.outcome === undefined) this.settle();
+      known ??= this.#report(number, step.outcome!, 0);
+      return known;
+    };
+    const report: StepReport = {
+      step: number,
+      engine: engine.name,
+      adapter: this.#adapter,
+      copiedBytes: 0,
+      get applied() {
+        return wait().applied;
+      },
+      get groups() {
+        return wait().groups;
+      },
+    };
+    if (this.#options.clipNorm !== undefined) {
+      Object.defineProperties(report, {
+        gradientNorm: { enumerable: true, get: () => wait().gradientNorm },
+        clipCoefficient: { enumerable: true, get: () => wait().clipCoefficient },
+      });
     }
+    this.#lastStep = report;
+    return report;
+  }
+
+  /**
+   * Waits for every step that was enqueued.
+   *
+   * @throws ERR_VRADAM_NON_FINITE for the first of them that was refused, if `onNonFinite` is 'throw'; those behind
+   *   it have done nothing. The next step runs again. ERR_VRADAM_ENGINE if the device failed.
+   */
+  settle(): void {
+    const { engine } = this;
+    if (this.#enqueued.length === 0 || !canQueue(engine)) return;
+    engine.settle();
+    const steps = this.#enqueued;
+    this.#enqueued = [];
+    if (engine.halted) engine.resume();
+    let refused: VRAdamError | undefined;
+    for (const { outcome } of steps) {
+      if (outcome?.refusal === undefined) continue;
+      if (this.#options.onNonFinite === 'skip') this.#skippedSteps++;
+      else refused ??= this.#refused(outcome.refusal);
+    }
+    if (refused !== undefined) throw refused;
+  }
+
+  /** `settle`, off the event loop. */
+  async synchronize(): Promise<void> {
+    this.assertOpen();
+    if (canQueue(this.engine)) await this.engine.synchronize();
+    if (!this.#disposed) this.settle();
   }
 
   /** Frees the state, at once or when the pending steps have ended. Calling it again does nothing. */
@@ -292,6 +373,16 @@ export class Stepper {
       throw new VRAdamError(
         'ERR_VRADAM_ENGINE',
         'A step is already running: a schedule must not use the optimizer that asks it for a learning rate',
+      );
+    }
+  }
+
+  #assertIdle(): void {
+    this.assertOpen();
+    if (this.#pending > 0) {
+      throw new VRAdamError(
+        'ERR_VRADAM_ENGINE',
+        'An asynchronous step is pending: await the promise of stepAsync before using the optimizer',
       );
     }
   }
@@ -353,9 +444,19 @@ export class Stepper {
 
   #conclude(outcome: StepOutcome, copiedBytes: number): StepReport {
     this.#iterations++;
-    const { groups, clipNorm, onNonFinite } = this.#options;
+    const report = this.#report(this.#iterations, outcome, copiedBytes + (outcome.copiedBytes ?? 0));
+    this.#lastStep = report;
+    if (outcome.refusal !== undefined) {
+      if (this.#options.onNonFinite !== 'skip') throw this.#refused(outcome.refusal);
+      this.#skippedSteps++;
+    }
+    return report;
+  }
+
+  #report(step: number, outcome: StepOutcome, copiedBytes: number): StepReport {
+    const { groups, clipNorm } = this.#options;
     const report: StepReport = {
-      step: this.#iterations,
+      step,
       applied: outcome.applied,
       engine: this.engine.name,
       adapter: this.#adapter,
@@ -370,11 +471,6 @@ export class Stepper {
     if (clipNorm !== undefined) {
       report.gradientNorm = outcome.gradientNorm;
       report.clipCoefficient = outcome.clipCoefficient;
-    }
-    this.#lastStep = report;
-    if (outcome.refusal !== undefined) {
-      if (onNonFinite !== 'skip') throw this.#refused(outcome.refusal);
-      this.#skippedSteps++;
     }
     return report;
   }
@@ -406,7 +502,10 @@ function quote(names: readonly string[]): string {
 }
 
 /** Keeps the memory of an asynchronous step in place. All of it is checked before any is pinned. */
-function pinAll({ parametersIn, parametersOut, gradients }: StepBuffers, platform: Platform): void {
+function pinAll(
+  { parametersIn, parametersOut, gradients }: StepBuffers,
+  platform: Platform,
+): ReadonlySet<ArrayBuffer> {
   const memory = new Set<ArrayBuffer>();
   for (const array of [...parametersIn, ...parametersOut, ...gradients]) {
     if (array === null) continue;
@@ -414,9 +513,10 @@ function pinAll({ parametersIn, parametersOut, gradients }: StepBuffers, platfor
     if (!isShared(buffer)) memory.add(buffer);
   }
   for (const buffer of memory) {
-    if ((buffer as { resizable?: boolean }).resizable === true) {
+    if (isResizable(buffer)) {
       throw invalid('ERR_VRADAM_SHAPE', 'an asynchronous step', 'memory that cannot be resized', buffer);
     }
   }
   for (const buffer of memory) platform.pin(buffer);
+  return memory;
 }

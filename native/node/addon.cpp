@@ -5,6 +5,7 @@
 #include "../tensorflow/step_op.h"
 #include "../tensorflow/step_slot.h"
 #include "arguments.h"
+#include "cuda_module.h"
 #include "engine_wrap.h"
 #include "streams_wrap.h"
 
@@ -49,6 +50,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("instructionSets", names);
   exports.Set("openTensorflow", Napi::Function::New<open_tensorflow>(env, "openTensorflow"));
+  exports.Set("openCuda", Napi::Function::New<open_cuda>(env, "openCuda"));
   return exports;
 }
 

@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
@@ -71,26 +72,39 @@ export function loadAddon(): AddonLoad {
 }
 
 function tryLoad(): AddonLoad {
-  const require = createRequire(import.meta.url);
   try {
     const root = packageRoot();
+    const require = createRequire(join(root, 'package.json'));
     const gypBuild = require('node-gyp-build') as { (root: string): Addon; path(root: string): string };
     return { path: gypBuild.path(root), addon: gypBuild(root) };
   } catch (error) {
     const sentence = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
-    return { reason: `The native addon could not be loaded: ${sentence}` };
+    return {
+      reason: `The native addon could not be loaded (${sentence}); "npx vradam build" compiles it here`,
+    };
   }
 }
 
-/** The folder of package.json, from src/ as from dist/. */
-function packageRoot(): string {
-  const require = createRequire(import.meta.url);
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    try {
-      require.resolve(`${folder}/package.json`);
-      return folder;
-    } catch (error) {
-      if (dirname(folder) === folder) throw error;
-    }
+/**
+ * The folder of this package: from src/ and from dist/ the one above, from a bundle the one that the bundle's folder
+ * would load.
+ *
+ * @throws where there is none.
+ */
+export function packageRoot(): string {
+  // A bundler that writes CommonJS leaves import.meta empty.
+  const here = import.meta.url ? fileURLToPath(import.meta.url) : (process.argv[1] ?? process.execPath);
+  for (let folder = dirname(here); folder !== dirname(folder); folder = dirname(folder)) {
+    if (nameOf(folder) === 'vradam') return folder;
+  }
+  return dirname(createRequire(here).resolve('vradam/package.json'));
+}
+
+/** The name in the package.json of a folder. */
+function nameOf(folder: string): unknown {
+  try {
+    return (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { name?: unknown }).name;
+  } catch {
+    return undefined;
   }
 }

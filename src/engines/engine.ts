@@ -23,6 +23,8 @@ export interface EngineSettings {
   readonly checkGradients: boolean;
   /** Largest number of threads of a step; `undefined` leaves it to the engine. */
   readonly threads: number | undefined;
+  /** Whether steps that were enqueued behind a refused one do nothing until the host knows; default false. */
+  readonly haltOnRefusal?: boolean;
 }
 
 /**
@@ -53,6 +55,8 @@ export interface StepOutcome {
   readonly penalties: readonly number[];
   /** η of each group, in double precision. */
   readonly effectiveLearningRates: readonly number[];
+  /** Bytes of parameters and gradients that the engine copied to its own memory and back; absent for none. */
+  readonly copiedBytes?: number;
   /** The first offending element in order of registration, where the step was refused. */
   readonly refusal: { readonly tensor: number; readonly element: number; readonly value: number } | undefined;
 }

@@ -1,5 +1,7 @@
 import { VRAdamError } from '../errors.js';
 import { loadAddon } from './addon.js';
+import { CudaEngine } from './cuda.js';
+import { loadCuda } from './cuda-addon.js';
 import type { Engine, EngineName, EngineSettings } from './engine.js';
 import { JavaScriptEngine } from './javascript.js';
 import { NativeEngine } from './native.js';
@@ -17,17 +19,16 @@ function warnOnce(reason: string): void {
 }
 
 /**
- * Makes the engine that was asked for; 'auto' is the fastest that is available.
+ * Makes the engine that was asked for; 'auto' is the fastest that is available for memory of the host.
  *
  * @throws VRAdamError ERR_VRADAM_ENGINE where the engine asked for is not available, with the reason
  */
 export function createEngine(preference: 'auto' | EngineName, settings: EngineSettings): Engine {
   if (preference === 'javascript') return new JavaScriptEngine(settings);
   if (preference === 'cuda') {
-    throw new VRAdamError(
-      'ERR_VRADAM_ENGINE',
-      'The engine cuda is not available: this build has no CUDA engine',
-    );
+    const { cuda, reason } = loadCuda();
+    if (cuda) return new CudaEngine(cuda, settings);
+    throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine cuda is not available. ${reason}`);
   }
   const { addon, reason } = loadAddon();
   if (addon) return new NativeEngine(addon, settings);

@@ -1,7 +1,10 @@
 import { loadAddon } from '../../src/engines/addon.js';
+import { CudaEngine } from '../../src/engines/cuda.js';
+import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
 import type { Engine, EngineSettings } from '../../src/engines/engine.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
 import { NativeEngine } from '../../src/engines/native.js';
+import { choosePlugin } from '../gpu/plugin.js';
 
 interface EngineFactory {
   readonly name: string;
@@ -10,6 +13,10 @@ interface EngineFactory {
 
 const { addon, reason } = loadAddon();
 if (addon === undefined) throw new Error(`These tests compare the native engine too. ${reason}`);
+
+choosePlugin();
+const { cuda, reason: noCuda } = loadCuda();
+if (cuda === undefined) throw new Error(`These tests compare the emulated CUDA engine too. ${noCuda}`);
 
 /** Every engine that must give the same bytes; the first is the specification. */
 export const engines: readonly EngineFactory[] = [
@@ -20,4 +27,8 @@ export const engines: readonly EngineFactory[] = [
       create: (settings: EngineSettings) => new NativeEngine(addon, settings, instructionSet, threads),
     })),
   ),
+  ...(Object.keys(LAUNCHES) as (keyof typeof LAUNCHES)[]).map((launches) => ({
+    name: `cuda, emulated, in ${launches} launches`,
+    create: (settings: EngineSettings) => new CudaEngine(cuda, settings, launches),
+  })),
 ];

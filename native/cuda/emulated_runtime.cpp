@@ -1,0 +1,263 @@
+// A device made of the host: memory of the host, and passes whose blocks and threads are turns of loops. The
+// engine above it and the passes are those of the GPU. It is for tests; the environment makes it fail:
+//
+//   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture; or launch: launches fail
+//   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "../cpu/control_word.h"
+#include "passes.cuh"
+#include "reasons.h"
+#include "runtime.h"
+
+namespace vradam {
+namespace cuda {
+namespace {
+
+// Small enough for small tensors to need several chunks a block, chunks that are not kept, and all passes.
+constexpr std::uint32_t kBlocks = 3;
+constexpr std::uint32_t kMostKept = 1;
+constexpr std::uint64_t kOneLaunchChunks = 12;
+
+// The threads of one block. Each phase runs them in the opposite order of the one before, so that a phase
+// whose threads depend on each other does not pass for correct.
+class Threads {
+ public:
+  Threads(std::uint64_t block, std::uint64_t blocks) : block_(block), blocks_(blocks) {}
+
+  template <typename F>
+  void each(const F& f) const {
+    forward_ = !forward_;
+    for (unsigned i = 0; i < kThreads; ++i) f(forward_ ? i : kThreads - 1 - i);
+  }
+  void sync() const {}
+  void sync_warp() const {}
+  std::uint64_t block() const { return block_; }
+  std::uint64_t blocks() const { return blocks_; }
+
+ private:
+  std::uint64_t block_;
+  std::uint64_t blocks_;
+  mutable bool forward_ = false;
+};
+
+const char* fault() {
+  const char* const name = std::getenv("VRADAM_CUDA_EMULATED_FAULT");
+  return name == nullptr ? "" : name;
+}
+
+// Shared memory of the blocks of a launch, full of NaN until it is written.
+class BlockMemories {
+ public:
+  BlockMemories(std::uint64_t blocks, std::uint64_t bytes, std::uint32_t kept)
+      : stride_((bytes + 63) / 64 * 64), kept_(kept), memory_(blocks * stride_ + 64) {
+    clear();
+  }
+
+  void clear() { std::memset(memory_.data(), 0xff, memory_.size()); }
+
+  Shared of(std::uint64_t block) {
+    const auto base = reinterpret_cast<std::uintptr_t>(memory_.data()) + 63;
+    auto* const at = reinterpret_cast<unsigned char*>(base / 64 * 64) + block * stride_;
+    auto* const floats = reinterpret_cast<float*>(at + sizeof(BlockMemory));
+    return {reinterpret_cast<BlockMemory*>(at), floats + kept_ * kChunk, floats};
+  }
+
+ private:
+  std::uint64_t stride_;
+  std::uint32_t kept_;
+  std::vector<unsigned char> memory_;
+};
+
+// Runs a pass on every block, every other time from the last block to the first.
+template <typename Pass>
+void run_blocks(std::uint64_t blocks, const Pass& pass) {
+  if (std::strcmp(fault(), "launch") == 0) throw DeviceLost(lost("an illegal memory access was encountered"));
+  static std::atomic<unsigned> turn{0};
+  const ControlWord ieee;
+  const bool forward = (turn++ & 1) == 0;
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const std::uint64_t block = forward ? i : blocks - 1 - i;
+    const Threads threads(block, blocks);
+    pass(threads, block);
+  }
+}
+
+// A pass of one launch among others: blocks keep their memory.
+template <typename Pass>
+void run_together(std::uint64_t blocks, BlockMemories& memories, const Pass& pass) {
+  run_blocks(blocks, [&](const Threads& threads, std::uint64_t block) { pass(threads, memories.of(block)); });
+}
+
+// A pass in a launch of its own.
+template <typename Pass>
+void run_alone(std::uint64_t blocks, const Pass& pass) {
+  BlockMemories memory(1, shared_bytes(0, false), 0);
+  run_blocks(blocks, [&](const Threads& threads, std::uint64_t) {
+    memory.clear();
+    pass(threads, memory.of(0));
+  });
+}
+
+std::mutex memory_mutex;
+std::map<void*, std::uint64_t>& allocations() {
+  static std::map<void*, std::uint64_t> all;
+  return all;
+}
+std::uint64_t allocated = 0;
+
+thread_local std::chrono::steady_clock::time_point clock_start;
+
+}  // namespace
+
+namespace runtime {
+
+CudaDevice probe() {
+  const char* const name = fault();
+  if (std::strcmp(name, "no-driver") == 0) throw Unavailable(no_driver());
+  if (std::strcmp(name, "old-driver") == 0) throw Unavailable(old_driver(12040));
+  if (std::strcmp(name, "no-device") == 0) throw Unavailable(no_device());
+  if (std::strcmp(name, "old-architecture") == 0)
+    throw Unavailable(old_architecture("NVIDIA Tesla P100", 60));
+  CudaDevice device{};
+  std::strcpy(device.name, "emulation on the host");
+  device.multiprocessors = kBlocks;
+  return device;
+}
+
+Stream stream() {
+  return nullptr;
+}
+
+void* allocate(std::uint64_t bytes) {
+  if (bytes == 0) return nullptr;
+  const char* const limit = std::getenv("VRADAM_CUDA_EMULATED_MEMORY");
+  const std::uint64_t most = limit == nullptr ? ~std::uint64_t{0} : std::strtoull(limit, nullptr, 10);
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const std::uint64_t free = most > allocated ? most - allocated : 0;
+  if (bytes > free) throw OutOfDeviceMemory(no_memory(bytes, free, most));
+  void* const memory = std::calloc(1, bytes);
+  if (memory == nullptr) throw OutOfDeviceMemory(no_memory(bytes, 0, most));
+  try {
+    allocations()[memory] = bytes;
+  } catch (...) {
+    std::free(memory);
+    throw;
+  }
+  allocated += bytes;
+  return memory;
+}
+
+void release(void* memory) noexcept {
+  if (memory == nullptr) return;
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const auto found = allocations().find(memory);
+  allocated -= found->second;
+  allocations().erase(found);
+  std::free(memory);
+}
+
+void upload(Stream, void* device, const void* host, std::uint64_t bytes) {
+  if (bytes != 0) std::memcpy(device, host, bytes);
+}
+
+void download(Stream, const void* device, void* host, std::uint64_t bytes) {
+  if (bytes != 0) std::memcpy(host, device, bytes);
+}
+
+void copy(Stream, void* to, const void* from, std::uint64_t bytes) {
+  if (bytes != 0) std::memcpy(to, from, bytes);
+}
+
+void zero(Stream, void* device, std::uint64_t bytes) {
+  if (bytes != 0) std::memset(device, 0, bytes);
+}
+
+void synchronize(Stream) {}
+
+HostWord allocate_word() {
+  auto* const word = new std::uint32_t(0);
+  return {word, word};
+}
+
+void release_word(const HostWord& word) noexcept {
+  delete word.device;
+}
+
+LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
+  LaunchPlan plan;
+  const std::uint64_t most = wanted == CudaLaunches::kOne ? kChunk : kOneLaunchChunks;
+  if (wanted == CudaLaunches::kPasses || chunks > most || groups > kGroupsOnChip) return plan;
+  plan.one_launch = true;
+  plan.blocks = static_cast<std::uint32_t>(chunks < kBlocks ? (chunks == 0 ? 1 : chunks) : kBlocks);
+  const bool keeps_all = chunks <= std::uint64_t{plan.blocks} * kMostKept;
+  plan.kept = kMostKept;
+  plan.shared_bytes = shared_bytes(plan.kept, keeps_all);
+  return plan;
+}
+
+void launch_whole_step(Stream, const LaunchPlan& plan, const StepView& step) {
+  BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
+  if (step.clips) {
+    run_together(plan.blocks, memories,
+                 [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+  }
+  run_together(plan.blocks, memories,
+               [&](const Threads& t, const Shared& shared) { penalty_pass<false>(t, shared, step); });
+  run_together(plan.blocks, memories,
+               [&](const Threads& t, const Shared& shared) { update_pass<false>(t, shared, step); });
+}
+
+void launch_norm_pass(Stream, const StepView& step) {
+  run_alone(step.chunk_count, [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+}
+
+void launch_penalty_pass(Stream, const StepView& step) {
+  run_alone(step.reads && step.chunk_count != 0 ? step.chunk_count : 1,
+            [&](const Threads& t, const Shared& shared) { penalty_pass<true>(t, shared, step); });
+}
+
+void launch_reduce_pass(Stream, const Runs& from, const Runs& to, std::uint32_t runs, std::uint64_t results) {
+  run_alone(results, [&](const Threads& t, const Shared& shared) { reduce_pass(t, shared, from, to, runs); });
+}
+
+void launch_settle_norm(Stream, const StepView& step) {
+  run_alone(1, [&](const Threads& t, const Shared& shared) { settle_norm(t, shared, step, step.decision); });
+}
+
+void launch_settle(Stream, const StepView& step) {
+  run_alone(1, [&](const Threads& t, const Shared& shared) {
+    settle(t, shared, step, step.decision, step.group_decisions);
+  });
+}
+
+void launch_update_pass(Stream, const StepView& step) {
+  run_alone(step.chunk_count == 0 ? 1 : step.chunk_count,
+            [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
+}
+
+double time_copy(std::uint64_t bytes) {
+  std::vector<unsigned char> from(bytes);
+  std::vector<unsigned char> to(bytes);
+  start_clock();
+  copy(nullptr, to.data(), from.data(), bytes);
+  return stop_clock();
+}
+
+void start_clock() {
+  clock_start = std::chrono::steady_clock::now();
+}
+
+double stop_clock() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_start).count();
+}
+
+}  // namespace runtime
+}  // namespace cuda
+}  // namespace vradam

@@ -1,0 +1,344 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../core/rule.h"
+
+namespace vradam {
+
+using cuda::DeviceArray;
+namespace runtime = cuda::runtime;
+
+namespace {
+
+EngineSettings engine_settings(const CudaSettings& settings) {
+  EngineSettings result;
+  result.groups.assign(settings.groups, settings.groups + settings.group_count);
+  if (!std::isnan(settings.clip_norm)) result.clip_norm = settings.clip_norm;
+  result.check_gradients = settings.check_gradients != 0;
+  return result;
+}
+
+bool is_aligned(const void* p) {
+  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
+}
+
+bool same(const cuda::TensorEntry& a, const cuda::TensorEntry& b) {
+  return a.p_in == b.p_in && a.p_out == b.p_out && a.gradient == b.gradient && a.active == b.active;
+}
+
+}  // namespace
+
+template <typename F>
+auto CudaEngine::on_device(const F& f) {
+  if (lost_) throw cuda::DeviceLost(why_lost_);
+  try {
+    return f();
+  } catch (const cuda::DeviceLost& failure) {
+    if (!lost_) why_lost_ = failure.what();
+    lost_ = true;
+    throw;
+  }
+}
+
+CudaEngine::CudaEngine(const CudaSettings& settings)
+    : plan_(engine_settings(settings)),
+      halts_(settings.halt_on_refusal != 0),
+      launches_(settings.launches),
+      stream_(settings.stream != nullptr ? settings.stream : runtime::stream()) {
+  const std::vector<GroupSettings>& groups = plan_.settings().groups;
+  const std::size_t count = groups.size();
+  device_groups_ = DeviceArray<cuda::GroupEntry>(count);
+  device_rates_ = DeviceArray<StepScalars>(count);
+  magnitudes_ = DeviceArray<std::int32_t>(2 * count);
+  decision_ = DeviceArray<cuda::Decision>(1);
+  group_decisions_ = DeviceArray<cuda::GroupDecision>(count);
+  control_ = DeviceArray<cuda::Control>(1);
+  reports_ = DeviceArray<double>(kReportSlots * report_width());
+  for (std::size_t level = 0; level < kLevels; ++level) {
+    norms_.begin[level] = DeviceArray<std::uint64_t>(2);
+    penalties_.begin[level] = DeviceArray<std::uint64_t>(count + 1);
+  }
+  std::vector<cuda::GroupEntry> entries(count);
+  for (std::uint32_t k = 0; k < count; ++k) {
+    entries[k].settings = groups[k];
+    entries[k].base = update_scalars(groups[k], 1, 0.0, 0.0);
+    entries[k].reading = plan_.reading_of_group(k);
+    entries[k].power = classify_exponent(groups[k].power);
+    if (entries[k].reading != Reading::kNothing) reads_ = true;
+  }
+  runtime::upload(stream_, device_groups_.data(), entries.data(), count * sizeof(cuda::GroupEntry));
+  const cuda::Control control = {cuda::kNoRefusal, 0, 0};
+  runtime::upload(stream_, control_.data(), &control, sizeof control);
+  word_ = runtime::allocate_word();
+}
+
+CudaEngine::~CudaEngine() {
+  runtime::release_word(word_);
+}
+
+std::uint64_t CudaEngine::report_width() const {
+  return kReportFieldCount + kReportFieldsPerGroup * plan_.settings().groups.size();
+}
+
+void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
+  on_device([&] {
+    const std::uint64_t tensors = plan_.tensors().size() + 1;
+    const std::uint64_t chunks = plan_.chunks() + chunk_count(size);
+    const std::uint64_t groups = plan_.settings().groups.size();
+    Tensor memory;
+    memory.velocity = DeviceArray<float>(size);
+    memory.second_moment = DeviceArray<float>(size);
+    auto entries = device_entries_.grown(stream_, tensors);
+    auto steps = steps_.grown(stream_, tensors);
+    auto scalars = scalars_.grown(stream_, tensors);
+    auto chunk_entries = device_chunks_.grown(stream_, chunks);
+    DeviceArray<double> norms[kLevels];
+    DeviceArray<double> penalties[kLevels];
+    std::uint64_t count = chunks;
+    for (std::size_t level = 0; level < kLevels; ++level) {
+      if (plan_.clips()) norms[level] = norms_.values[level].grown(stream_, count);
+      penalties[level] = penalties_.values[level].grown(stream_, count);
+      count = chunk_count(count) + groups;  // each run may end in a piece of its own
+    }
+    memory_.reserve(tensors);
+    entries_.reserve(tensors);
+    chunk_entries_.reserve(chunks);
+    // Steps under way still use the smaller tables.
+    runtime::synchronize(stream_);
+    const std::uint32_t index = plan_.add_tensor(group, size);
+
+    // Nothing below can fail.
+    device_entries_.adopt(std::move(entries));
+    steps_.adopt(std::move(steps));
+    scalars_.adopt(std::move(scalars));
+    device_chunks_.adopt(std::move(chunk_entries));
+    for (std::size_t level = 0; level < kLevels; ++level) {
+      norms_.values[level].adopt(std::move(norms[level]));
+      penalties_.values[level].adopt(std::move(penalties[level]));
+    }
+    cuda::TensorEntry entry{};
+    entry.velocity = memory.velocity.data();
+    entry.second_moment = memory.second_moment.data();
+    entry.size = size;
+    entry.group = group;
+    entries_.push_back(entry);
+    memory_.push_back(std::move(memory));
+    for (std::uint64_t k = 0; k < chunk_count(size); ++k) {
+      chunk_entries_.push_back({index, static_cast<std::uint32_t>(k)});
+    }
+    launch_plan_ = runtime::plan_launches(launches_, chunks, static_cast<std::uint32_t>(groups));
+    entries_stale_ = true;
+    layout_stale_ = true;
+  });
+}
+
+void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin) {
+  reduction.counts[0] = begin;
+  reduction.levels = 1;
+  for (std::size_t level = 0;; ++level) {
+    const std::vector<std::uint64_t>& from = reduction.counts[level];
+    runtime::upload(stream_, reduction.begin[level].data(), from.data(), from.size() * sizeof(std::uint64_t));
+    std::uint64_t longest = 0;
+    for (std::size_t k = 0; k + 1 < from.size(); ++k) longest = std::max(longest, from[k + 1] - from[k]);
+    if (longest <= kChunk || level + 1 == kLevels) return;
+    std::vector<std::uint64_t> to(from.size());
+    for (std::size_t k = 0; k + 1 < from.size(); ++k) to[k + 1] = to[k] + chunk_count(from[k + 1] - from[k]);
+    reduction.counts[level + 1] = std::move(to);
+    ++reduction.levels;
+  }
+}
+
+// Where the sums of the tensors go that are active in this step.
+void CudaEngine::lay_out(const CudaTensor* tensors) {
+  std::vector<TensorBuffers> buffers(entries_.size());
+  for (std::size_t i = 0; i < buffers.size(); ++i) buffers[i].active = tensors[i].active != 0;
+  std::vector<std::uint64_t> first;
+  std::vector<std::uint64_t> begin;
+  plan_.lay_out_chunks(buffers.data(), true, first, begin);
+  for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].first_sum = first[i];
+  lay_out_levels(penalties_, begin);
+  if (plan_.clips()) {
+    plan_.lay_out_chunks(buffers.data(), false, first, begin);
+    for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].first_norm_sum = first[i];
+    lay_out_levels(norms_, begin);
+  }
+}
+
+void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rates) {
+  const std::size_t groups = plan_.settings().groups.size();
+  if (layout_stale_) {
+    runtime::upload(stream_, device_chunks_.data(), chunk_entries_.data(),
+                    chunk_entries_.size() * sizeof(cuda::ChunkEntry));
+  }
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    cuda::TensorEntry entry = entries_[i];
+    entry.active = tensors[i].active != 0;
+    entry.p_in = tensors[i].p_in;
+    entry.p_out = tensors[i].p_out;
+    entry.gradient = static_cast<const float*>(tensors[i].gradient);
+    entry.aligned = is_aligned(entry.p_in) && is_aligned(entry.p_out) && is_aligned(entry.gradient);
+    if (same(entry, entries_[i])) continue;
+    entries_stale_ = true;
+    if (entry.active != entries_[i].active) layout_stale_ = true;
+    entries_[i] = entry;
+  }
+  if (layout_stale_) lay_out(tensors);
+  if (layout_stale_ || entries_stale_) {
+    runtime::upload(stream_, device_entries_.data(), entries_.data(),
+                    entries_.size() * sizeof(cuda::TensorEntry));
+  }
+  layout_stale_ = false;
+  entries_stale_ = false;
+  const std::size_t bytes = groups * sizeof(StepScalars);
+  if (rates_.size() != groups || std::memcmp(rates_.data(), rates, bytes) != 0) {
+    runtime::upload(stream_, device_rates_.data(), rates, bytes);
+    rates_.assign(rates, rates + groups);
+  }
+}
+
+cuda::StepView CudaEngine::view(std::uint64_t step) const {
+  const EngineSettings& settings = plan_.settings();
+  const std::size_t groups = settings.groups.size();
+  cuda::StepView view{};
+  view.tensors = device_entries_.data();
+  view.chunks = device_chunks_.data();
+  view.groups = device_groups_.data();
+  view.rates = device_rates_.data();
+  view.steps = steps_.data();
+  view.scalars = scalars_.data();
+  view.norm_sums = norms_.runs(0);
+  view.sums = penalties_.runs(0);
+  view.settled_norm_sums = norms_.runs(norms_.levels - 1);
+  view.settled_sums = penalties_.runs(penalties_.levels - 1);
+  view.magnitudes = magnitudes_.data() + step % 2 * groups;
+  view.next_magnitudes = magnitudes_.data() + (step + 1) % 2 * groups;
+  view.decision = decision_.data();
+  view.group_decisions = group_decisions_.data();
+  view.control = control_.data();
+  view.host_halted = word_.device;
+  view.report = reports_.data() + step % kReportSlots * report_width();
+  view.chunk_count = plan_.chunks();
+  view.clip_norm = settings.clip_norm.value_or(0.0);
+  view.tensor_count = static_cast<std::uint32_t>(entries_.size());
+  view.group_count = static_cast<std::uint32_t>(groups);
+  view.clips = plan_.clips();
+  view.checks = settings.check_gradients;
+  view.reads = reads_;
+  view.halts = halts_;
+  view.kept = launch_plan_.kept;
+  return view;
+}
+
+void CudaEngine::reduce(const Reduction& reduction) {
+  const auto runs = static_cast<std::uint32_t>(reduction.counts[0].size() - 1);
+  for (std::size_t level = 1; level < reduction.levels; ++level) {
+    runtime::launch_reduce_pass(stream_, reduction.runs(level - 1), reduction.runs(level), runs,
+                                reduction.counts[level].back());
+  }
+}
+
+void CudaEngine::launch(const cuda::StepView& step) {
+  if (launch_plan_.one_launch) return runtime::launch_whole_step(stream_, launch_plan_, step);
+  if (step.clips) {
+    runtime::launch_norm_pass(stream_, step);
+    reduce(norms_);
+    runtime::launch_settle_norm(stream_, step);
+  }
+  runtime::launch_penalty_pass(stream_, step);
+  reduce(penalties_);
+  runtime::launch_settle(stream_, step);
+  runtime::launch_update_pass(stream_, step);
+}
+
+std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* rates) {
+  return on_device([&] {
+    try {
+      upload_tables(tensors, rates);
+    } catch (...) {
+      layout_stale_ = entries_stale_ = true;
+      throw;
+    }
+    launch(view(steps_enqueued_));
+    return steps_enqueued_++;
+  });
+}
+
+void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report) {
+  on_device([&] {
+    std::vector<CudaTensor> on_device(tensors, tensors + entries_.size());
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      Tensor& memory = memory_[i];
+      const std::uint64_t size = entries_[i].size;
+      memory.parameter.adopt(memory.parameter.grown(stream_, size));
+      memory.gradient.adopt(memory.gradient.grown(stream_, size));
+      on_device[i].p_in = on_device[i].p_out = memory.parameter.data();
+      on_device[i].gradient = memory.gradient.data();
+    }
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (tensors[i].active == 0) continue;
+      const std::uint64_t bytes = entries_[i].size * sizeof(float);
+      runtime::upload(stream_, on_device[i].p_out, tensors[i].p_in, bytes);
+      runtime::upload(stream_, const_cast<void*>(on_device[i].gradient), tensors[i].gradient, bytes);
+    }
+    const std::uint64_t step = enqueue(on_device.data(), rates);
+    reports(step, 1, report);
+    const auto outcome = static_cast<std::uint32_t>(report[kReportOutcome]);
+    if (outcome == kRefused && halts_) resume();
+    if (outcome != kApplied) return;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (tensors[i].active == 0) continue;
+      runtime::download(stream_, on_device[i].p_out, tensors[i].p_out, entries_[i].size * sizeof(float));
+    }
+  });
+}
+
+void CudaEngine::synchronize() {
+  on_device([&] { runtime::synchronize(stream_); });
+}
+
+void CudaEngine::reports(std::uint64_t first, std::uint64_t count, double* reports) {
+  on_device([&] {
+    const std::uint64_t width = report_width();
+    for (std::uint64_t done = 0; done < count;) {
+      // As far as the slots go before they start over.
+      const std::uint64_t slot = (first + done) % kReportSlots;
+      const std::uint64_t run = std::min(count - done, kReportSlots - slot);
+      runtime::download(stream_, reports_.data() + slot * width, reports + done * width,
+                        run * width * sizeof(double));
+      done += run;
+    }
+  });
+}
+
+void CudaEngine::resume() {
+  on_device([&] {
+    runtime::synchronize(stream_);
+    runtime::zero(stream_, &control_.data()->halted, sizeof(std::uint32_t));
+    *word_.host = 0;
+  });
+}
+
+void CudaEngine::read_state(std::uint32_t tensor, float* velocity, float* second_moment,
+                            std::uint64_t* steps) {
+  on_device([&] {
+    const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
+    runtime::download(stream_, memory_[tensor].velocity.data(), velocity, bytes);
+    runtime::download(stream_, memory_[tensor].second_moment.data(), second_moment, bytes);
+    runtime::download(stream_, steps_.data() + tensor, steps, sizeof *steps);
+  });
+}
+
+void CudaEngine::write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
+                             std::uint64_t steps) {
+  on_device([&] {
+    const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
+    runtime::upload(stream_, memory_[tensor].velocity.data(), velocity, bytes);
+    runtime::upload(stream_, memory_[tensor].second_moment.data(), second_moment, bytes);
+    runtime::upload(stream_, steps_.data() + tensor, &steps, sizeof steps);
+  });
+}
+
+}  // namespace vradam

@@ -1,0 +1,139 @@
+// The CUDA engine on the host's side: owns state and tables in device memory, and enqueues steps.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "../core/cuda_abi.h"
+#include "../core/plan.h"
+#include "runtime.h"
+#include "step_view.h"
+
+namespace vradam {
+namespace cuda {
+
+// Owned device memory for a number of T that only grows.
+template <typename T>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  explicit DeviceArray(std::uint64_t count)
+      : data_(static_cast<T*>(runtime::allocate(count * sizeof(T)))), capacity_(count) {}
+  DeviceArray(DeviceArray&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), capacity_(std::exchange(other.capacity_, 0)) {}
+  DeviceArray& operator=(DeviceArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
+  ~DeviceArray() { runtime::release(data_); }
+
+  T* data() const { return data_; }
+
+  // An array of at least `count` with the same content, to be moved here once everything else is there too;
+  // an empty one where this one suffices.
+  DeviceArray grown(Stream stream, std::uint64_t count) const {
+    if (count <= capacity_) return {};
+    DeviceArray larger(count < 2 * capacity_ ? 2 * capacity_ : count);
+    runtime::copy(stream, larger.data_, data_, capacity_ * sizeof(T));
+    return larger;
+  }
+  void adopt(DeviceArray&& larger) {
+    if (larger.data_ != nullptr) *this = std::move(larger);
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::uint64_t capacity_ = 0;
+};
+
+}  // namespace cuda
+
+// Throws what runtime.h says. After DeviceLost every call throws it again.
+class CudaEngine {
+ public:
+  explicit CudaEngine(const CudaSettings& settings);
+  ~CudaEngine();
+  CudaEngine(const CudaEngine&) = delete;
+  CudaEngine& operator=(const CudaEngine&) = delete;
+
+  void add_tensor(std::uint32_t group, std::uint64_t size);
+  std::uint64_t enqueue(const CudaTensor* tensors, const StepScalars* rates);
+  void step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report);
+  void synchronize();
+  void reports(std::uint64_t first, std::uint64_t count, double* reports);
+  bool halted() const { return *word_.host != 0; }
+  void resume();
+  void read_state(std::uint32_t tensor, float* velocity, float* second_moment, std::uint64_t* steps);
+  void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
+                   std::uint64_t steps);
+
+ private:
+  // Sums are reduced 4096 to 1 until a run has at most as many: from any number of chunks in two levels.
+  static constexpr std::size_t kLevels = 3;
+
+  struct Reduction {
+    cuda::DeviceArray<double> values[kLevels];
+    cuda::DeviceArray<std::uint64_t> begin[kLevels];
+    std::vector<std::uint64_t> counts[kLevels];  // begin, on the host
+    std::size_t levels = 1;                      // in use by the current layout
+
+    cuda::Runs runs(std::size_t level) const { return {values[level].data(), begin[level].data()}; }
+  };
+
+  struct Tensor {
+    cuda::DeviceArray<float> velocity;
+    cuda::DeviceArray<float> second_moment;
+    // The same as the caller's memory, for steps on the host's.
+    cuda::DeviceArray<float> parameter;
+    cuda::DeviceArray<float> gradient;
+  };
+
+  // Runs f; what it throws as DeviceLost is remembered.
+  template <typename F>
+  auto on_device(const F& f);
+  void lay_out(const CudaTensor* tensors);
+  void lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin);
+  void upload_tables(const CudaTensor* tensors, const StepScalars* rates);
+  cuda::StepView view(std::uint64_t step) const;
+  void launch(const cuda::StepView& step);
+  void reduce(const Reduction& reduction);
+  std::uint64_t report_width() const;
+
+  Plan plan_;
+  bool halts_;
+  CudaLaunches launches_;
+  cuda::Stream stream_;
+  std::vector<Tensor> memory_;
+  std::uint64_t steps_enqueued_ = 0;
+  std::atomic<bool> lost_{false};
+  std::string why_lost_;
+
+  // What the device's tables hold, so that only changes are uploaded.
+  std::vector<cuda::TensorEntry> entries_;
+  std::vector<cuda::ChunkEntry> chunk_entries_;
+  std::vector<StepScalars> rates_;
+  bool entries_stale_ = true;
+  bool layout_stale_ = true;
+  bool reads_ = false;
+  cuda::LaunchPlan launch_plan_;
+
+  cuda::DeviceArray<cuda::TensorEntry> device_entries_;
+  cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;
+  cuda::DeviceArray<cuda::GroupEntry> device_groups_;
+  cuda::DeviceArray<StepScalars> device_rates_;
+  cuda::DeviceArray<std::uint64_t> steps_;
+  cuda::DeviceArray<UpdateScalars> scalars_;
+  cuda::DeviceArray<std::int32_t> magnitudes_;  // of this step and the next, taking turns
+  cuda::DeviceArray<cuda::Decision> decision_;
+  cuda::DeviceArray<cuda::GroupDecision> group_decisions_;
+  cuda::DeviceArray<cuda::Control> control_;
+  cuda::DeviceArray<double> reports_;
+  Reduction norms_;
+  Reduction penalties_;
+  cuda::runtime::HostWord word_;
+};
+
+}  // namespace vradam

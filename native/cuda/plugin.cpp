@@ -1,0 +1,93 @@
+// What the plugin exports: the engine behind plain functions.
+#include <cstdio>
+#include <new>
+
+#include "engine.h"
+
+#if defined(_WIN32)
+#define VRADAM_EXPORT extern "C" __declspec(dllexport)
+#else
+#define VRADAM_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace vradam {
+namespace {
+
+CudaStatus fail(CudaFailure* failure, CudaStatus status, const char* sentence) {
+  std::snprintf(failure->sentence, sizeof failure->sentence, "%s", sentence);
+  return status;
+}
+
+template <typename F>
+CudaStatus guard(CudaFailure* failure, const F& f) {
+  try {
+    f();
+    return CudaStatus::kOk;
+  } catch (const cuda::Unavailable& e) {
+    return fail(failure, CudaStatus::kUnavailable, e.what());
+  } catch (const cuda::OutOfDeviceMemory& e) {
+    return fail(failure, CudaStatus::kOutOfMemory, e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(failure, CudaStatus::kOutOfMemory, "Out of memory; nothing has changed");
+  } catch (const std::exception& e) {
+    return fail(failure, CudaStatus::kDeviceLost, e.what());
+  }
+}
+
+const CudaApi kApi = {
+    kCudaAbi,
+    [](CudaDevice* device, CudaFailure* failure) {
+      return guard(failure, [&] { *device = cuda::runtime::probe(); });
+    },
+    [](std::uint64_t bytes, void** memory, CudaFailure* failure) {
+      return guard(failure, [&] { *memory = cuda::runtime::allocate(bytes); });
+    },
+    [](void* memory) { cuda::runtime::release(memory); },
+    [](void* device, const void* host, std::uint64_t bytes, CudaFailure* failure) {
+      return guard(failure, [&] { cuda::runtime::upload(cuda::runtime::stream(), device, host, bytes); });
+    },
+    [](const void* device, void* host, std::uint64_t bytes, CudaFailure* failure) {
+      return guard(failure, [&] { cuda::runtime::download(cuda::runtime::stream(), device, host, bytes); });
+    },
+    [](const CudaSettings* settings, CudaEngine** engine, CudaFailure* failure) {
+      return guard(failure, [&] { *engine = new CudaEngine(*settings); });
+    },
+    [](CudaEngine* engine) { delete engine; },
+    [](CudaEngine* engine, std::uint32_t group, std::uint64_t size, CudaFailure* failure) {
+      return guard(failure, [&] { engine->add_tensor(group, size); });
+    },
+    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, std::uint64_t* step,
+       CudaFailure* failure) { return guard(failure, [&] { *step = engine->enqueue(tensors, scalars); }); },
+    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,
+       CudaFailure* failure) {
+      return guard(failure, [&] { engine->step_on_host(tensors, scalars, report); });
+    },
+    [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->synchronize(); }); },
+    [](CudaEngine* engine, std::uint64_t first, std::uint64_t count, double* reports, CudaFailure* failure) {
+      return guard(failure, [&] { engine->reports(first, count, reports); });
+    },
+    [](const CudaEngine* engine) -> std::uint32_t { return engine->halted(); },
+    [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->resume(); }); },
+    [](CudaEngine* engine, std::uint32_t tensor, float* velocity, float* second_moment, std::uint64_t* steps,
+       CudaFailure* failure) {
+      return guard(failure, [&] { engine->read_state(tensor, velocity, second_moment, steps); });
+    },
+    [](CudaEngine* engine, std::uint32_t tensor, const float* velocity, const float* second_moment,
+       std::uint64_t steps, CudaFailure* failure) {
+      return guard(failure, [&] { engine->write_state(tensor, velocity, second_moment, steps); });
+    },
+    [](std::uint64_t bytes, double* seconds, CudaFailure* failure) {
+      return guard(failure, [&] { *seconds = cuda::runtime::time_copy(bytes); });
+    },
+    [](CudaFailure* failure) { return guard(failure, [&] { cuda::runtime::start_clock(); }); },
+    [](double* seconds, CudaFailure* failure) {
+      return guard(failure, [&] { *seconds = cuda::runtime::stop_clock(); });
+    },
+};
+
+}  // namespace
+}  // namespace vradam
+
+VRADAM_EXPORT const vradam::CudaApi* vradam_cuda_api(std::uint32_t version) {
+  return version == vradam::kCudaAbi ? &vradam::kApi : nullptr;
+}

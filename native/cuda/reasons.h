@@ -1,0 +1,46 @@
+// Why the engine cannot be used or cannot go on: the sentences, without their full stops.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace vradam {
+namespace cuda {
+
+// What the kernels are built for.
+constexpr std::uint32_t kOldestArchitecture = 75;
+constexpr std::uint32_t kCudaVersion = 13000;
+
+inline std::string version_text(std::uint32_t version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+inline std::string no_driver() {
+  return "No NVIDIA driver is installed: the library libcuda.so.1 was not found";
+}
+
+inline std::string old_driver(std::uint32_t version) {
+  return "The NVIDIA driver is too old: it supports CUDA " + version_text(version) +
+         " and this build needs " + version_text(kCudaVersion) + ", which is driver 580 or newer";
+}
+
+inline std::string no_device() {
+  return "The NVIDIA driver finds no GPU";
+}
+
+inline std::string old_architecture(const std::string& name, std::uint32_t capability) {
+  return "The GPU " + name + " has compute capability " + std::to_string(capability / 10) + "." +
+         std::to_string(capability % 10) + " and this build needs 7.5 or newer";
+}
+
+inline std::string no_memory(std::uint64_t bytes, std::uint64_t free, std::uint64_t total) {
+  return "The GPU has no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(free) + " of " +
+         std::to_string(total) + " are free; nothing has changed";
+}
+
+inline std::string lost(const std::string& why) {
+  return "The GPU failed: " + why + ". Parameters and state on the device are lost";
+}
+
+}  // namespace cuda
+}  // namespace vradam

@@ -1,0 +1,126 @@
+// A step as the device sees it: tables in device memory, and the argument that every pass gets by value.
+#pragma once
+
+#include <cstdint>
+
+#include "../core/plan.h"
+#include "../core/power.h"
+#include "../core/scalars.h"
+
+namespace vradam {
+namespace cuda {
+
+constexpr unsigned kThreads = 256;
+constexpr unsigned kElementsPerThread = kChunk / kThreads;
+
+// Groups whose decisions fit into a block's shared memory; a model of more takes a launch a pass.
+constexpr std::uint32_t kGroupsOnChip = 16;
+
+struct TensorEntry {
+  const float* p_in;
+  float* p_out;
+  const float* gradient;
+  float* velocity;
+  float* second_moment;
+  std::uint64_t size;
+  std::uint64_t first_sum;       // of its chunks, in the run of its group
+  std::uint64_t first_norm_sum;  // of its chunks, in the run over all tensors
+  std::uint32_t group;
+  std::uint16_t active;
+  std::uint16_t aligned;  // every pointer is a multiple of 16
+};
+
+// Chunks of all tensors, in order of registration.
+struct ChunkEntry {
+  std::uint32_t tensor;
+  std::uint32_t index;  // in its tensor
+};
+
+struct GroupEntry {
+  GroupSettings settings;
+  UpdateScalars base;  // without what depends on t, the learning rate or the gradients
+  Reading reading;
+  Power power;
+};
+
+// What the sums decide, for all groups and for each.
+struct Decision {
+  double gradient_norm;
+  double clip_coefficient;
+  std::uint32_t refused;
+};
+
+struct GroupDecision {
+  double penalty;
+  double effective_learning_rate;
+  float eta;
+  float c;
+};
+
+// Runs of sums: run k is values[begin[k]] up to values[begin[k + 1]].
+struct Runs {
+  double* values;
+  const std::uint64_t* begin;
+};
+
+struct Control {
+  unsigned long long first_refusal;  // 4096 * chunk + element; the largest number where there is none
+  unsigned finished_blocks;
+  std::uint32_t halted;
+};
+
+constexpr unsigned long long kNoRefusal = ~0ull;
+
+struct StepView {
+  const TensorEntry* tensors;
+  const ChunkEntry* chunks;
+  const GroupEntry* groups;
+  const StepScalars* rates;  // per group
+  std::uint64_t* steps;      // per tensor: t
+  UpdateScalars* scalars;    // per tensor, of this step
+  Runs norm_sums;            // one run: squares of all gradients, where the step clips
+  Runs sums;                 // one run a group
+  Runs settled_norm_sums;    // the same after as many levels as leave at most 4096 of a run
+  Runs settled_sums;
+  std::int32_t* magnitudes;       // per group: the largest that may refuse this step
+  std::int32_t* next_magnitudes;  // the same of the next step, zeroed by this one
+  Decision* decision;
+  GroupDecision* group_decisions;
+  Control* control;
+  std::uint32_t* host_halted;  // in the host's memory
+  double* report;
+  std::uint64_t chunk_count;
+  double clip_norm;
+  std::uint32_t tensor_count;
+  std::uint32_t group_count;
+  std::uint32_t clips;
+  std::uint32_t checks;
+  std::uint32_t reads;  // some group reads something before it updates
+  std::uint32_t halts;
+  std::uint32_t kept;  // chunks of each block that stay on chip between reading and updating
+};
+
+// Shared memory of a block, before its chunks.
+struct alignas(16) BlockMemory {
+  double lanes[kLanes];
+  GroupDecision groups[kGroupsOnChip];
+  Decision decision;
+  std::uint32_t last;
+};
+
+// A block's share of the chip: x is what is summed up, with room for one chunk more than is kept; g is the
+// scaled gradient of the chunks that are kept.
+struct Shared {
+  BlockMemory* memory;
+  float* x;
+  float* g;
+};
+
+// Bytes of shared memory of a block that keeps `kept` chunks, with or without room for those it does not.
+constexpr std::uint64_t shared_bytes(std::uint32_t kept, bool keeps_all) {
+  const std::uint64_t chunks = 2 * std::uint64_t{kept} + (keeps_all && kept != 0 ? 0 : 1);
+  return sizeof(BlockMemory) + chunks * kChunk * sizeof(float);
+}
+
+}  // namespace cuda
+}  // namespace vradam

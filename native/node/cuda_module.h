@@ -1,0 +1,12 @@
+// What the addon exports for CUDA.
+#pragma once
+
+#include <napi.h>
+
+namespace vradam {
+
+// openCuda(path) → { reason } where there is no device to work with, or else
+// { device, Memory, Engine }: what src/engines/cuda-addon.ts types.
+Napi::Value open_cuda(const Napi::CallbackInfo& info);
+
+}  // namespace vradam

@@ -1,0 +1,130 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { loadAddon } from './addon.js';
+
+/** Device memory of floats: native/node/cuda_memory_wrap.cpp. */
+export interface CudaMemory {
+  /** The arrays are as long as the memory. */
+  write(values: Float32Array): void;
+  /** Fills the array, after every step that was enqueued before. */
+  read(values: Float32Array): void;
+  /** Lets go of its own memory and shares part of another's. */
+  becomeView(of: CudaMemory, begin: number, length: number): void;
+  dispose(): void;
+}
+
+/** How a step is cut into launches; the bytes are the same. */
+export const LAUNCHES = { auto: 0, one: 1, passes: 2 } as const;
+
+/** The CUDA engine's native surface: native/node/cuda_engine_wrap.cpp. Arrays are in order of registration. */
+export interface CudaEngineHandle {
+  addTensor(group: number, size: number): number;
+  /** Takes the device memory that `enqueue` works on from now on; whoever calls it keeps the memory alive. */
+  bind(
+    parametersIn: readonly (CudaMemory | null)[],
+    parametersOut: readonly (CudaMemory | null)[],
+    gradients: readonly (CudaMemory | null)[],
+  ): void;
+  /** Enqueues a step on the bound memory and returns its number, from 0. */
+  enqueue(learningRates: Float64Array, gradientScale: number): number;
+  /** A step on the host's memory; waits, and fills the report. */
+  step(
+    parametersIn: readonly Float32Array[],
+    parametersOut: readonly Float32Array[],
+    gradients: readonly (Float32Array | null)[],
+    learningRates: Float64Array,
+    gradientScale: number,
+    report: Float64Array,
+  ): void;
+  stepAsync(...args: Parameters<CudaEngineHandle['step']>): Promise<void>;
+  /** Resolves when everything that was enqueued has happened. */
+  synchronize(): Promise<void>;
+  /** Fills in the reports of `count` steps from number `first`; waits for them. */
+  reports(first: number, count: number, reports: Float64Array): void;
+  /** Whether a refused step is known to have halted the engine; does not wait. */
+  halted(): boolean;
+  resume(): void;
+  /** Fills the two arrays and returns the tensor's step count. */
+  readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;
+  writeTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array, steps: number): void;
+  dispose(): void;
+}
+
+/** A GPU. */
+export interface CudaDevice {
+  readonly name: string;
+  /** 9 for Hopper. */
+  readonly computeCapability: number;
+  /** The version of CUDA that the driver supports. */
+  readonly cudaVersion: number;
+  readonly multiprocessors: number;
+  /** Bytes. */
+  readonly memory: number;
+}
+
+/** The CUDA plugin, opened. */
+export interface CudaAddon {
+  readonly device: CudaDevice;
+  readonly Memory: new (length: number) => CudaMemory;
+  /** Nine numbers a group; a NaN `clipNorm` means no clipping; `launches` is one of LAUNCHES. */
+  readonly Engine: new (
+    groups: Float64Array,
+    clipNorm: number,
+    checkGradients: boolean,
+    haltOnRefusal: boolean,
+    launches: number,
+  ) => CudaEngineHandle;
+  /** For benchmarks: seconds of a copy of that many bytes within device memory. */
+  timeCopy(bytes: number): number;
+  /** For benchmarks: seconds of the device between the two, with what was enqueued between them. */
+  startClock(): void;
+  stopClock(): number;
+}
+
+/** What the addon has for CUDA: native/node/cuda_module.cpp. */
+interface CudaExports {
+  /** Opens the plugin at a path, once for the process, or says why its engine cannot be used here. */
+  openCuda?(path: string): CudaAddon | { readonly reason: string };
+}
+
+/** The CUDA plugin, or why the engine cuda cannot be used here, in a sentence without its full stop. */
+export type CudaLoad =
+  | { readonly cuda: CudaAddon; readonly reason?: undefined }
+  | { readonly cuda?: undefined; readonly reason: string };
+
+const LIBRARY = process.platform === 'win32' ? 'vradam_cuda.dll' : 'libvradam_cuda.so';
+
+let load: CudaLoad | undefined;
+
+/**
+ * Opens the CUDA plugin once: the one that `VRADAM_CUDA_PLUGIN` names, the prebuilt one of this platform, or one
+ * that was built here. `VRADAM_CUDA=0` leaves it alone.
+ */
+export function loadCuda(): CudaLoad {
+  load ??= tryLoad();
+  return load;
+}
+
+function tryLoad(): CudaLoad {
+  if (process.env.VRADAM_CUDA === '0') return { reason: 'VRADAM_CUDA=0 switches the engine off' };
+  const { addon, path: addonPath, reason } = loadAddon();
+  if (addon === undefined) return { reason };
+  const path = findPlugin(addonPath);
+  if (path === undefined) return { reason: `This build has no CUDA plugin (${LIBRARY})` };
+  const opened = (addon as CudaExports).openCuda?.(path) ?? { reason: 'This build has no CUDA engine' };
+  if ('reason' in opened) return { reason: opened.reason };
+  return { cuda: opened };
+}
+
+function findPlugin(addonPath: string): string | undefined {
+  const named = process.env.VRADAM_CUDA_PLUGIN;
+  if (named) return named;
+  let root = dirname(addonPath);
+  while (!existsSync(join(root, 'package.json')) && root !== dirname(root)) root = dirname(root);
+  const places = [
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, LIBRARY),
+    join(root, 'build-cuda', 'native', 'cuda', LIBRARY),
+    join(root, 'build-cuda', 'native', 'cuda', 'Release', LIBRARY),
+  ];
+  return places.find((place) => existsSync(place));
+}

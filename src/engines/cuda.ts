@@ -1,0 +1,220 @@
+import type { CudaAddon, CudaEngineHandle, CudaMemory } from './cuda-addon.js';
+import { LAUNCHES } from './cuda-addon.js';
+import { type CudaArray, memoryOf } from './device-array.js';
+import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import { asVRAdamError, translateNative } from './native-errors.js';
+import type { EnqueuedStep, QueueingEngine } from './queue.js';
+
+/** Reports the device keeps; the report of a step is overwritten when this many more have been enqueued. */
+const REPORT_SLOTS = 1024;
+const REPORT_FIELDS = 6;
+const REPORT_FIELDS_PER_GROUP = 2;
+
+function pack(group: GroupSettings): number[] {
+  return [
+    group.beta1,
+    group.beta2,
+    group.beta3,
+    group.epsilon,
+    group.weightDecay,
+    group.power,
+    group.lrCutoff,
+    Number(group.normGrad),
+    Number(group.maximize),
+  ];
+}
+
+/** `StepInput` on the device. */
+export interface DeviceStepInput {
+  readonly parametersIn: readonly CudaArray[];
+  readonly parametersOut: readonly CudaArray[];
+  readonly gradients: readonly (CudaArray | null)[];
+  readonly learningRates: readonly number[];
+  readonly gradientScale: number;
+}
+
+/** The engine on a GPU. Steps on device arrays are asynchronous: they are enqueued, and nothing waits. */
+export class CudaEngine implements QueueingEngine {
+  readonly name = 'cuda';
+  readonly #handle: CudaEngineHandle;
+  readonly #groups: number;
+  readonly #sizes: number[] = [];
+  readonly #learningRates: Float64Array;
+  readonly #width: number;
+  /** Steps whose reports only the device has, in order, and the number of the first. */
+  #pending: { outcome: StepOutcome | undefined }[] = [];
+  #firstPending = 0;
+  /** The memory of the last step on the device, which the native engine has, too. */
+  #bound: readonly (CudaMemory | null)[] = [];
+
+  /**
+   * @param launches How a step is cut into launches; the bytes are the same.
+   * @throws VRAdamError ERR_VRADAM_ENGINE where the device fails or has not enough memory
+   */
+  constructor(
+    cuda: CudaAddon,
+    settings: EngineSettings & { readonly haltOnRefusal?: boolean },
+    launches: keyof typeof LAUNCHES = 'auto',
+  ) {
+    this.#groups = settings.groups.length;
+    this.#learningRates = new Float64Array(this.#groups);
+    this.#width = REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups;
+    this.#handle = translateNative(
+      () =>
+        new cuda.Engine(
+          Float64Array.from(settings.groups.flatMap(pack)),
+          settings.clipNorm ?? Number.NaN,
+          settings.checkGradients,
+          settings.haltOnRefusal ?? false,
+          LAUNCHES[launches],
+        ),
+    );
+  }
+
+  addTensor(group: number, size: number): number {
+    const tensor = translateNative(() => this.#handle.addTensor(group, size));
+    this.#sizes.push(size);
+    return tensor;
+  }
+
+  /** A step on the host's memory: copied to the device and back. Waits for it. */
+  step(input: StepInput): StepOutcome {
+    this.settle();
+    this.#learningRates.set(input.learningRates);
+    const report = new Float64Array(this.#width);
+    translateNative(() =>
+      this.#handle.step(
+        input.parametersIn,
+        input.parametersOut,
+        input.gradients,
+        this.#learningRates,
+        input.gradientScale,
+        report,
+      ),
+    );
+    this.#firstPending++;
+    return this.#stagedOutcome(input, report);
+  }
+
+  async stepAsync(input: StepInput): Promise<StepOutcome> {
+    this.settle();
+    const report = new Float64Array(this.#width);
+    try {
+      await this.#handle.stepAsync(
+        input.parametersIn,
+        input.parametersOut,
+        input.gradients,
+        Float64Array.from(input.learningRates),
+        input.gradientScale,
+        report,
+      );
+    } catch (error) {
+      throw asVRAdamError(error);
+    }
+    this.#firstPending++;
+    return this.#stagedOutcome(input, report);
+  }
+
+  /** Enqueues a step on device memory and returns at once. */
+  enqueue(input: DeviceStepInput): EnqueuedStep {
+    if (this.#pending.length === REPORT_SLOTS) this.settle();
+    this.#learningRates.set(input.learningRates);
+    const { parametersIn, parametersOut, gradients } = input;
+    const memory: (CudaMemory | null)[] = [];
+    for (const array of parametersIn) memory.push(memoryOf(array));
+    if (parametersOut !== parametersIn) for (const array of parametersOut) memory.push(memoryOf(array));
+    for (const array of gradients) memory.push(array === null ? null : memoryOf(array));
+    translateNative(() => {
+      if (memory.length !== this.#bound.length || memory.some((one, i) => one !== this.#bound[i])) {
+        this.#bound = [];
+        const inMemory = memory.slice(0, parametersIn.length);
+        const outMemory =
+          parametersOut === parametersIn ? inMemory : memory.slice(parametersIn.length, -gradients.length);
+        this.#handle.bind(inMemory, outMemory, memory.slice(memory.length - gradients.length));
+        this.#bound = memory;
+      }
+      this.#handle.enqueue(this.#learningRates, input.gradientScale);
+    });
+    const step = { outcome: undefined };
+    this.#pending.push(step);
+    return step;
+  }
+
+  /** Waits for every step that was enqueued and fills in its outcome. */
+  settle(): void {
+    const count = this.#pending.length;
+    if (count === 0) return;
+    const reports = new Float64Array(count * this.#width);
+    translateNative(() => this.#handle.reports(this.#firstPending, count, reports));
+    for (const [i, step] of this.#pending.entries()) {
+      step.outcome = this.#outcome(reports.subarray(i * this.#width, (i + 1) * this.#width));
+    }
+    this.#firstPending += count;
+    this.#pending = [];
+  }
+
+  /** Waits, off the event loop, for everything that was enqueued. */
+  async synchronize(): Promise<void> {
+    try {
+      await this.#handle.synchronize();
+    } catch (error) {
+      throw asVRAdamError(error);
+    }
+  }
+
+  /** Whether a refused step is known to have halted the engine. Does not wait. */
+  get halted(): boolean {
+    return this.#handle.halted();
+  }
+
+  /** Ends the halt. */
+  resume(): void {
+    translateNative(() => this.#handle.resume());
+  }
+
+  readTensor(tensor: number): TensorState {
+    const size = this.#sizes[tensor] ?? 0;
+    const velocity = new Float32Array(size);
+    const secondMoment = new Float32Array(size);
+    const steps = translateNative(() => this.#handle.readTensor(tensor, velocity, secondMoment));
+    return { velocity, secondMoment, steps };
+  }
+
+  writeTensor(tensor: number, state: TensorState): void {
+    translateNative(() => this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps));
+  }
+
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  /** With what was copied: parameters and gradients to the device, and parameters back. */
+  #stagedOutcome(input: StepInput, report: Float64Array): StepOutcome & { readonly copiedBytes: number } {
+    const outcome = this.#outcome(report);
+    const elements = this.#sizes.reduce((sum, size, i) => sum + (input.gradients[i] ? size : 0), 0);
+    return { ...outcome, copiedBytes: elements * Float32Array.BYTES_PER_ELEMENT * (outcome.applied ? 3 : 2) };
+  }
+
+  #outcome(report: Float64Array): StepOutcome {
+    const applied = report[5] === 1;
+    const refused = report[5] === 0;
+    const penalties: number[] = [];
+    const effectiveLearningRates: number[] = [];
+    for (let k = 0; k < this.#groups; k++) {
+      penalties.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k]!);
+      effectiveLearningRates.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k + 1]!);
+    }
+    return {
+      applied,
+      gradientNorm: report[0]!,
+      clipCoefficient: report[1]!,
+      penalties,
+      effectiveLearningRates,
+      // A refused step without a culprit: the gradients were changed while it ran.
+      refusal:
+        refused && report[2]! >= 0
+          ? { tensor: report[2]!, element: report[3]!, value: report[4]! }
+          : undefined,
+    };
+  }
+}

@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { CudaEngine } from '../../src/engines/cuda.js';
+import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
+import { JavaScriptEngine } from '../../src/engines/javascript.js';
+import { VRADAM_DEFAULTS } from '../../src/options.js';
+import { bytesOf, dataOf, type Scenario, scenarios, stepInPlace, withTensors } from '../unit/scenarios.js';
+
+const { cuda, reason } = loadCuda();
+if (cuda === undefined) throw new Error(`These tests need a GPU or its emulation. ${reason}`);
+
+/** Sizes whose tensors have as many chunks as a block of the emulation takes turns, and more. */
+const LARGER = [12_289, 40_000];
+
+describe.each(Object.keys(LAUNCHES) as (keyof typeof LAUNCHES)[])('in %s launches', (launches) => {
+  it('a step on the memory of the host gives the bytes and the figures of the JavaScript engine', () => {
+    fc.assert(
+      fc.property(scenarios, fc.subarray(LARGER), (scenario: Scenario, larger) => {
+        const tensors = [...scenario.tensors, ...larger.map((size) => ({ group: 0, size }))];
+        const all = { ...scenario, tensors };
+        const { parameters, gradients } = dataOf(all);
+        const copies = parameters.map((parameter) => parameter.slice());
+        const expected = withTensors(new JavaScriptEngine(scenario.settings), all);
+        const engine = withTensors(new CudaEngine(cuda, scenario.settings, launches), all);
+        for (const ofStep of gradients) {
+          const outcome = stepInPlace(engine, scenario, parameters, ofStep);
+          expect(outcome).toMatchObject(stepInPlace(expected, scenario, copies, ofStep));
+          expect(bytesOf(engine, parameters) === bytesOf(expected, copies)).toBe(true);
+        }
+        engine.dispose();
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  it('a refused step leaves every byte as it was and the next one runs', () => {
+    fc.assert(
+      fc.property(scenarios, fc.nat(), (scenario: Scenario, where) => {
+        const { parameters, gradients } = dataOf(scenario);
+        const settings = { ...scenario.settings, haltOnRefusal: where % 2 === 0 };
+        const engine = withTensors(new CudaEngine(cuda, settings, launches), scenario);
+        const before = bytesOf(engine, parameters);
+        const tensor = where % scenario.tensors.length;
+        const { size } = scenario.tensors[tensor]!;
+        fc.pre(size > 0);
+        const element = where % size;
+        const poisoned = gradients[0]!.map((g, i) => (i === tensor ? new Float32Array(size) : g));
+        poisoned[tensor]![element] = Number.POSITIVE_INFINITY;
+        const outcome = stepInPlace(engine, scenario, parameters, poisoned);
+        expect(outcome.refusal).toEqual({ tensor, element, value: Number.POSITIVE_INFINITY });
+        expect(bytesOf(engine, parameters) === before).toBe(true);
+        expect(stepInPlace(engine, scenario, parameters, gradients[1]!).applied).toBe(true);
+        engine.dispose();
+      }),
+      { numRuns: 15 },
+    );
+  });
+});
+
+it('corrects the bias for a step count beyond 2^31', () => {
+  const group = { ...VRADAM_DEFAULTS, beta1: 1 - 2 ** -24, beta2: 1 - 2 ** -24, beta3: 0, weightDecay: 0 };
+  const settings = { groups: [group], clipNorm: undefined, checkGradients: true, threads: undefined };
+  const engine = new CudaEngine(cuda, settings);
+  engine.addTensor(0, 1);
+  engine.writeTensor(0, {
+    velocity: Float32Array.of(1),
+    secondMoment: Float32Array.of(1),
+    steps: 2 ** 40 + 1,
+  });
+  const p = new Float32Array(1);
+  stepInPlace(engine, { learningRates: [1e-3], gradientScale: 1 }, [p], [Float32Array.of(1)]);
+  expect(engine.readTensor(0).steps).toBe(2 ** 40 + 2);
+  expect(p[0]).toBeCloseTo(-1e-3, 9);
+  engine.dispose();
+});

@@ -1,0 +1,71 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { cuda } from '../../src/cuda.js';
+import { emulatedPlugin, onGpu } from './plugin.js';
+
+const probe = `
+  import { capabilities, cuda, FlatOptimizer } from './src/index.ts';
+  const errors = [() => new FlatOptimizer(1, { engine: 'cuda' }), () => cuda.array(1)].map((attempt) => {
+    try {
+      attempt();
+      return undefined;
+    } catch ({ code, message }) {
+      return { code, message };
+    }
+  });
+  const fallback = new FlatOptimizer(1).step(new Float32Array(1), new Float32Array(1)).engine;
+  console.log(JSON.stringify({ ...capabilities().engines.cuda, errors, fallback }));
+`;
+
+/** What a process with this environment says about the GPU. */
+function ask(environment: Record<string, string>) {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const output = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', probe], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, VRADAM_CUDA_PLUGIN: '', ...environment },
+  });
+  return JSON.parse(output) as {
+    available: boolean;
+    reason?: string;
+    errors: { code: string; message: string }[];
+    fallback: string;
+  };
+}
+
+describe.skipIf(onGpu)('without a GPU to use, the reason is told and the CPU engine serves', () => {
+  const plugin = emulatedPlugin();
+  it.each([
+    ['no driver', { VRADAM_CUDA_EMULATED_FAULT: 'no-driver' }, /No NVIDIA driver is installed/],
+    [
+      'an old driver',
+      { VRADAM_CUDA_EMULATED_FAULT: 'old-driver' },
+      /too old: it supports CUDA 12\.4 and this build needs 13\.0, which is driver 580/,
+    ],
+    ['no device', { VRADAM_CUDA_EMULATED_FAULT: 'no-device' }, /The NVIDIA driver finds no GPU/],
+    [
+      'an old GPU',
+      { VRADAM_CUDA_EMULATED_FAULT: 'old-architecture' },
+      /P100 has compute capability 6\.0 and this build needs 7\.5/,
+    ],
+    ['VRADAM_CUDA=0', { VRADAM_CUDA: '0' }, /VRADAM_CUDA=0 switches the engine off/],
+    ['a plugin that is not there', { VRADAM_CUDA_PLUGIN: '/nowhere/x.so' }, /x\.so could not be loaded/],
+  ])('%s', (_, environment, reason) => {
+    const said = ask({ VRADAM_CUDA_PLUGIN: plugin, ...environment });
+    expect(said.available).toBe(false);
+    expect(said.reason).toMatch(reason);
+    expect(said.fallback).toBe('cpu');
+    for (const error of said.errors) {
+      expect(error.code).toBe('ERR_VRADAM_ENGINE');
+      expect(error.message).toContain(said.reason);
+    }
+  });
+});
+
+it('a GPU that can be used is described', () => {
+  expect(cuda.available).toBe(true);
+  expect(cuda.reason).toBeUndefined();
+  expect(cuda.device?.name).not.toBe('');
+  expect(cuda.device?.multiprocessors).toBeGreaterThan(0);
+});

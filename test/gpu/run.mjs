@@ -1,0 +1,78 @@
+// What `npm run test:gpu` runs, on a host with a GPU: the plugin against the CPU engine byte for byte, small and
+// large, then the tests of this folder on the device, then both under compute-sanitizer where it is installed.
+// What cannot run here is announced by a line that begins with NOT RUN. Exit codes: 0, 1 where something failed, 3
+// where there is no GPU.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const places = ['build-cuda/native/cuda', 'prebuilds/linux-x64'];
+const plugin = process.env.VRADAM_CUDA_PLUGIN ?? find('libvradam_cuda.so', places);
+const native = find('cuda_engine_test', ['build-native/plain/native/cuda', 'bin']);
+
+/** Elements of the large test, and the host's memory that it needs. */
+const LARGE = 500_000_000;
+const LARGE_BYTES = 48 * 2 ** 30;
+
+function find(name, folders) {
+  return folders.map((folder) => join(root, folder, name)).find((path) => existsSync(path));
+}
+
+let failures = 0;
+let passed = 0;
+let skipped = 0;
+
+function run(title, command, args, env = {}) {
+  console.log(`\n$ ${title}`);
+  const { status, error, stdout } = spawnSync(command, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  process.stdout.write(stdout ?? '');
+  if (error || status !== 0) {
+    failures++;
+    console.log(`FAILED: ${title} (${error?.message ?? `exit code ${status}`})`);
+  } else if (stdout.startsWith('NOT RUN')) {
+    console.log('There is no GPU to test here.');
+    process.exit(3);
+  } else passed++;
+}
+
+function notRun(what) {
+  skipped++;
+  console.log(`NOT RUN: ${what}`);
+}
+
+if (plugin === undefined) notRun('the CUDA plugin is not built (npm run build:cuda)');
+else {
+  if (native === undefined) notRun('the native test is not built (npm run test:native builds it)');
+  else {
+    run('the plugin against the CPU engine', native, [plugin]);
+    if (totalmem() >= LARGE_BYTES) {
+      run(`the same, and ${LARGE} elements`, native, [plugin, String(LARGE)]);
+    } else notRun(`${LARGE} elements: the host has less than ${LARGE_BYTES / 2 ** 30} GiB of memory`);
+  }
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const args = [vitest, 'run', '--config', 'test/gpu/vitest.config.ts'];
+  run('the tests of test/gpu on the device', process.execPath, args, {
+    VRADAM_TEST_GPU: '1',
+    VRADAM_CUDA_PLUGIN: plugin,
+  });
+  const sanitizer = spawnSync('compute-sanitizer', ['--version']).status === 0;
+  if (!sanitizer) notRun('compute-sanitizer is not installed');
+  else if (native !== undefined) {
+    for (const tool of ['memcheck', 'racecheck', 'initcheck', 'synccheck']) {
+      const options = ['--tool', tool, '--error-exitcode', '9'];
+      run(`compute-sanitizer ${tool}`, 'compute-sanitizer', [...options, native, plugin]);
+    }
+  }
+}
+console.log(`\n${passed} passed, ${failures} failed, ${skipped} skipped`);
+process.exitCode = failures > 0 ? 1 : 0;

@@ -1,0 +1,3 @@
+import { choosePlugin } from './plugin.js';
+
+choosePlugin();

@@ -1,0 +1,206 @@
+import { describe, expect, it } from 'vitest';
+import { cuda } from '../../src/cuda.js';
+import { FlatOptimizer } from '../../src/flat-optimizer.js';
+import type { StepReport } from '../../src/stepper.js';
+import { randomNumbers, randomValues } from '../unit/scenarios.js';
+import { onGpu } from './plugin.js';
+
+const sizes = { kernel: 9000, empty: 0, bias: 7 } as const;
+type Named = Record<keyof typeof sizes, Float32Array>;
+
+function values(seed: number): Named {
+  const random = randomNumbers(seed);
+  const of = (size: number) => randomValues(size, random);
+  return { kernel: of(sizes.kernel), empty: of(0), bias: of(sizes.bias) };
+}
+
+function onDevice(arrays: Named) {
+  return {
+    kernel: cuda.array(arrays.kernel),
+    empty: cuda.array(arrays.empty),
+    bias: cuda.array(arrays.bias),
+  };
+}
+
+const bad = expect.objectContaining({ code: 'ERR_VRADAM_NON_FINITE' });
+
+describe('steps on device arrays', () => {
+  it('give the bytes, the reports and the state of the CPU engine', () => {
+    const options = {
+      clipNorm: 2,
+      gradientScale: 0.5,
+      groups: [{ match: 'bias', beta3: 0, learningRate: 0.1 }],
+      learningRate: (step: number) => 1 / (10 + step),
+    };
+    using here = new FlatOptimizer(sizes, { ...options, engine: 'cpu' });
+    using there = new FlatOptimizer(sizes, { ...options, engine: 'cuda' });
+    const p = values(1);
+    const deviceP = onDevice(p);
+    const expected: StepReport[] = [];
+    const reports: StepReport[] = [];
+    for (let i = 0; i < 5; i++) {
+      const g = values(2 + i);
+      const deviceG = onDevice(g);
+      expected.push(i === 3 ? here.step(p, { bias: g.bias }) : here.step(p, g));
+      reports.push(i === 3 ? there.step(deviceP, { bias: deviceG.bias }) : there.step(deviceP, deviceG));
+    }
+    // The last first: each report has the figures of its own step, whenever it is read.
+    for (const [i, report] of [...reports.entries()].reverse()) {
+      expect({ ...report, engine: 'cpu' }).toEqual(expected[i]);
+    }
+    expect(deviceP.kernel.toArray()).toEqual(p.kernel);
+    expect(deviceP.bias.toArray()).toEqual(p.bias);
+    expect(there.getState()).toEqual(here.getState());
+    expect(there.lastStep).toBe(reports[4]);
+  });
+
+  it('go on to the same bytes from a state that was read and written', () => {
+    const p = onDevice(values(1));
+    const copy = onDevice(values(1));
+    using first = new FlatOptimizer(sizes, { engine: 'cuda' });
+    using second = new FlatOptimizer(sizes, { engine: 'cuda' });
+    const g = onDevice(values(2));
+    first.step(p, g);
+    second.step(copy, { kernel: null, bias: null });
+    copy.kernel.copyFrom(p.kernel.toArray());
+    copy.bias.copyFrom(p.bias.toArray());
+    second.setState(first.getState());
+    for (const optimizer of [first, second]) optimizer.step(optimizer === first ? p : copy, g);
+    expect(copy.kernel.toArray()).toEqual(p.kernel.toArray());
+    expect(second.getState()).toEqual(first.getState());
+  });
+
+  it('alternate with steps on the memory of the host, in order', () => {
+    using here = new FlatOptimizer(70, { engine: 'cpu' });
+    using there = new FlatOptimizer(70, { engine: 'cuda' });
+    const random = randomNumbers(5);
+    const p = randomValues(70, random);
+    const hostP = p.slice();
+    const deviceP = cuda.array(p);
+    for (let i = 0; i < 4; i++) {
+      const g = randomValues(70, random);
+      here.step(p, g);
+      if (i % 2 === 0) {
+        there.step(deviceP, cuda.array(g));
+        hostP.set(deviceP.toArray());
+      } else {
+        const { copiedBytes, applied } = there.step(hostP, g);
+        expect({ copiedBytes, applied }).toEqual({ copiedBytes: 3 * 4 * 70, applied: true });
+        deviceP.copyFrom(hostP);
+      }
+      expect(hostP).toEqual(p);
+    }
+  });
+
+  it('keep the figures of more steps than the device has room for', () => {
+    using optimizer = new FlatOptimizer(1, { engine: 'cuda', beta3: 0, learningRate: (step) => step });
+    const [p, g] = [cuda.array(1), cuda.array(Float32Array.of(1))];
+    const reports = Array.from({ length: 2500 }, () => optimizer.step(p, g));
+    for (const i of [2499, 0, 1023, 1024, 1500]) {
+      expect(reports[i]!.step).toBe(i + 1);
+      expect(reports[i]!.groups[0]!.effectiveLearningRate).toBe(i);
+    }
+  });
+
+  it('can be awaited', async () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+    const [p, g] = [cuda.array(3), cuda.array(Float32Array.of(1, 2, 3))];
+    const report = await optimizer.stepAsync(p, g);
+    expect(report.applied).toBe(true);
+    optimizer.step(p, g);
+    await optimizer.synchronize();
+    expect(optimizer.getState().tensors[0]!.steps).toBe(2);
+  });
+
+  it('on the memory of the host can be awaited too', async () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+    const p = Float32Array.of(1, 2, 3);
+    await Promise.all([
+      optimizer.stepAsync(p, Float32Array.of(1, 1, 1)),
+      optimizer.stepAsync(p, Float32Array.of(1, 1, 1)),
+    ]);
+    expect(p[0]).toBeLessThan(1);
+    expect(optimizer.getState().tensors[0]!.steps).toBe(2);
+  });
+});
+
+describe('a gradient that is not finite', () => {
+  const poison = Float32Array.of(1, Number.NaN, 1);
+
+  it('halts the steps behind it until the error has been read', async () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+    const [p, g, nan] = [cuda.array(3), cuda.array(Float32Array.of(1, 1, 1)), cuda.array(poison)];
+    optimizer.step(p, g);
+    const before = p.toArray();
+    const refused = optimizer.step(p, nan);
+    // A later call may find it already.
+    let behind: StepReport | undefined;
+    let error: unknown;
+    try {
+      behind = optimizer.step(p, g);
+      await optimizer.synchronize();
+    } catch (found) {
+      error = found;
+    }
+    expect(error).toEqual(bad);
+    expect(String(error)).toMatch(/element 1 of the gradient of tensor0 is NaN/);
+    expect(refused.applied).toBe(false);
+    expect(behind?.applied ?? false).toBe(false);
+    expect(p.toArray()).toEqual(before);
+    expect(optimizer.getState().tensors[0]!.steps).toBe(1);
+
+    expect(optimizer.step(p, g).applied).toBe(true);
+    expect(optimizer.getState().tensors[0]!.steps).toBe(2);
+  });
+
+  it('is found by whoever reads the report, once', () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+    const report = optimizer.step(cuda.array(3), cuda.array(poison));
+    expect(() => report.applied).toThrow(bad);
+    expect(report.applied).toBe(false);
+    expect(report.groups).toEqual([{ name: 'default', effectiveLearningRate: Number.NaN }]);
+    expect(optimizer.lastStep).toBe(report);
+  });
+
+  it('is found by whoever reads the state', () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+    optimizer.step(cuda.array(3), cuda.array(poison));
+    expect(() => optimizer.getState()).toThrow(bad);
+    expect(optimizer.getState().tensors[0]!.steps).toBe(0);
+  });
+
+  it('is counted where it is to be skipped, and the steps behind it go on', () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda', onNonFinite: 'skip' });
+    const [p, g, nan] = [cuda.array(3), cuda.array(Float32Array.of(1, 1, 1)), cuda.array(poison)];
+    const reports = [g, nan, g, nan].map((gradient) => optimizer.step(p, gradient));
+    expect(optimizer.skippedSteps).toBe(2);
+    expect(reports.map(({ applied }) => applied)).toEqual([true, false, true, false]);
+    expect(optimizer.getState().tensors[0]!.steps).toBe(2);
+    expect(optimizer.iterations).toBe(4);
+  });
+
+  it('passes where it is to be ignored', () => {
+    using optimizer = new FlatOptimizer(3, { engine: 'cuda', onNonFinite: 'ignore' });
+    const p = cuda.array(3);
+    expect(optimizer.step(p, cuda.array(poison)).applied).toBe(true);
+    expect(p.toArray()[1]).toBeNaN();
+  });
+});
+
+it.skipIf(onGpu)('a device that fails says so at the call that finds it, and ever after', () => {
+  const optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+  const [p, g] = [cuda.array(3), cuda.array(3)];
+  const lost = expect.objectContaining({
+    code: 'ERR_VRADAM_ENGINE',
+    message: expect.stringMatching(/The GPU failed: .* Parameters and state on the device are lost/),
+  });
+  process.env.VRADAM_CUDA_EMULATED_FAULT = 'launch';
+  try {
+    expect(() => optimizer.step(p, g)).toThrow(lost);
+  } finally {
+    delete process.env.VRADAM_CUDA_EMULATED_FAULT;
+  }
+  expect(() => optimizer.step(p, g)).toThrow(lost);
+  expect(() => optimizer.getState()).toThrow(lost);
+  optimizer.dispose();
+});

@@ -1,0 +1,419 @@
+// The CUDA plugin against the CPU engine, byte for byte: its emulation on any machine, the plugin itself on
+// one with a GPU. Usage: cuda_engine_test PLUGIN [large]
+#include <dlfcn.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../native/core/cuda_abi.h"
+#include "../../native/cpu/dispatch.h"
+#include "../../native/cpu/engine.h"
+
+namespace vradam {
+namespace {
+
+int failures = 0;
+const CudaApi* api = nullptr;
+std::string test_name;
+
+void fail(const std::string& what) {
+  std::printf("FAILED %s: %s\n", test_name.c_str(), what.c_str());
+  ++failures;
+}
+
+void check(bool holds, const std::string& what) {
+  if (!holds) fail(what);
+}
+
+void must(CudaStatus status, const CudaFailure& failure) {
+  if (status == CudaStatus::kOk) return;
+  std::printf("FAILED %s: %s\n", test_name.c_str(), failure.sentence);
+  std::exit(1);
+}
+
+// Device memory that begins `shift` floats after an aligned address.
+class DeviceFloats {
+ public:
+  DeviceFloats(std::uint64_t size, std::uint64_t shift) : size_(size) {
+    CudaFailure failure;
+    must(api->allocate((size + shift) * sizeof(float), &base_, &failure), failure);
+    data_ = static_cast<float*>(base_) + shift;
+  }
+  ~DeviceFloats() { api->release(base_); }
+  DeviceFloats(const DeviceFloats&) = delete;
+  DeviceFloats& operator=(const DeviceFloats&) = delete;
+
+  float* data() const { return data_; }
+  void write(const std::vector<float>& values) const {
+    CudaFailure failure;
+    must(api->write(data_, values.data(), size_ * sizeof(float), &failure), failure);
+  }
+  std::vector<float> read() const {
+    std::vector<float> values(size_);
+    CudaFailure failure;
+    must(api->read(data_, values.data(), size_ * sizeof(float), &failure), failure);
+    return values;
+  }
+
+ private:
+  std::uint64_t size_;
+  void* base_ = nullptr;
+  float* data_ = nullptr;
+};
+
+struct Scenario {
+  std::vector<GroupSettings> groups;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> tensors;  // group, size
+  double clip_norm = std::numeric_limits<double>::quiet_NaN();
+  bool checks = true;
+  CudaLaunches launches = CudaLaunches::kAuto;
+  double gradient_scale = 1.0;
+  bool elsewhere = false;  // p_out is not p_in
+  bool unaligned = false;
+  double missing = 0.0;  // share of gradients
+  int steps = 3;
+};
+
+GroupSettings group(double beta3 = 1.0) {
+  return {0.9, 0.999, beta3, 1e-8, 1e-5, 2.0, 10.0, false, false};
+}
+
+bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+bool same_number(double a, double b) {
+  return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b));
+}
+
+class Pair {
+ public:
+  Pair(const Scenario& scenario, unsigned seed) : scenario_(scenario), random_(seed) {
+    EngineSettings settings;
+    settings.groups = scenario.groups;
+    if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
+    settings.check_gradients = scenario.checks;
+    cpu_ = std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
+    const CudaSettings cuda = {scenario.groups.data(),
+                               static_cast<std::uint32_t>(scenario.groups.size()),
+                               scenario.clip_norm,
+                               scenario.checks,
+                               0,
+                               scenario.launches,
+                               nullptr};
+    CudaFailure failure;
+    must(api->create(&cuda, &engine_, &failure), failure);
+    for (const auto& [of, size] : scenario.tensors) {
+      cpu_->add_tensor(of, size);
+      must(api->add_tensor(engine_, of, size, &failure), failure);
+      const std::size_t i = in_.size();
+      in_.push_back(values(size));
+      out_.push_back(in_.back());
+      g_.emplace_back(size);
+      const auto shift = [&](std::size_t k) { return scenario.unaligned ? (i + k) % 4 : 0; };
+      device_in_.push_back(std::make_unique<DeviceFloats>(size, shift(1)));
+      device_out_.push_back(std::make_unique<DeviceFloats>(size, shift(2)));
+      device_g_.push_back(std::make_unique<DeviceFloats>(size, shift(3)));
+      device_in_.back()->write(in_.back());
+      device_out_.back()->write(in_.back());
+    }
+  }
+  ~Pair() { api->destroy(engine_); }
+
+  CudaEngine* engine() const { return engine_; }
+  CpuEngine& cpu() const { return *cpu_; }
+
+  // Makes gradients; `poison` may change them before they are used.
+  template <typename Poison>
+  void step(const Poison& poison) {
+    std::uniform_real_distribution<double> share(0.0, 1.0);
+    const std::size_t count = in_.size();
+    std::vector<TensorBuffers> buffers(count);
+    std::vector<CudaTensor> tensors(count);
+    for (std::size_t i = 0; i < count; ++i) g_[i] = values(scenario_.tensors[i].second);
+    poison(g_);
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool active = share(random_) >= scenario_.missing;
+      float* const to = scenario_.elsewhere ? out_[i].data() : in_[i].data();
+      buffers[i] = {in_[i].data(), to, g_[i].data(), active};
+      device_g_[i]->write(g_[i]);
+      tensors[i] = {device_in_[i]->data(), (scenario_.elsewhere ? device_out_ : device_in_)[i]->data(),
+                    device_g_[i]->data(), active, GradientType::kFloat32};
+    }
+    std::vector<StepScalars> rates;
+    for (const GroupSettings& of : scenario_.groups) {
+      rates.push_back({0.01 * (1 + static_cast<double>(random_() % 3)), scenario_.gradient_scale,
+                       of.maximize ? -1.0 : 1.0});
+    }
+    const StepResult expected = cpu_->step({buffers.data(), rates.data(), GradientType::kFloat32});
+    CudaFailure failure;
+    std::uint64_t number = 0;
+    must(api->enqueue(engine_, tensors.data(), rates.data(), &number, &failure), failure);
+    check(number == steps_++, "steps are numbered from 0");
+    std::vector<double> report(kReportFieldCount + 2 * scenario_.groups.size());
+    must(api->reports(engine_, number, 1, report.data(), &failure), failure);
+    compare(expected, report);
+  }
+  void step() {
+    step([](std::vector<std::vector<float>>&) {});
+  }
+
+  void compare(const StepResult& expected, const std::vector<double>& report) {
+    check(report[kReportOutcome] == (expected.applied ? 1 : 0), "applied");
+    check(same_number(report[kReportGradientNorm], expected.gradient_norm), "gradient norm");
+    check(same_number(report[kReportClipCoefficient], expected.clip_coefficient), "clip coefficient");
+    if (expected.refusal) {
+      const double value = static_cast<double>(expected.refusal->value);
+      check(report[kReportRefusedTensor] == static_cast<double>(expected.refusal->tensor), "refused tensor");
+      check(report[kReportRefusedElement] == static_cast<double>(expected.refusal->element),
+            "refused element");
+      check(same_number(report[kReportRefusedValue], value), "refused value");
+    } else {
+      check(report[kReportRefusedTensor] == -1.0, "no refused tensor");
+    }
+    for (std::size_t k = 0; k < expected.penalties.size(); ++k) {
+      const double* const of = report.data() + kReportFieldCount + 2 * k;
+      check(same_number(of[0], expected.penalties[k]), "penalty of group " + std::to_string(k));
+      check(same_number(of[1], expected.effective_learning_rates[k]), "rate of group " + std::to_string(k));
+    }
+    for (std::size_t i = 0; i < in_.size(); ++i) {
+      const std::string tensor = " of tensor " + std::to_string(i);
+      const std::uint64_t size = scenario_.tensors[i].second;
+      check(same_bytes(device_in_[i]->read(), in_[i]), "parameters" + tensor);
+      check(same_bytes(device_out_[i]->read(), out_[i]), "new parameters" + tensor);
+      std::vector<float> velocity(size);
+      std::vector<float> second_moment(size);
+      std::uint64_t steps = 0;
+      CudaFailure failure;
+      must(api->read_state(engine_, static_cast<std::uint32_t>(i), velocity.data(), second_moment.data(),
+                           &steps, &failure),
+           failure);
+      const auto index = static_cast<std::uint32_t>(i);
+      check(size == 0 || std::memcmp(velocity.data(), cpu_->velocity(index), size * 4) == 0,
+            "velocity" + tensor);
+      check(size == 0 || std::memcmp(second_moment.data(), cpu_->second_moment(index), size * 4) == 0,
+            "second moment" + tensor);
+      check(steps == cpu_->plan().tensors()[i].steps, "step count" + tensor);
+    }
+  }
+
+  void run() {
+    for (int i = 0; i < scenario_.steps; ++i) step();
+  }
+
+  std::vector<float> values(std::uint64_t size) {
+    std::vector<float> all(size);
+    for (float& x : all) {
+      const auto bits = static_cast<std::uint32_t>(random_());
+      const float value = static_cast<float>(bits >> 8) * 0x1p-23f - 1.0f;
+      const unsigned kind = random_() % 20;
+      x = kind == 0   ? 0.0f
+          : kind == 1 ? value * 1e-39f
+          : kind == 2 ? value * 1e-20f
+          : kind == 3 ? value * 1e9f
+                      : value;
+    }
+    return all;
+  }
+
+ private:
+  Scenario scenario_;
+  std::mt19937_64 random_;
+  std::unique_ptr<CpuEngine> cpu_;
+  CudaEngine* engine_ = nullptr;
+  std::uint64_t steps_ = 0;
+  std::vector<std::vector<float>> in_;
+  std::vector<std::vector<float>> out_;
+  std::vector<std::vector<float>> g_;
+  std::vector<std::unique_ptr<DeviceFloats>> device_in_;
+  std::vector<std::unique_ptr<DeviceFloats>> device_out_;
+  std::vector<std::unique_ptr<DeviceFloats>> device_g_;
+};
+
+Scenario of_sizes(std::vector<std::uint64_t> sizes) {
+  Scenario scenario;
+  scenario.groups = {group()};
+  for (const std::uint64_t size : sizes) scenario.tensors.push_back({0, size});
+  return scenario;
+}
+
+void run(const std::string& name, Scenario scenario) {
+  for (const CudaLaunches launches : {CudaLaunches::kOne, CudaLaunches::kPasses}) {
+    test_name = name + (launches == CudaLaunches::kOne ? ", one launch" : ", a launch a pass");
+    scenario.launches = launches;
+    Pair(scenario, 1).run();
+  }
+}
+
+void test_sizes() {
+  for (const std::uint64_t size : {0, 1, 2, 3, 4, 5, 63, 64, 65, 255, 4095, 4096, 4097, 8191, 20481}) {
+    run("one tensor of " + std::to_string(size) + " elements", of_sizes({size}));
+  }
+  run("tensors of many sizes", of_sizes({7, 0, 4096, 1, 8193, 64, 30000, 3}));
+  Scenario unaligned = of_sizes({7, 0, 4096, 1, 8193, 64, 4099});
+  unaligned.unaligned = true;
+  run("addresses that are multiples of four bytes only", unaligned);
+}
+
+void test_rules() {
+  const std::vector<std::uint64_t> sizes = {70, 4100, 0, 9000, 5};
+  for (const double power : {1.0, 2.0, 3.0, 4.0}) {
+    for (const bool norm_grad : {false, true}) {
+      Scenario scenario = of_sizes(sizes);
+      scenario.groups[0].power = power;
+      scenario.groups[0].norm_grad = norm_grad;
+      scenario.groups[0].beta3 = 1e-30;
+      run("power " + std::to_string(power) + (norm_grad ? " of the gradient" : " of the velocity"), scenario);
+    }
+  }
+  for (const double clip_norm : {1e-3, 1e30, std::numeric_limits<double>::quiet_NaN()}) {
+    for (const bool checks : {true, false}) {
+      for (const double beta3 : {0.0, 1e-20}) {
+        Scenario scenario = of_sizes(sizes);
+        scenario.groups[0].beta3 = beta3;
+        scenario.clip_norm = clip_norm;
+        scenario.checks = checks;
+        scenario.gradient_scale = 0.3;
+        scenario.missing = 0.3;
+        run("clip norm " + std::to_string(clip_norm) + ", beta3 " + std::to_string(beta3) +
+                (checks ? ", checked" : ", unchecked"),
+            scenario);
+      }
+    }
+  }
+  Scenario groups = of_sizes(sizes);
+  groups.groups = {group(), group(0.0), group(1e-20), group(30)};
+  groups.groups[2].norm_grad = true;
+  groups.groups[2].maximize = true;
+  groups.groups[3].lr_cutoff = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < groups.tensors.size(); ++i) groups.tensors[i].first = (3 * i + 1) % 3;
+  groups.missing = 0.2;
+  groups.steps = 6;
+  run("groups of every kind, one of them empty", groups);
+  groups.clip_norm = 5.0;
+  groups.elsewhere = true;
+  run("groups of every kind, clipped, parameters written elsewhere", groups);
+}
+
+void test_many() {
+  Scenario tensors = of_sizes({});
+  for (std::size_t i = 0; i < 5000; ++i) tensors.tensors.push_back({0, i % 7 == 0 ? 0 : 1 + i % 3});
+  tensors.clip_norm = 1.0;
+  tensors.missing = 0.01;
+  tensors.steps = 2;
+  tensors.launches = CudaLaunches::kAuto;
+  test_name = "5000 tensors: more sums than one level of the reduction takes";
+  Pair(tensors, 1).run();
+
+  Scenario groups = of_sizes({});
+  groups.groups.clear();
+  for (std::uint32_t k = 0; k < 40; ++k) {
+    groups.groups.push_back(group(k % 2));
+    groups.tensors.push_back({k, 10 + k});
+  }
+  test_name = "40 groups";
+  Pair(groups, 1).run();
+}
+
+void test_refusal() {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const double clip_norm : {1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    for (const double beta3 : {0.0, 1.0}) {
+      for (const float bad : {infinity, -infinity, std::nanf(""), 3e38f}) {
+        for (const CudaLaunches launches : {CudaLaunches::kOne, CudaLaunches::kPasses}) {
+          Scenario scenario = of_sizes({100, 30000, 4097, 9});
+          scenario.groups.push_back(group(beta3));
+          scenario.tensors[2].first = 1;
+          scenario.clip_norm = clip_norm;
+          scenario.launches = launches;
+          test_name = "a gradient of " + std::to_string(bad) + " with clip norm " + std::to_string(clip_norm);
+          Pair pair(scenario, 7);
+          pair.step();
+          pair.step([&](std::vector<std::vector<float>>& g) {
+            g[1][29999] = bad;
+            g[1][8200] = bad;
+            g[2][4096] = bad;
+          });
+          pair.step();
+          pair.step([&](std::vector<std::vector<float>>& g) { g[3][8] = bad; });
+          pair.step();
+        }
+      }
+    }
+  }
+}
+
+void test_other_powers() {
+  test_name = "power 2.5";
+  Scenario scenario = of_sizes({9000});
+  scenario.groups[0].power = 2.5;
+  Pair pair(scenario, 3);
+  const std::vector<float> g = pair.values(9000);
+  std::vector<float> p(9000);
+  DeviceFloats device_p(9000, 0);
+  DeviceFloats device_g(9000, 0);
+  device_g.write(g);
+  const TensorBuffers buffers = {p.data(), p.data(), g.data(), true};
+  const StepScalars rates = {1e-3, 1.0, 1.0};
+  const StepResult expected = pair.cpu().step({&buffers, &rates, GradientType::kFloat32});
+  const CudaTensor tensor = {device_p.data(), device_p.data(), device_g.data(), 1, GradientType::kFloat32};
+  CudaFailure failure;
+  std::uint64_t number = 0;
+  must(api->enqueue(pair.engine(), &tensor, &rates, &number, &failure), failure);
+  double report[kReportFieldCount + 2];
+  must(api->reports(pair.engine(), number, 1, report, &failure), failure);
+  const double apart = std::fabs(report[kReportFieldCount] / expected.penalties[0] - 1);
+  check(apart <= 1e-12, "the penalty agrees to 1e-12, not " + std::to_string(apart));
+}
+
+void test_large(std::uint64_t size) {
+  test_name = std::to_string(size) + " elements";
+  Scenario scenario = of_sizes({size, 3});
+  scenario.steps = 2;
+  Pair(scenario, 5).run();
+}
+
+}  // namespace
+}  // namespace vradam
+
+int main(int count, char** arguments) {
+  using namespace vradam;
+  if (count < 2) {
+    std::printf("usage: %s PLUGIN [ELEMENTS]\n", arguments[0]);
+    return 2;
+  }
+  void* const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    std::printf("%s\n", dlerror());
+    return 1;
+  }
+  api = reinterpret_cast<CudaApiFunction>(dlsym(library, "vradam_cuda_api"))(kCudaAbi);
+  if (reinterpret_cast<CudaApiFunction>(dlsym(library, "vradam_cuda_api"))(kCudaAbi + 1) != nullptr) {
+    fail("another version of the interface is refused");
+  }
+  CudaDevice device;
+  CudaFailure failure;
+  if (api->probe(&device, &failure) != CudaStatus::kOk) {
+    std::printf("NOT RUN: %s\n", failure.sentence);
+    return 0;
+  }
+  std::printf("on %s\n", device.name);
+  test_sizes();
+  test_rules();
+  test_many();
+  test_refusal();
+  test_other_powers();
+  if (count > 2) test_large(std::strtoull(arguments[2], nullptr, 10));
+  std::printf(failures == 0 ? "the CUDA engine gives the bytes of the CPU engine\n" : "%d failures\n",
+              failures);
+  return failures == 0 ? 0 : 1;
+}
