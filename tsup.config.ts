@@ -9,8 +9,8 @@ export default defineConfig([
     target: 'node20',
     dts: true,
     sourcemap: true,
-    // The other build cleans its own folder, at the same time.
-    clean: ['!browser/**'],
+    // The other builds clean their own folders, at the same time.
+    clean: ['!browser/**', '!cli/**'],
     shims: true,
     external,
   },
@@ -24,5 +24,18 @@ export default defineConfig([
     sourcemap: true,
     clean: true,
     external,
+  },
+  {
+    // The command line carries the packages it is made of, so that none of them has to be installed.
+    entry: { main: 'src/cli/main.ts' },
+    outDir: 'dist/cli',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: true,
+    clean: true,
+    external,
+    banner: {
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+    },
   },
 ]);

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['test/unit/**/*.test.ts', 'test/integration/**/*.test.ts'],
+    include: ['unit', 'integration', 'fuzz', 'docs'].map((folder) => `test/${folder}/**/*.test.ts`),
     pool: 'forks',
     testTimeout: 120_000,
     // TensorFlow.js greets everybody who uses it without its native binding.

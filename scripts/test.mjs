@@ -13,8 +13,12 @@ const steps = [
   { shown: 'npm run lint', args: ['scripts/lint.mjs'] },
   { shown: 'tsc --noEmit', args: ['node_modules/typescript/bin/tsc', '--noEmit'] },
   { shown: 'vitest run', args: ['node_modules/vitest/vitest.mjs', 'run'] },
+  {
+    shown: 'vitest run (the CUDA engine, emulated)',
+    args: ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/gpu/vitest.config.ts'],
+  },
   // The rest are scripts of package.json, run where they are there.
-  ...['test:native', 'test:tfjs-node']
+  ...['test:native', 'test:package', 'test:tfjs-node']
     .filter((name) => name in scripts)
     .map((name) => ({ shown: `npm run ${name}`, npm: name })),
 ];

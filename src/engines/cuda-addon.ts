@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { loadAddon } from './addon.js';
+import { join } from 'node:path';
+import { loadAddon, packageRoot } from './addon.js';
 
 /** Device memory of floats: native/node/cuda_memory_wrap.cpp. */
 export interface CudaMemory {
@@ -107,24 +107,24 @@ export function loadCuda(): CudaLoad {
 
 function tryLoad(): CudaLoad {
   if (process.env.VRADAM_CUDA === '0') return { reason: 'VRADAM_CUDA=0 switches the engine off' };
-  const { addon, path: addonPath, reason } = loadAddon();
+  const { addon, reason } = loadAddon();
   if (addon === undefined) return { reason };
-  const path = findPlugin(addonPath);
+  const path = findPlugin();
   if (path === undefined) return { reason: `This build has no CUDA plugin (${LIBRARY})` };
   const opened = (addon as CudaExports).openCuda?.(path) ?? { reason: 'This build has no CUDA engine' };
   if ('reason' in opened) return { reason: opened.reason };
   return { cuda: opened };
 }
 
-function findPlugin(addonPath: string): string | undefined {
+function findPlugin(): string | undefined {
   const named = process.env.VRADAM_CUDA_PLUGIN;
   if (named) return named;
-  let root = dirname(addonPath);
-  while (!existsSync(join(root, 'package.json')) && root !== dirname(root)) root = dirname(root);
+  const root = packageRoot();
+  // One that was built here is meant for this machine's driver.
   const places = [
-    join(root, 'prebuilds', `${process.platform}-${process.arch}`, LIBRARY),
     join(root, 'build-cuda', 'native', 'cuda', LIBRARY),
     join(root, 'build-cuda', 'native', 'cuda', 'Release', LIBRARY),
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, LIBRARY),
   ];
   return places.find((place) => existsSync(place));
 }

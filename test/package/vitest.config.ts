@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+/** The tests of the packed package; `npm run package` makes what they look at. */
+export default defineConfig({
+  test: {
+    include: ['test/package/**/*.test.ts'],
+    pool: 'forks',
+    // Installs and compilers take every processor for themselves.
+    fileParallelism: false,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
+  },
+});

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import manifest from '../../package.json' with { type: 'json' };
+import type { InfoReport } from '../../src/cli/info.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const empty = mkdtempSync(path.join(tmpdir(), 'vradam-cli-'));
+afterAll(() => rmSync(empty, { recursive: true }));
+
+function vradam(words: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', path.join(root, 'src', 'cli', 'main.ts'), ...words],
+    { cwd: root, encoding: 'utf8', env: { ...process.env, ...env } },
+  );
+  return { status, stdout, stderr };
+}
+
+describe('vradam', () => {
+  test('lists its commands', () => {
+    const { status, stdout } = vradam(['--help']);
+    expect(status).toBe(0);
+    for (const command of ['info', 'bench', 'build', 'link-tensorflow'])
+      expect(stdout).toContain(`  ${command}`);
+  });
+
+  test('prints its version', () => {
+    expect(vradam(['--version'])).toEqual({ status: 0, stdout: `${manifest.version}\n`, stderr: '' });
+  });
+
+  test('answers an unknown command with a sentence, and names the one that was probably meant', () => {
+    expect(vradam(['inof'])).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: "vradam has no command 'inof'. Did you mean 'vradam info'?\n",
+    });
+    expect(vradam(['tensorflow-link']).stderr).toContain("'vradam link-tensorflow'");
+    expect(vradam(['train']).stderr).toBe(
+      "vradam has no command 'train'. There are info, bench, build, link-tensorflow.\n",
+    );
+    expect(vradam(['--verbose'])).toMatchObject({ status: 2 });
+    expect(vradam(['info', '--jsn'])).toMatchObject({ status: 2, stdout: '' });
+    expect(vradam(['build', '--architectures', '75'])).toMatchObject({ status: 2, stdout: '' });
+  });
+});
+
+describe('vradam info', () => {
+  const report = (words: readonly string[] = [], env: NodeJS.ProcessEnv = {}) =>
+    JSON.parse(vradam(['info', '--json', ...words], env).stdout) as InfoReport;
+
+  test('names the addon, the instruction set that steps use, and the adapter of each backend', () => {
+    const found = report([], { VRADAM_ISA: 'scalar', VRADAM_THREADS: '3' });
+    expect(found).toMatchObject({ vradam: manifest.version, instructionSet: 'scalar', threads: 3 });
+    expect(found.addon).toHaveProperty('path');
+    expect(found.environment).toMatchObject({ VRADAM_ISA: 'scalar', VRADAM_THREADS: '3' });
+    expect(found.backends).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ backend: 'cpu', adapter: 'cpu' }),
+        expect.objectContaining({ backend: 'wasm', adapter: 'wasm' }),
+      ]),
+    );
+  });
+
+  test('says why there is no CUDA, and why there is no addon', () => {
+    expect(report([], { VRADAM_CUDA: '0' }).cuda).toEqual({
+      reason: expect.stringContaining('VRADAM_CUDA=0'),
+    });
+    const { addon, instructionSets } = report([], { VRADAM_PREBUILD: empty });
+    expect(addon).toEqual({ reason: expect.stringContaining('npx vradam build') });
+    expect(instructionSets).toEqual([]);
+  });
+
+  test('finds no backends where there are none', () => {
+    const found = report(['--directory', empty]);
+    expect(found.backends).toEqual([]);
+    expect(found).not.toHaveProperty('tfjsCore');
+  });
+
+  test('prints a table of the same', () => {
+    const { status, stdout } = vradam(['info']);
+    expect(status).toBe(0);
+    for (const row of [
+      'vradam',
+      'Node.js',
+      'addon',
+      'engine',
+      'instructions',
+      'threads',
+      'CUDA',
+      'TensorFlow.js',
+    ]) {
+      expect(stdout).toMatch(new RegExp(`^${row} +\\S`, 'm'));
+    }
+  });
+});
