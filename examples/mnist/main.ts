@@ -1,12 +1,13 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
+import { describeMachine, machineLine } from '../../src/bench/machine.js';
+import { interleave, median, ratio, stepContender } from '../../src/bench/rounds.js';
+import { progressBar } from '../../src/cli/console/progress.js';
 import { VRAdamError } from '../../src/index.js';
-import { progressBar } from '../console/progress.js';
 import { type Arguments, HELP, parseArguments, UsageError } from './arguments.js';
 import { startBackend } from './backend.js';
 import { contendersFor } from './contenders.js';
 import { batchOf, testDigits, trainingDigits } from './digits.js';
-import { machineLine } from './machine.js';
 import { digitModel, valuesAndGradients } from './model.js';
 import { seededRandom } from './random.js';
 import {
@@ -14,12 +15,13 @@ import {
   METHOD,
   percent,
   type Report,
+  ROUNDS,
   type StepTime,
   stepTable,
+  TURN_SECONDS,
   withCommas,
 } from './report.js';
 import { ruleOf, tensorflowAdam, vradamOptimizer } from './rules.js';
-import { medianStepTimes } from './timing.js';
 import { accuracyOn, type Progress, trainEpoch } from './training.js';
 
 /** Finds out before training whether the figures can be written after it. */
@@ -33,6 +35,7 @@ function checkWritable(path: string): void {
 
 async function run(options: Arguments): Promise<void> {
   if (options.json !== undefined) checkWritable(options.json);
+  const machine = machineLine(describeMachine());
   const backend = await startBackend(options.backend);
   const rule = ruleOf(options.optimizer, options.learningRate);
   const ours = options.optimizer === 'tf-adam' ? undefined : vradamOptimizer(rule, options.engine);
@@ -52,7 +55,7 @@ async function run(options: Arguments): Promise<void> {
   console.log(`MNIST: ${withCommas(training.count)} digits, 784-${options.hidden}-10 network`);
   const engine = ours ? `, engine: ${options.engine}` : '';
   console.log(`Optimizer: ${options.optimizer}${engine}, backend: ${backend}`);
-  console.log(`Machine: ${machineLine()}`);
+  console.log(`Machine: ${machine}`);
   const epochs: EpochFigures[] = [];
   for (let epoch = 1; epoch <= options.epochs; epoch++) {
     const label = `Epoch ${epoch} of ${options.epochs}`;
@@ -88,21 +91,23 @@ async function run(options: Arguments): Promise<void> {
     Uint32Array.from({ length: Math.min(options.batchSize, training.count) }, (_, i) => i),
   );
   const { contenders, absent } = contendersFor(rule, valuesAndGradients(model, firstBatch));
-  const times = medianStepTimes(contenders);
+  const samples = await interleave(
+    contenders.map((contender) => stepContender(contender.name, () => contender.step())),
+    { rounds: ROUNDS, turn: TURN_SECONDS },
+  );
   const steps = contenders.map(({ name, memory }, index): StepTime => {
     const native = contenders.findIndex((other) => other.native && other.memory === memory);
-    const milliseconds = times[index]!;
     return {
       name,
       memory,
-      milliseconds,
-      ...(native < 0 ? {} : { timesNative: milliseconds / times[native]! }),
+      milliseconds: 1e3 * median(samples[index]!.seconds),
+      ...(native < 0 ? {} : { timesNative: ratio(samples[index]!, samples[native]!).median }),
     };
   });
   for (const contender of contenders) contender.dispose();
 
   const report: Report = {
-    machine: machineLine(),
+    machine,
     versions: { node: process.versions.node, tfjs: tf.version_core },
     backend,
     optimizer: options.optimizer,

@@ -1,8 +1,7 @@
-import { textTable } from '../console/table.js';
+import { textTable } from '../../src/cli/console/table.js';
 import type { Arguments } from './arguments.js';
 import type { BackendName } from './backend.js';
 import type { Rule } from './rules.js';
-import { BLOCK_MILLISECONDS, ROUNDS } from './timing.js';
 
 /** Figures of one epoch of training. */
 export interface EpochFigures {
@@ -21,7 +20,7 @@ export interface StepTime {
   readonly memory: 'arrays' | 'tensors';
   /** Median over the rounds. */
   readonly milliseconds: number;
-  /** This time over that of the native step on the same kind of memory; absent where there is none. */
+  /** This time over that of the native step on the same kind of memory, within rounds; absent where there is none. */
   readonly timesNative?: number;
 }
 
@@ -48,9 +47,14 @@ export interface Report {
   readonly method: string;
 }
 
+/** Rounds of the measurement of step times. */
+export const ROUNDS = 21;
+/** Seconds that one row's turn in a round takes. */
+export const TURN_SECONDS = 0.008;
+
 /** How the step times are measured, in words. */
 export const METHOD =
-  `median of ${ROUNDS} interleaved rounds, each a block of about ${BLOCK_MILLISECONDS} ms per row, after warm-up; ` +
+  `median of ${ROUNDS} interleaved rounds, each a turn of about ${1e3 * TURN_SECONDS} ms per row, after warm-up; ` +
   'gradients are given, so this is the optimizer alone';
 
 /** 1234567 → '1,234,567'. */

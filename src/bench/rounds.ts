@@ -15,8 +15,14 @@ export interface RoundsOptions {
   rounds: number;
   /** Seconds that one contender's turn should take, so that the clock's resolution does not matter. */
   turn: number;
-  /** Called after every turn, for a progress bar. */
+  /** Seconds; a contender whose step takes longer takes no part in the rounds. Default: none is left out. */
+  longest?: number;
+  /** Called after every turn, and for every turn of a contender that was left out, for a progress bar. */
   onTurn?: () => void;
+  /** Called for a contender that was left out, with the seconds that its step took. */
+  onLeftOut?: (contender: Contender, seconds: number) => void;
+  /** Called for a contender whose first steps throw; it takes no part. Without this, the error is thrown on. */
+  onFailed?: (contender: Contender, error: unknown) => void;
 }
 
 export function quantile(values: readonly number[], q: number): number {
@@ -35,8 +41,15 @@ export function spread(values: readonly number[]): number {
   return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values);
 }
 
+/** The median of some ratios and their quartiles. */
+export interface Ratio {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
 /** How many times as long `slow` took as `fast`: the median and the quartiles of the ratios of the rounds. */
-export function ratio(slow: Samples, fast: Samples): { median: number; low: number; high: number } {
+export function ratio(slow: Samples, fast: Samples): Ratio {
   const ratios = slow.seconds.map((seconds, round) => seconds / fast.seconds[round]!);
   return { median: median(ratios), low: quantile(ratios, 0.25), high: quantile(ratios, 0.75) };
 }
@@ -53,27 +66,53 @@ export function stepContender(name: string, step: () => void): Contender {
   };
 }
 
+const MOST_STEPS = 10_000;
+
+/** Seconds of a step once the contender is warm, or more than `longest` where one step showed as much. */
+async function warmUp(contender: Contender, turn: number, longest: number): Promise<number> {
+  const first = await contender.time(1); // compiles, allocates, touches memory
+  if (first > 4 * longest) return first;
+  await contender.time(1);
+  let estimate = await contender.time(1);
+  // What is quick needs more calls before the compiler has finished with it.
+  const steps = Math.min(MOST_STEPS, Math.floor(turn / estimate));
+  if (steps > 1) estimate = await contender.time(steps);
+  return estimate;
+}
+
 /**
  * Times contenders in interleaved rounds: each round runs every one, beginning with a different one each time, so
  * that what slows the machine down for a while slows all of them down alike. Ratios are then taken within rounds.
+ *
+ * @returns The samples of those that took part, in their order.
  */
 export async function interleave(
   contenders: readonly Contender[],
-  { rounds, turn, onTurn }: RoundsOptions,
+  { rounds, turn, longest = Number.POSITIVE_INFINITY, onTurn, onLeftOut, onFailed }: RoundsOptions,
 ): Promise<Samples[]> {
-  const steps: number[] = [];
+  const entries: { contender: Contender; steps: number; seconds: number[] }[] = [];
   for (const contender of contenders) {
-    await contender.time(2); // compiles, allocates, touches memory
-    const estimate = await contender.time(1);
-    steps.push(Math.max(1, Math.min(10_000, Math.round(turn / estimate))));
+    let estimate: number | undefined;
+    try {
+      estimate = await warmUp(contender, turn, longest);
+      if (estimate > longest) onLeftOut?.(contender, estimate);
+    } catch (error) {
+      if (onFailed === undefined) throw error;
+      onFailed(contender, error);
+    }
+    if (estimate === undefined || estimate > longest) {
+      for (let round = 0; round < rounds; round++) onTurn?.();
+      continue;
+    }
+    const steps = Math.max(1, Math.min(MOST_STEPS, Math.round(turn / estimate)));
+    entries.push({ contender, steps, seconds: [] });
   }
-  const seconds = contenders.map((): number[] => []);
   for (let round = 0; round < rounds; round++) {
-    for (let k = 0; k < contenders.length; k++) {
-      const index = (round + k) % contenders.length;
-      seconds[index]!.push(await contenders[index]!.time(steps[index]!));
+    for (let k = 0; k < entries.length; k++) {
+      const { contender, steps, seconds } = entries[(round + k) % entries.length]!;
+      seconds.push(await contender.time(steps));
       onTurn?.();
     }
   }
-  return contenders.map(({ name }, index) => ({ name, seconds: seconds[index]! }));
+  return entries.map(({ contender, seconds }) => ({ name: contender.name, seconds }));
 }

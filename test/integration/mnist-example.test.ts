@@ -9,11 +9,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
 import { readIdx } from '../../examples/mnist/idx.js';
 import { digitModel, type TensorValues, valuesAndGradients } from '../../examples/mnist/model.js';
-import { plainOptimizer } from '../../examples/mnist/plain-javascript.js';
 import { seededRandom, shuffledIndices } from '../../examples/mnist/random.js';
 import type { Report } from '../../examples/mnist/report.js';
 import { optionsOf, ruleOf } from '../../examples/mnist/rules.js';
 import { transposeBeforeMatMul } from '../../examples/mnist/transposed-matmul.js';
+import { plainOptimizer } from '../../src/bench/plain-javascript.js';
 import { capabilities, FlatOptimizer } from '../../src/index.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -1,0 +1,54 @@
+// Puts the figures of a run into the README: its tables and its picture. Nothing there is typed by hand.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SCHEMES, timeChart } from '../src/bench/charts.js';
+import { readmeBlock, withBlock } from '../src/bench/readme.js';
+import { readResults } from '../src/bench/results.js';
+
+const HELP = `Usage: npm run bench:readme -- bench/results/FILE.json
+
+Writes the part of README.md between its bench markers, docs/benchmark-light.svg and docs/benchmark-dark.svg from a
+file of vradam bench --json that has at least two flat sizes.
+`;
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Paths from the README of the picture's two drawings. */
+export const PICTURES = { light: 'docs/benchmark-light.svg', dark: 'docs/benchmark-dark.svg' } as const;
+
+/**
+ * What the README and the pictures must be, by path from the repository's root.
+ *
+ * @param source Path of a file of results from the repository's root.
+ * @throws Error if the results cannot be read or have fewer than two flat sizes.
+ */
+export function generated(source: string): Record<string, string> {
+  const results = readResults(join(ROOT, source));
+  const chart = timeChart(results);
+  if (chart === undefined) throw new Error(`${source} has fewer than two flat sizes`);
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
+  return {
+    'README.md': withBlock(readme, readmeBlock(results, source, chart, PICTURES)),
+    ...Object.fromEntries(SCHEMES.map((scheme) => [PICTURES[scheme], `${chart.svg(scheme)}\n`])),
+  };
+}
+
+function main([file, ...rest]: readonly string[]): number {
+  if (file === undefined || rest.length > 0 || file === '--help') {
+    process.stdout.write(HELP);
+    return file === '--help' ? 0 : 2;
+  }
+  const source = relative(ROOT, resolve(file));
+  if (source.startsWith('..') || !existsSync(file)) {
+    console.error(`Expected a file of results within the repository but received '${file}'`);
+    return 2;
+  }
+  for (const [path, text] of Object.entries(generated(source))) {
+    writeFileSync(join(ROOT, path), text);
+    console.log(`Wrote ${path}`);
+  }
+  return 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));

@@ -1,0 +1,142 @@
+import type { Chart } from './charts.js';
+import { type Claim, ratioText } from './claim.js';
+import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
+import { machineLine } from './machine.js';
+import { milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
+
+/** Where the generated part of the README lies. */
+export const MARKERS = { start: '<!-- bench:start -->', end: '<!-- bench:end -->' } as const;
+
+/** The rows of the README's table: what one has, and what vradam puts in its place. */
+const REPLACEMENTS: readonly { had: string; hadName: string; has: string; hasName: string; on: string }[] = [
+  {
+    had: 'plain/vradam',
+    hadName: 'a loop in JavaScript, VRAdam',
+    has: 'native/vradam',
+    hasName: '`FlatOptimizer`, VRAdam',
+    on: '`Float32Array`s',
+  },
+  {
+    had: 'plain/adamw',
+    hadName: 'a loop in JavaScript, AdamW',
+    has: 'native/adamw',
+    hasName: '`FlatOptimizer`, AdamW',
+    on: '`Float32Array`s',
+  },
+  ...(['cpu', 'wasm', 'tensorflow'] as const).flatMap((backend) =>
+    (['adam', 'vradam'] as const).map((name) => ({
+      had: `${backend}/tf.train.adam`,
+      hadName: '`tf.train.adam`',
+      has: `${backend}/${name}`,
+      hasName: `\`${name}()\``,
+      on: `TensorFlow.js, ${backend}`,
+    })),
+  ),
+];
+
+/** Workloads that the README shows, of those that were measured. */
+const SHOWN = ['1e6', 'resnet-50', '1e7'];
+const MOST_SHOWN = 2;
+
+function claimOf(results: Results, workload: WorkloadResult, has: string): Claim | undefined {
+  const figures = figuresOf(results, workload).find(({ contender }) => contender.key === has);
+  return has.startsWith('native/') ? figures?.plain : figures?.tensorflow;
+}
+
+/** A table of Markdown, its columns padded to one width. */
+function markdown(
+  head: readonly string[],
+  right: readonly boolean[],
+  rows: readonly (readonly string[])[],
+): string {
+  const widths = head.map((title, i) => Math.max(4, title.length, ...rows.map((row) => row[i]!.length)));
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => (right[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join(' | ')} |`;
+  const rule = widths.map((width, i) => (right[i] ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
+  return [line(head), line(rule), ...rows.map(line)].join('\n');
+}
+
+function table(results: Results, workload: WorkloadResult): string {
+  const rows = REPLACEMENTS.flatMap(({ had, hadName, has, hasName, on }) => {
+    const [slow, fast] = [samplesOf(workload, had), samplesOf(workload, has)];
+    const found = claimOf(results, workload, has);
+    if (slow === undefined || fast === undefined || found === undefined) return [];
+    const ratio = found.doubt === undefined ? `${ratioText(found)}×` : '—';
+    return [
+      [
+        on,
+        hadName,
+        millisecondsText(milliseconds(slow)),
+        hasName,
+        millisecondsText(milliseconds(fast)),
+        ratio,
+      ],
+    ];
+  });
+  const head = ['on', 'instead of', 'ms', 'with vradam', 'ms', 'faster'];
+  return `${workloadTitle(workload)}:\n\n${markdown(head, [false, false, true, false, true, true], rows)}`;
+}
+
+/** Text in lines of at most 120 characters. */
+function wrap(text: string): string {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)!;
+    if (last !== '' && last.length + 1 + word.length > 120) lines.push(word);
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
+  }
+  return lines.join('\n');
+}
+
+/**
+ * The generated part of the README, between its markers: a picture, tables, and where the figures are from.
+ *
+ * @param source Path of the results from the README.
+ * @param pictures Paths from the README of the chart's drawings for light and dark pages.
+ */
+export function readmeBlock(
+  results: Results,
+  source: string,
+  chart: Pick<Chart, 'title' | 'description'>,
+  pictures: Readonly<Record<'light' | 'dark', string>>,
+): string {
+  const { machine, method } = results;
+  const workloads = SHOWN.flatMap((key) => results.workloads.find((workload) => workload.key === key) ?? []);
+  const tables = workloads.slice(0, MOST_SHOWN).map((workload) => table(results, workload));
+  const doubtful = tables.some((text) => text.includes('—'));
+  const origin = `Measured on ${machine.date}: ${machineLine(machine)}. Medians of ${method.rounds} interleaved rounds of the optimizer alone, gradients given; ratios are taken within rounds.${
+    doubtful ? ' A dash stands for a ratio that the rounds do not bear out.' : ''
+  } Every figure is from [${source}](${source}); \`npx vradam bench\` measures your machine, [docs/benchmarks.md](docs/benchmarks.md) says how.`;
+  return [
+    MARKERS.start,
+    `<!-- made by npm run bench:readme -- ${source}; do not edit -->`,
+    '<picture>',
+    `  <source media="(prefers-color-scheme: dark)" srcset="${pictures.dark}">`,
+    `  <img alt="${chart.title}. ${chart.description}" src="${pictures.light}">`,
+    '</picture>',
+    '',
+    tables.join('\n\n'),
+    '',
+    wrap(origin),
+    MARKERS.end,
+  ].join('\n');
+}
+
+/**
+ * A README with its generated part replaced.
+ *
+ * @throws Error if the markers are not there, once each and in order.
+ */
+export function withBlock(readme: string, block: string): string {
+  const start = readme.indexOf(MARKERS.start);
+  const end = readme.indexOf(MARKERS.end);
+  if (start < 0 || end < start || readme.indexOf(MARKERS.start, start + 1) >= 0) {
+    throw new Error(`The README needs ${MARKERS.start} and ${MARKERS.end}, once each and in this order`);
+  }
+  return readme.slice(0, start) + block + readme.slice(end + MARKERS.end.length);
+}
+
+/** The results that a README's generated part names; undefined where it was not made by `bench:readme`. */
+export function sourceOf(readme: string): string | undefined {
+  return /<!-- made by npm run bench:readme -- (\S+);/.exec(readme)?.[1];
+}

@@ -1,0 +1,136 @@
+import { readFileSync } from 'node:fs';
+import type { Absent, ContenderFacts } from './contender.js';
+import { type Machine, machineLine } from './machine.js';
+import { median, type Samples } from './rounds.js';
+
+/** Marks a file of results, and its version. */
+export const FORMAT = 'vradam bench 1';
+
+/** How a run was made. */
+export interface Method {
+  readonly rounds: number;
+  /** Seconds of a contender's turn in a round. */
+  readonly turn: number;
+  /** Seconds; a contender whose step takes longer is left out. */
+  readonly longest: number;
+}
+
+/** What one workload gave. */
+export interface WorkloadResult {
+  readonly key: string;
+  readonly name: string;
+  /** Whether it is one of a scale of sizes. */
+  readonly flat: boolean;
+  readonly parameters: number;
+  readonly tensors: number;
+  /** Seconds a step by contender, in the order of the table of contenders; `name` is the contender's key. */
+  readonly samples: readonly Samples[];
+  /** Seconds of the memory traffic of a step without its arithmetic, in the same rounds. */
+  readonly streams: readonly (Samples & { readonly bytes: number })[];
+  readonly leftOut: readonly Absent[];
+}
+
+/** Everything that a run found out. All figures that are shown anywhere are computed from this. */
+export interface Results {
+  readonly format: typeof FORMAT;
+  readonly machine: Machine;
+  /** The package and version behind each backend that took part. */
+  readonly backends: Readonly<Record<string, string>>;
+  readonly method: Method;
+  readonly contenders: readonly ContenderFacts[];
+  /** Contenders that cannot run on this machine. */
+  readonly absent: readonly Absent[];
+  readonly workloads: readonly WorkloadResult[];
+}
+
+/** How the figures were taken, in sentences. */
+export function methodText({ rounds, turn, longest }: Method): string {
+  return (
+    `Medians of ${rounds} interleaved rounds: each round runs every contender for about ${Math.round(1e3 * turn)} ms, ` +
+    'beginning with a different one each time, after warm-up. Ratios are taken within rounds. Gradients are given, so ' +
+    'this is the optimizer alone. TensorFlow.js in Node.js computes before it returns; on a GPU, one value is read back ' +
+    `at the end of each turn. Contenders whose step takes longer than ${longest} s are left out.`
+  );
+}
+
+/** Machine, versions and method, a line each. */
+export function headLines({ machine, backends, method }: Results): string[] {
+  const versions = Object.entries(backends).map(([name, from]) => `${name}: ${from}`);
+  return [
+    machineLine(machine),
+    ...(versions.length > 0 ? [`Backends of TensorFlow.js: ${versions.join(', ')}`] : []),
+    methodText(method),
+  ];
+}
+
+/** A reason as a sentence of its own. */
+export function withStop(reason: string): string {
+  return /[.!?]$/.test(reason) ? reason : `${reason}.`;
+}
+
+/** The samples of a contender; undefined where it took no part. */
+export function samplesOf({ samples }: WorkloadResult, key: string | undefined): Samples | undefined {
+  return samples.find(({ name }) => name === key);
+}
+
+/** A contender's median time of a step in milliseconds. */
+export function milliseconds(samples: Samples): number {
+  return 1e3 * median(samples.seconds);
+}
+
+/** Whether an unknown value has these properties, of these types. */
+function has(value: unknown, properties: Readonly<Record<string, string>>): value is Record<string, unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(properties).every(([name, type]) => {
+      const property = (value as Record<string, unknown>)[name];
+      return type === 'array' ? Array.isArray(property) : typeof property === type;
+    })
+  );
+}
+
+/**
+ * Reads a file of results.
+ *
+ * @throws Error with one sentence where it cannot be read or holds something else.
+ */
+export function readResults(path: string): Results {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${(error as Error).message}`);
+  }
+  const whole =
+    has(parsed, {
+      machine: 'object',
+      method: 'object',
+      contenders: 'array',
+      absent: 'array',
+      workloads: 'array',
+    }) &&
+    parsed.format === FORMAT &&
+    (parsed.workloads as unknown[]).every((workload) =>
+      has(workload, {
+        key: 'string',
+        parameters: 'number',
+        samples: 'array',
+        streams: 'array',
+        leftOut: 'array',
+      }),
+    );
+  if (!whole) throw new Error(`${path} is no file of results that this version of vradam bench writes`);
+  return parsed as unknown as Results;
+}
+
+/** A time with the digits that results keep, so that what is computed from a file is what was shown at the end of its run. */
+export function roundedTime(seconds: number): number {
+  return Number(seconds.toPrecision(6));
+}
+
+/** Results as they are written: a list of times on one line. */
+export function resultsText(results: Results): string {
+  const text = JSON.stringify(results, undefined, 1);
+  return `${text.replace(/"seconds": \[[^\]]*\]/g, (list) => list.replace(/\s+/g, ' '))}\n`;
+}

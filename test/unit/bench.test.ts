@@ -1,0 +1,454 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { freemem, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { arrayContenders } from '../../src/bench/array-contenders.js';
+import { claim, ratioText } from '../../src/bench/claim.js';
+import { compare } from '../../src/bench/comparison.js';
+import { workloadTable } from '../../src/bench/figures.js';
+import { measure } from '../../src/bench/measurement.js';
+import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from '../../src/bench/models.js';
+import { MARKERS, withBlock } from '../../src/bench/readme.js';
+import { readResults, resultsText } from '../../src/bench/results.js';
+import { type Contender, interleave } from '../../src/bench/rounds.js';
+import { noiseArray } from '../../src/bench/values.js';
+import { flatWorkload, sizeText } from '../../src/bench/workloads.js';
+import { chooseContenders, parseBenchArguments, UsageError } from '../../src/cli/bench/arguments.js';
+import { around, inventedResults } from './bench-results.js';
+
+const samples = (seconds: readonly number[]) => ({ name: '', seconds });
+
+describe('the models whose tensors are measured', () => {
+  test.each<[string, Shapes, number, number]>([
+    ['the MNIST network', mnistMlp(), 4, 203_530],
+    ["Keras's CIFAR-10 network", cifarCnn(), 12, 1_250_858],
+    ['ResNet-50', resnet50(), 161, 25_557_032],
+    ['GPT-2 124 M', gpt2(), 148, 124_439_808],
+  ])('%s has as many tensors and parameters as its authors say', (_, shapes, tensors, parameters) => {
+    expect(shapes).toHaveLength(tensors);
+    expect(shapes.reduce((sum, shape) => sum + elements(shape), 0)).toBe(parameters);
+  });
+
+  test('a model is divided into tensors whose sizes differ by at most 1 and add up', () => {
+    const sizes = evenly(1000, 7).map(elements);
+    expect(sizes.reduce((a, b) => a + b)).toBe(1000);
+    expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
+    expect(flatWorkload(3, 10).shapes).toHaveLength(3);
+  });
+
+  test('values are noise without subnormals, also where they repeat', () => {
+    const values = noiseArray(200_001, 1e-2);
+    expect(values.every((value) => Math.abs(value) <= 5e-3 && (value === 0 || Math.abs(value) > 1e-12))).toBe(
+      true,
+    );
+    expect(values.filter((value) => value === 0).length).toBeLessThan(10);
+    expect(values[200_000]).toBe(values[200_000 % 65_536]);
+  });
+
+  test('sizes are written as a reader would', () => {
+    expect([1, 999, 1000, 1e6, 203_530, 2.5e7].map(sizeText)).toEqual([
+      '1',
+      '999',
+      '1e3',
+      '1e6',
+      '203,530',
+      '25,000,000',
+    ]);
+  });
+});
+
+describe('a ratio', () => {
+  test('is the median of the ratios of the rounds, not the ratio of the medians', () => {
+    // Both got slower together: each round says 2.
+    const slow = samples([2, 4, 8, 16, 32, 64, 128]);
+    expect(claim(slow, samples([1, 2, 4, 8, 16, 32, 64]))).toEqual({
+      ratio: 2,
+      low: 2,
+      high: 2,
+      doubt: undefined,
+    });
+  });
+
+  test('lies in the 95 % confidence interval of a median, taken from the tables of its ranks', () => {
+    // Ranks of the bounds for n = 6, 11, 15, 21, 30 (sign test): 1, 2, 4, 6, 10.
+    for (const [rounds, rank] of [
+      [6, 1],
+      [11, 2],
+      [15, 4],
+      [21, 6],
+      [30, 10],
+    ] as const) {
+      const seconds = Array.from({ length: rounds }, (_, i) => 100 + i);
+      const { low, high } = claim(samples(seconds), samples(seconds.map(() => 1)));
+      expect([rounds, low, high]).toEqual([rounds, 100 + rank - 1, 100 + rounds - rank]);
+    }
+  });
+
+  test('is refused where its spread swallows it, and says why', () => {
+    const one = samples(around(1));
+    const wild = samples([10, 20, 10, 20, 10, 20, 15, 15, 10, 20, 10]);
+    expect(claim(wild, one).doubt).toMatch(/^9\.\d+ to 2\d\.\d is too wide a range$/);
+    const level = samples([0.93, 1.07, 0.93, 1.07, 0.93, 1.07, 1, 1, 0.93, 1.07, 1]);
+    expect(claim(level, samples(level.seconds.map(() => 1))).doubt).toContain(
+      'open which of the two is faster',
+    );
+    expect(claim(samples([2, 2, 2, 2, 2]), samples([1, 1, 1, 1, 1])).doubt).toBe('fewer than 6 rounds');
+  });
+
+  test('of two that are equally fast is printed where the rounds agree that they are', () => {
+    expect(claim(samples(around(1)), samples(around(1.01).toReversed())).doubt).toBeUndefined();
+  });
+
+  test('has as many digits as it is worth', () => {
+    expect([0.0312, 1.284, 9.99, 9.996, 99.94, 99.96, 312.4].map((ratio) => ratioText({ ratio }))).toEqual([
+      '0.03',
+      '1.28',
+      '9.99',
+      '10.0',
+      '99.9',
+      '100',
+      '312',
+    ]);
+  });
+});
+
+describe('interleaved rounds', () => {
+  const fixed = (name: string, seconds: number, log: string[] = []): Contender => ({
+    name,
+    time: () => {
+      log.push(name);
+      return seconds;
+    },
+  });
+
+  test('run every contender once, beginning with a different one each time', async () => {
+    const log: string[] = [];
+    const contenders = ['a', 'b', 'c'].map((name) => fixed(name, 1, log));
+    const found = await interleave(contenders, { rounds: 3, turn: 0.5 });
+    expect(log.slice(-9).join('')).toBe('abcbcacab');
+    expect(found.map(({ name, seconds }) => [name, seconds.length])).toEqual([
+      ['a', 3],
+      ['b', 3],
+      ['c', 3],
+    ]);
+  });
+
+  test('leave out who is too slow after one step, and who throws, and count their turns as done', async () => {
+    const log: string[] = [];
+    const told: string[] = [];
+    let turns = 0;
+    const broken: Contender = {
+      name: 'broken',
+      time: () => {
+        throw new Error('out of memory');
+      },
+    };
+    const found = await interleave([fixed('quick', 1e-3), fixed('slow', 9, log), broken], {
+      rounds: 6,
+      turn: 1e-3,
+      longest: 1,
+      onTurn: () => turns++,
+      onLeftOut: ({ name }, seconds) => told.push(`${name} ${seconds}`),
+      onFailed: ({ name }, error) => told.push(`${name}: ${(error as Error).message}`),
+    });
+    expect(found.map(({ name }) => name)).toEqual(['quick']);
+    expect(log).toEqual(['slow']);
+    expect(told).toEqual(['slow 9', 'broken: out of memory']);
+    expect(turns).toBe(18);
+    await expect(interleave([broken], { rounds: 1, turn: 1 })).rejects.toThrow('out of memory');
+  });
+});
+
+describe('the table of a workload', () => {
+  const table = (times: Record<string, number[]>) => {
+    const results = inventedResults([
+      { parameters: 1e6, times, leftOut: [{ key: 'exact/vradam', reason: 'Too slow.' }] },
+    ]);
+    return workloadTable(results, results.workloads[0]!);
+  };
+
+  test('shows times, ratios against both references, and the share of the memory bandwidth', () => {
+    const { rows } = table({
+      'native/vradam': around(2e-3),
+      'plain/vradam': around(4e-2),
+      'wasm/vradam': around(4e-3),
+      'wasm/tf.train.adam': around(4e-2),
+    });
+    expect(rows.map(({ cells }) => cells)).toEqual([
+      ['FlatOptimizer VRAdam', 'arrays', '2.00', '3 %', '20.0×', '', '50 %'],
+      ['plain JavaScript VRAdam', 'arrays', '40.0', '3 %', '', '', ''],
+      ['vradam()', 'wasm', '4.00', '3 %', '10.0×', '10.0×', '25 %'],
+      ['tf.train.adam', 'wasm', '40.0', '3 %', '', '', ''],
+    ]);
+  });
+
+  test('prints a dash and the reason where the rounds do not bear a ratio out, and names who is left out', () => {
+    const { rows, notes } = table({
+      'native/vradam': around(2e-3).map((seconds, i) => seconds * (i % 2 ? 1 : 3)),
+      'plain/vradam': around(4e-2),
+    });
+    expect(rows[0]!.cells.slice(4)).toEqual(['—', '', '—']);
+    expect(notes).toEqual([
+      expect.stringMatching(/^— plain JavaScript ÷ native\/vradam: .* is too wide a range\.$/),
+      expect.stringMatching(/^— memory traffic ÷ native\/vradam: .* is too wide a range\.$/),
+      'Left out: exact/vradam: Too slow.',
+    ]);
+  });
+});
+
+describe('the comparison of two runs', () => {
+  const run = (native: number, others: number, noise = 1) =>
+    inventedResults([
+      {
+        parameters: 1e6,
+        times: {
+          'native/vradam': around(native).map((seconds, i) => seconds * (i % 2 ? noise : 1)),
+          'plain/vradam': around(4e-2 * others),
+          'wasm/tf.train.adam': around(3e-2 * others),
+        },
+      },
+    ]);
+  const verdict = (after: ReturnType<typeof run>) => compare(run(2e-3, 1), after).changes[0]!.verdict;
+
+  test('finds a step that got a quarter slower, and one that got faster', () => {
+    expect(verdict(run(2.5e-3, 1))).toBe('slower');
+    expect(verdict(run(1.6e-3, 1))).toBe('faster');
+  });
+
+  test('lets pass what is within 10 %, and what the scatter of the rounds covers', () => {
+    expect(verdict(run(2.15e-3, 1))).toBe('same');
+    expect(verdict(run(2e-3, 1, 1.6))).toBe('same');
+  });
+
+  test('divides out what the machine did to everybody', () => {
+    const slowMachine = run(2 * 2e-3, 2);
+    expect(
+      verdict({ ...slowMachine, workloads: slowMachine.workloads.map((w) => ({ ...w, streams: [] })) }),
+    ).toBe('same');
+  });
+
+  test('names what was measured before and is not now', () => {
+    const after = inventedResults([{ parameters: 1e6, times: { 'plain/vradam': around(4e-2) } }]);
+    expect(compare(run(2e-3, 1), after).missing).toEqual(['1e6: native/vradam']);
+  });
+});
+
+describe('a file of results', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'vradam-bench-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const written = (text: string) => {
+    const path = join(folder, 'results.json');
+    writeFileSync(path, text);
+    return path;
+  };
+
+  test('is read as it was written', () => {
+    const results = inventedResults([{ parameters: 1e6, times: { 'native/vradam': [0.00123457, 2e-3] } }]);
+    expect(readResults(written(resultsText(results)))).toEqual(results);
+  });
+
+  test.each([
+    ['what is no JSON', '{', 'cannot be read'],
+    ['another format', '{"format":"other"}', 'is no file of results'],
+    ['null', 'null', 'is no file of results'],
+    [
+      'a workload without samples',
+      resultsText(inventedResults([])).replace('"workloads": []', '"workloads": [{}]'),
+      'is no file of results',
+    ],
+  ])('is refused in one sentence where it is %s', (_, text, words) => {
+    expect(() => readResults(written(text))).toThrow(words);
+  });
+});
+
+describe('a run', () => {
+  test('measures every contender on plain memory that is here, small workloads first, in the order asked for', async () => {
+    const contenders = arrayContenders();
+    const begun: string[] = [];
+    let turns = 0;
+    const results = await measure(
+      {
+        workloads: [flatWorkload(3000, 2), flatWorkload(1000, 1)],
+        contenders,
+        backends: {},
+        method: { rounds: 6, turn: 1e-4, longest: 1 },
+      },
+      { begin: ({ key }) => begun.push(key), turn: () => turns++, end: () => {} },
+    );
+    expect(begun).toEqual(['1e3', '3e3']);
+    expect(results.workloads.map(({ key, tensors }) => [key, tensors])).toEqual([
+      ['3e3', 2],
+      ['1e3', 1],
+    ]);
+    const present = contenders.filter(({ absent }) => absent === undefined).map(({ key }) => key);
+    for (const { samples, streams, leftOut } of results.workloads) {
+      expect(samples.map(({ name }) => name)).toEqual(present);
+      expect(leftOut).toEqual([]);
+      for (const { seconds } of [...samples, ...streams]) {
+        expect(seconds).toHaveLength(6);
+        expect(seconds.every((time) => time > 0 && time < 1)).toBe(true);
+      }
+    }
+    expect(turns).toBe(
+      results.workloads.reduce((n, { samples, streams }) => n + 6 * (samples.length + streams.length), 0),
+    );
+    expect(results.absent.map(({ key }) => key)).toEqual(
+      contenders.map(({ key }) => key).filter((key) => !present.includes(key)),
+    );
+  });
+
+  test('does not try on a large workload who was too slow on a small one', async () => {
+    const tried: number[] = [];
+    const contender = {
+      ...arrayContenders().find(({ key }) => key === 'plain/vradam')!,
+      make: ({ sizes }: { sizes: readonly number[] }) => {
+        tried.push(sizes[0]!);
+        return { time: () => 0.5, dispose: () => {} };
+      },
+    };
+    const { workloads } = await measure(
+      {
+        workloads: [flatWorkload(1e5, 1), flatWorkload(1e6, 1)],
+        contenders: [contender],
+        backends: {},
+        method: { rounds: 1, turn: 1e-4, longest: 0.01 },
+      },
+      { begin: () => {}, turn: () => {}, end: () => {} },
+    );
+    expect(tried).toEqual([1e5]);
+    expect(workloads.map(({ leftOut }) => leftOut[0]!.reason)).toEqual([
+      'A step takes 0.50 s, and the limit is 0.010 s (--longest).',
+      'A step would take about 5.0 s, and the limit is 0.010 s (--longest).',
+    ]);
+  });
+
+  test('does not take the overhead of many small tensors for the time of their parameters', async () => {
+    const secondsOf = new Map([
+      [1e6 / 100, 0.4],
+      [1e6, 0.01],
+      [2e6, 0.02],
+    ]);
+    const contender = {
+      ...arrayContenders().find(({ key }) => key === 'plain/vradam')!,
+      make: ({ sizes }: { sizes: readonly number[] }) => ({
+        time: () => secondsOf.get(sizes[0]!)!,
+        dispose: () => {},
+      }),
+    };
+    const { workloads } = await measure(
+      {
+        workloads: [
+          flatWorkload(1e6, 1),
+          { ...flatWorkload(1e6, 100), key: 'many', flat: false },
+          flatWorkload(2e6, 1),
+        ],
+        contenders: [contender],
+        backends: {},
+        method: { rounds: 1, turn: 1e-4, longest: 0.1 },
+      },
+      { begin: () => {}, turn: () => {}, end: () => {} },
+    );
+    expect(workloads.map(({ samples }) => samples.length)).toEqual([1, 0, 1]);
+  });
+
+  // Where less is free, that would be the reason.
+  test.runIf(freemem() > 8 * 2 ** 30)(
+    'leaves out who would not fit on a WebAssembly heap, and says how much there is',
+    async () => {
+      const entry = arrayContenders().find(({ key }) => key === 'plain/vradam')!;
+      const contenders = ['wasm/a', 'wasm/b'].map((key) => ({
+        ...entry,
+        key,
+        place: 'wasm' as const,
+        memory: 2e5, // bytes a parameter: 2 GB of 10,000
+        make: () => ({ time: () => 1e-3, dispose: () => {} }),
+      }));
+      const { workloads } = await measure(
+        {
+          workloads: [flatWorkload(1e4, 1)],
+          contenders,
+          backends: {},
+          method: { rounds: 1, turn: 1e-4, longest: 1 },
+        },
+        { begin: () => {}, turn: () => {}, end: () => {} },
+      );
+      expect(workloads[0]!.leftOut).toEqual([
+        {
+          key: 'wasm/b',
+          reason: expect.stringMatching(/^It takes 1\.9 GiB more, and [01]\.\d GiB may be used\.$/),
+        },
+      ]);
+    },
+  );
+});
+
+describe('the command line of vradam bench', () => {
+  test('takes sizes, variables, workloads, rounds and files', () => {
+    const given = parseBenchArguments([
+      '--sizes',
+      '1e4,2000',
+      '--variables',
+      '5',
+      '--workloads',
+      'flat,mnist-mlp',
+      '--rounds',
+      '7',
+      '--json',
+      'a.json',
+    ]);
+    if (given === 'help') throw new Error('help');
+    expect(given.workloads.map(({ key, shapes }) => [key, shapes.length])).toEqual([
+      ['2e3', 5],
+      ['1e4', 5],
+      ['mnist-mlp', 4],
+    ]);
+    expect(given).toMatchObject({ rounds: 7, json: 'a.json', html: undefined });
+  });
+
+  test('answers bad options with a sentence that says what they may be', () => {
+    const message = (...words: string[]) => {
+      try {
+        parseBenchArguments(words);
+      } catch (error) {
+        expect(error).toBeInstanceOf(UsageError);
+        return (error as Error).message;
+      }
+      return 'no error';
+    };
+    expect(message('--size', '1')).toContain("Unknown option '--size'");
+    expect(message('--sizes', '1e3,x')).toBe("--sizes must be a whole number from 1 to 4294967296, not 'x'");
+    expect(message('--sizes', '0')).toContain("not '0'");
+    expect(message('--sizes', '1e3,')).toContain('--sizes must be a list');
+    expect(message('--rounds', '2.5')).toContain('--rounds must be a whole number');
+    expect(message('--workloads', 'resnet')).toContain('resnet-50');
+    expect(message('--sizes', '10', '--workloads', 'gpt-2')).toBe('--sizes needs flat among the workloads');
+    expect(message('--json', '')).toBe('--json must name a file');
+    expect(message('extra')).not.toBe('no error');
+  });
+
+  test('chooses contenders by name, by group, all, or the standard ones', () => {
+    const entries = ['native/vradam', 'wasm/adam', 'wasm/tf.train.sgd'].map((key) => ({
+      key,
+      standard: !key.includes('sgd'),
+    }));
+    const keys = (words?: string[]) => chooseContenders(entries, words).map(({ key }) => key);
+    expect(keys()).toEqual(['native/vradam', 'wasm/adam']);
+    expect(keys(['wasm'])).toEqual(['wasm/adam', 'wasm/tf.train.sgd']);
+    expect(keys(['wasm/tf.train.sgd', 'native'])).toEqual(['native/vradam', 'wasm/tf.train.sgd']);
+    expect(keys(['all'])).toHaveLength(3);
+    expect(() => keys(['webgl'])).toThrow('--contenders must be of all, native, wasm');
+    expect(() => keys(['wasm/adamw'])).toThrow('--contenders must be of wasm/adam, wasm/tf.train.sgd');
+  });
+});
+
+describe("the README's generated part", () => {
+  test('replaces what is between the markers and nothing else', () => {
+    const readme = `a\n${MARKERS.start}\nold\n${MARKERS.end}\nb\n`;
+    expect(withBlock(readme, 'new')).toBe('a\nnew\nb\n');
+    expect(() => withBlock('a', 'new')).toThrow('once each');
+    expect(() => withBlock(`${MARKERS.end}${MARKERS.start}`, 'new')).toThrow('in this order');
+  });
+});
