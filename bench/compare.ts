@@ -2,7 +2,7 @@
 import { compare } from '../src/bench/comparison.js';
 import { millisecondsText } from '../src/bench/figures.js';
 import { machineLine } from '../src/bench/machine.js';
-import { readResults } from '../src/bench/results.js';
+import { disturbance, readResults } from '../src/bench/results.js';
 import { textTable } from '../src/cli/console/table.js';
 
 const HELP = `Usage: npm run bench:compare -- BEFORE.json AFTER.json
@@ -31,6 +31,10 @@ function main(words: readonly string[]): number {
     before.machine.threads !== after.machine.threads
   ) {
     console.log('These are different machines: the comparison says little.');
+  }
+  for (const [name, results] of Object.entries({ Before: before, After: after })) {
+    const disturbed = disturbance(results);
+    if (disturbed !== undefined) console.log(`${name}: ${disturbed}`);
   }
   const { changes, drift, missing } = compare(before, after);
   if (changes.length === 0) {

@@ -45,7 +45,7 @@ const FOLDERS = [
   'test/gpu',
   'test/unit',
   'bench',
-  'examples/console',
+  'src/cli/console',
   'native/cuda',
   'native/core',
   'native/cpu',

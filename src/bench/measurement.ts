@@ -5,6 +5,7 @@ import { defaultThreads } from '../engines/threads.js';
 import type { Absent, ContenderEntry, ContenderFacts, Place, Prepared } from './contender.js';
 import { describeMachine, type Machine } from './machine.js';
 import { elements } from './models.js';
+import { watchOthers } from './others.js';
 import { FORMAT, type Method, type Results, roundedTime, type WorkloadResult } from './results.js';
 import { type Contender, interleave, median, type Samples } from './rounds.js';
 import { STREAMS, streamContenders } from './streams.js';
@@ -208,6 +209,7 @@ export async function measure(plan: Plan, listener: MeasurementListener): Promis
     ...(addon === undefined ? {} : { bandwidth: await copyBandwidth(addon) }),
     ...(gpu === undefined ? {} : { gpu }),
   };
+  const others = watchOthers();
   const foresight = new Foresight();
   const results = new Map<string, WorkloadResult>();
   for (const workload of workloads.toSorted((a, b) => a.parameters - b.parameters)) {
@@ -226,6 +228,7 @@ export async function measure(plan: Plan, listener: MeasurementListener): Promis
     machine: describeMachine(measured),
     backends,
     method,
+    others: Number(others().toPrecision(3)),
     contenders: contenders.map(factsOf),
     absent,
     workloads: workloads.map(({ key }) => results.get(key)!),

@@ -2,7 +2,7 @@ import type { Chart } from './charts.js';
 import { type Claim, ratioText } from './claim.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 import { machineLine } from './machine.js';
-import { milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
+import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
 
 /** Where the generated part of the README lies. */
 export const MARKERS = { start: '<!-- bench:start -->', end: '<!-- bench:end -->' } as const;
@@ -91,6 +91,7 @@ function wrap(text: string): string {
 /**
  * The generated part of the README, between its markers: a picture, tables, and where the figures are from.
  *
+ * @throws Error if other programs were in the way of the run.
  * @param source Path of the results from the README.
  * @param pictures Paths from the README of the chart's drawings for light and dark pages.
  */
@@ -101,6 +102,8 @@ export function readmeBlock(
   pictures: Readonly<Record<'light' | 'dark', string>>,
 ): string {
   const { machine, method } = results;
+  const disturbed = disturbance(results);
+  if (disturbed !== undefined) throw new Error(`${source} is not for the README. ${disturbed}`);
   const workloads = SHOWN.flatMap((key) => results.workloads.find((workload) => workload.key === key) ?? []);
   const tables = workloads.slice(0, MOST_SHOWN).map((workload) => table(results, workload));
   const doubtful = tables.some((text) => text.includes('—'));

@@ -37,6 +37,8 @@ export interface Results {
   /** The package and version behind each backend that took part. */
   readonly backends: Readonly<Record<string, string>>;
   readonly method: Method;
+  /** Of all processors' time during the run, the part that other programs took, 0 to 1; absent where it was not measured. */
+  readonly others?: number;
   readonly contenders: readonly ContenderFacts[];
   /** Contenders that cannot run on this machine. */
   readonly absent: readonly Absent[];
@@ -53,13 +55,26 @@ export function methodText({ rounds, turn, longest }: Method): string {
   );
 }
 
-/** Machine, versions and method, a line each. */
-export function headLines({ machine, backends, method }: Results): string[] {
+/** Above this the figures are not those of the machine alone. */
+export const MOST_OTHERS = 0.05;
+
+/** What other programs took, where it is too much; undefined where it is not, or is not known. */
+export function disturbance({ others }: Results): string | undefined {
+  if (others === undefined || others <= MOST_OTHERS) return undefined;
+  const share = `${(100 * others).toFixed(0)} %`;
+  return `Do not trust these figures: other programs took ${share} of the processors meanwhile, which slows down steps of several threads most.`;
+}
+
+/** Machine, versions and method, a line each, and a warning where other programs were in the way. */
+export function headLines(results: Results): string[] {
+  const { machine, backends, method } = results;
+  const disturbed = disturbance(results);
   const versions = Object.entries(backends).map(([name, from]) => `${name}: ${from}`);
   return [
     machineLine(machine),
     ...(versions.length > 0 ? [`Backends of TensorFlow.js: ${versions.join(', ')}`] : []),
     methodText(method),
+    ...(disturbed === undefined ? [] : [disturbed]),
   ];
 }
 

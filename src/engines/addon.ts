@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { GroupSettings } from './engine.js';
 
 /** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
 export interface NativeEngineHandle {
@@ -56,6 +57,23 @@ export interface Addon {
    * op's name and the slot of this thread, through which steps reach the op. Throws why there is no op.
    */
   openTensorflow(): { op: string; slot: number };
+}
+
+/** The record of each group that the addon takes: nine numbers, in the order of `GroupSettings` in native/core/scalars.h. */
+export function packGroups(groups: readonly GroupSettings[]): Float64Array {
+  return Float64Array.from(
+    groups.flatMap((group) => [
+      group.beta1,
+      group.beta2,
+      group.beta3,
+      group.epsilon,
+      group.weightDecay,
+      group.power,
+      group.lrCutoff,
+      Number(group.normGrad),
+      Number(group.maximize),
+    ]),
+  );
 }
 
 /** The addon, or why there is none. */

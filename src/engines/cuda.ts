@@ -1,7 +1,8 @@
+import { packGroups } from './addon.js';
 import type { CudaAddon, CudaEngineHandle, CudaMemory } from './cuda-addon.js';
 import { LAUNCHES } from './cuda-addon.js';
 import { type CudaArray, memoryOf } from './device-array.js';
-import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
 import type { EnqueuedStep, QueueingEngine } from './queue.js';
 
@@ -9,20 +10,6 @@ import type { EnqueuedStep, QueueingEngine } from './queue.js';
 const REPORT_SLOTS = 1024;
 const REPORT_FIELDS = 6;
 const REPORT_FIELDS_PER_GROUP = 2;
-
-function pack(group: GroupSettings): number[] {
-  return [
-    group.beta1,
-    group.beta2,
-    group.beta3,
-    group.epsilon,
-    group.weightDecay,
-    group.power,
-    group.lrCutoff,
-    Number(group.normGrad),
-    Number(group.maximize),
-  ];
-}
 
 /** `StepInput` on the device. */
 export interface DeviceStepInput {
@@ -62,7 +49,7 @@ export class CudaEngine implements QueueingEngine {
     this.#handle = translateNative(
       () =>
         new cuda.Engine(
-          Float64Array.from(settings.groups.flatMap(pack)),
+          packGroups(settings.groups),
           settings.clipNorm ?? Number.NaN,
           settings.checkGradients,
           settings.haltOnRefusal ?? false,

@@ -1,24 +1,10 @@
-import type { Addon, NativeEngineHandle } from './addon.js';
-import type { Engine, EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import { type Addon, type NativeEngineHandle, packGroups } from './addon.js';
+import type { Engine, EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError } from './native-errors.js';
 import { defaultThreads } from './threads.js';
 
 const REPORT_FIELDS = 5;
 const REPORT_FIELDS_PER_GROUP = 2;
-
-function pack(group: GroupSettings): number[] {
-  return [
-    group.beta1,
-    group.beta2,
-    group.beta3,
-    group.epsilon,
-    group.weightDecay,
-    group.power,
-    group.lrCutoff,
-    Number(group.normGrad),
-    Number(group.maximize),
-  ];
-}
 
 /** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
 export class NativeEngine implements Engine {
@@ -44,7 +30,7 @@ export class NativeEngine implements Engine {
     this.#report = new Float64Array(REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
     try {
       this.#handle = new addon.Engine(
-        Float64Array.from(settings.groups.flatMap(pack)),
+        packGroups(settings.groups),
         settings.clipNorm ?? Number.NaN,
         settings.checkGradients,
         threads,

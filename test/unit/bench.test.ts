@@ -8,8 +8,9 @@ import { compare } from '../../src/bench/comparison.js';
 import { workloadTable } from '../../src/bench/figures.js';
 import { measure } from '../../src/bench/measurement.js';
 import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from '../../src/bench/models.js';
-import { MARKERS, withBlock } from '../../src/bench/readme.js';
-import { readResults, resultsText } from '../../src/bench/results.js';
+import { othersShare } from '../../src/bench/others.js';
+import { MARKERS, readmeBlock, withBlock } from '../../src/bench/readme.js';
+import { disturbance, headLines, readResults, resultsText } from '../../src/bench/results.js';
 import { type Contender, interleave } from '../../src/bench/rounds.js';
 import { noiseArray } from '../../src/bench/values.js';
 import { flatWorkload, sizeText } from '../../src/bench/workloads.js';
@@ -193,6 +194,32 @@ describe('the table of a workload', () => {
       expect.stringMatching(/^— memory traffic ÷ native\/vradam: .* is too wide a range\.$/),
       'Left out: exact/vradam: Too slow.',
     ]);
+  });
+});
+
+describe('other programs', () => {
+  test('count with what they take of the processors besides this one', () => {
+    expect(othersShare(1500, 500, 2000)).toBe(0.5);
+    expect(othersShare(500, 510, 2000)).toBe(0); // clocks that tick differently
+    expect(othersShare(0, 0, 0)).toBe(0);
+  });
+
+  test('are warned of where they took enough to be in the way', () => {
+    const results = inventedResults([]);
+    expect(disturbance(results)).toBeUndefined();
+    expect(headLines({ ...results, others: 0.48 }).at(-1)).toContain(
+      'other programs took 48 % of the processors',
+    );
+  });
+
+  test('keep a run out of the README', () => {
+    const chart = { title: '', description: '' };
+    const pictures = { light: '', dark: '' };
+    const results = inventedResults([]);
+    expect(readmeBlock(results, 'x.json', chart, pictures)).toContain('x.json');
+    expect(() => readmeBlock({ ...results, others: 0.48 }, 'x.json', chart, pictures)).toThrow(
+      'x.json is not for the README',
+    );
   });
 });
 

@@ -32,7 +32,7 @@ const DEFAULTS = {
 const QUICK = {
   sizes: '1e3,1e4,1e5,1e6',
   workloads: `${FLAT},mnist-mlp`,
-  rounds: '31',
+  rounds: '41',
   turn: 0.012,
   longest: '0.2',
 };
