@@ -5,8 +5,8 @@ import Table from 'cli-table3';
 import { describeMachine, machineLine } from '../src/bench/machine.js';
 import { interleave, median, ratio, stepContender } from '../src/bench/rounds.js';
 import { loadAddon } from '../src/engines/addon.js';
-import type { GroupSettings } from '../src/engines/engine.js';
 import { NativeEngine } from '../src/engines/native.js';
+import { VRADAM_DEFAULTS } from '../src/options.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -14,18 +14,6 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '11' },
   },
 });
-
-const VRADAM: GroupSettings = {
-  beta1: 0.9,
-  beta2: 0.999,
-  beta3: 1,
-  epsilon: 1e-8,
-  weightDecay: 1e-5,
-  power: 2,
-  lrCutoff: 10,
-  normGrad: false,
-  maximize: false,
-};
 
 const { addon, reason } = loadAddon();
 if (addon === undefined) throw new Error(reason);
@@ -51,7 +39,7 @@ for (const size of options.sizes.split(',').map(Number)) {
   ] as const) {
     const contender = (name: string, out: Float32Array[], gradients: Float32Array[]) => {
       const engine = new NativeEngine(addon, {
-        groups: [{ ...VRADAM, beta3 }],
+        groups: [{ ...VRADAM_DEFAULTS, beta3 }],
         clipNorm: undefined,
         checkGradients: beta3 !== 0,
         threads: undefined,

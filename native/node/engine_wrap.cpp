@@ -23,6 +23,12 @@ constexpr std::int64_t kTensorBytes = 256;
 // Between two looks for engines that JavaScript has dropped.
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
+std::uint32_t tensor_argument(const Napi::CallbackInfo& info, std::size_t index, const Plan& plan) {
+  const std::size_t count = plan.tensors().size();
+  if (count == 0) throw shape_error(info.Env(), "There is no tensor yet");
+  return static_cast<std::uint32_t>(count_argument(info, index, "tensor", static_cast<double>(count - 1)));
+}
+
 // A step's arguments, out of JavaScript's reach.
 struct Step {
   std::vector<TensorBuffers> tensors;
@@ -370,18 +376,15 @@ Napi::Value EngineWrap::read_tensor(const Napi::CallbackInfo& info) {
   const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
   CpuEngine& engine = *held;
   const auto lock = lock_or_throw(info.Env(), engine);
-  const std::vector<TensorShape>& tensors = engine.plan().tensors();
-  if (tensors.empty()) throw shape_error(info.Env(), "There is no tensor yet");
-  const auto index =
-      static_cast<std::uint32_t>(count_argument(info, 0, "tensor", static_cast<double>(tensors.size() - 1)));
-  const std::uint64_t size = tensors[index].size;
+  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
+  const std::uint64_t size = engine.plan().tensors()[index].size;
   float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
   float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
   if (size != 0) {
     std::memcpy(velocity, engine.velocity(index), size * sizeof(float));
     std::memcpy(second_moment, engine.second_moment(index), size * sizeof(float));
   }
-  return Napi::Number::New(info.Env(), static_cast<double>(tensors[index].steps));
+  return Napi::Number::New(info.Env(), static_cast<double>(engine.plan().tensors()[index].steps));
 }
 
 // writeTensor(tensor, velocity, secondMoment, steps)
@@ -389,11 +392,8 @@ void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
   const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
   CpuEngine& engine = *held;
   const auto lock = lock_or_throw(info.Env(), engine);
-  const std::vector<TensorShape>& tensors = engine.plan().tensors();
-  if (tensors.empty()) throw shape_error(info.Env(), "There is no tensor yet");
-  const auto index =
-      static_cast<std::uint32_t>(count_argument(info, 0, "tensor", static_cast<double>(tensors.size() - 1)));
-  const std::uint64_t size = tensors[index].size;
+  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
+  const std::uint64_t size = engine.plan().tensors()[index].size;
   const float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
   const float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
   engine.write_state(index, velocity, second_moment, count_argument(info, 3, "steps", kLargestStep));

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { GroupSettings } from './engine.js';
+import type { GroupSettings, StepOutcome } from './engine.js';
 
 /** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
 export interface NativeEngineHandle {
@@ -74,6 +74,33 @@ export function packGroups(groups: readonly GroupSettings[]): Float64Array {
       Number(group.maximize),
     ]),
   );
+}
+
+/**
+ * What a step did, from the doubles that the addon writes: gradient norm, clip coefficient, the refusing tensor (negative
+ * for none), element and value, and from `groupsAt` on the penalty and effective learning rate of each group.
+ */
+export function readReport(
+  report: Float64Array,
+  groupsAt: number,
+  applied: boolean,
+  refused = !applied,
+): StepOutcome {
+  const penalties: number[] = [];
+  const effectiveLearningRates: number[] = [];
+  for (let at = groupsAt; at < report.length; at += 2) {
+    penalties.push(report[at]!);
+    effectiveLearningRates.push(report[at + 1]!);
+  }
+  return {
+    applied,
+    gradientNorm: report[0]!,
+    clipCoefficient: report[1]!,
+    penalties,
+    effectiveLearningRates,
+    refusal:
+      refused && report[2]! >= 0 ? { tensor: report[2]!, element: report[3]!, value: report[4]! } : undefined,
+  };
 }
 
 /** The addon, or why there is none. */

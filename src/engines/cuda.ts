@@ -1,4 +1,4 @@
-import { packGroups } from './addon.js';
+import { packGroups, readReport } from './addon.js';
 import type { CudaAddon, CudaEngineHandle, CudaMemory } from './cuda-addon.js';
 import { LAUNCHES } from './cuda-addon.js';
 import { type CudaArray, memoryOf } from './device-array.js';
@@ -183,25 +183,8 @@ export class CudaEngine implements QueueingEngine {
   }
 
   #outcome(report: Float64Array): StepOutcome {
-    const applied = report[5] === 1;
-    const refused = report[5] === 0;
-    const penalties: number[] = [];
-    const effectiveLearningRates: number[] = [];
-    for (let k = 0; k < this.#groups; k++) {
-      penalties.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k]!);
-      effectiveLearningRates.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k + 1]!);
-    }
-    return {
-      applied,
-      gradientNorm: report[0]!,
-      clipCoefficient: report[1]!,
-      penalties,
-      effectiveLearningRates,
-      // A refused step without a culprit: the gradients were changed while it ran.
-      refusal:
-        refused && report[2]! >= 0
-          ? { tensor: report[2]!, element: report[3]!, value: report[4]! }
-          : undefined,
-    };
+    // Neither applied nor refused: halted by the refusal of an earlier step. A refused step may have no culprit,
+    // where the gradients were changed while it ran.
+    return readReport(report, REPORT_FIELDS, report[5] === 1, report[5] === 0);
   }
 }

@@ -1,4 +1,4 @@
-import { type Addon, type NativeEngineHandle, packGroups } from './addon.js';
+import { type Addon, type NativeEngineHandle, packGroups, readReport } from './addon.js';
 import type { Engine, EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError } from './native-errors.js';
 import { defaultThreads } from './threads.js';
@@ -62,7 +62,7 @@ export class NativeEngine implements Engine {
         input.gradientScale,
         this.#report,
       );
-      return this.#outcome(applied, this.#report);
+      return readReport(this.#report, REPORT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }
@@ -79,7 +79,7 @@ export class NativeEngine implements Engine {
         input.gradientScale,
         report,
       );
-      return this.#outcome(applied, report);
+      return readReport(report, REPORT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }
@@ -112,7 +112,7 @@ export class NativeEngine implements Engine {
   takeStep(slot: number): StepOutcome | undefined {
     try {
       const applied = this.#handle.takeStep(slot, this.#report);
-      return applied === undefined ? undefined : this.#outcome(applied, this.#report);
+      return applied === undefined ? undefined : readReport(this.#report, REPORT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }
@@ -139,22 +139,5 @@ export class NativeEngine implements Engine {
 
   dispose(): void {
     this.#handle.dispose();
-  }
-
-  #outcome(applied: boolean, report: Float64Array): StepOutcome {
-    const penalties: number[] = [];
-    const effectiveLearningRates: number[] = [];
-    for (let k = 0; k < this.#groups; k++) {
-      penalties.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k]!);
-      effectiveLearningRates.push(report[REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * k + 1]!);
-    }
-    return {
-      applied,
-      gradientNorm: report[0]!,
-      clipCoefficient: report[1]!,
-      penalties,
-      effectiveLearningRates,
-      refusal: report[2]! < 0 ? undefined : { tensor: report[2]!, element: report[3]!, value: report[4]! },
-    };
   }
 }

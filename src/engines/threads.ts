@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { invalid } from '../errors.js';
 
+let quota: number | undefined;
+
 /** What the addon accepts; ThreadPool::kMaxThreads. */
 export const MAX_THREADS = 256;
 
@@ -25,7 +27,8 @@ export function defaultThreads(): number {
     }
     return threads;
   }
-  const quota = Math.ceil(containerQuota());
+  // Read once: it takes longer than everything else that makes an optimizer.
+  quota ??= Math.ceil(containerQuota());
   return Math.max(1, Math.min(availableParallelism(), quota, MAX_THREADS));
 }
 
