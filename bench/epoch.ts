@@ -1,15 +1,11 @@
 // An epoch of the MNIST example with our optimizers and with tf.train.adam, interleaved, on one backend.
-// Usage: npx tsx bench/epoch.ts [--backend tensorflow|wasm] [--hidden 256] [--rounds 5] [--limit 60000] [--json FILE]
+// Usage: npx tsx bench/epoch.ts [--backend tensorflow|wasm] [--hidden 256] [--rounds 5] [--limit 55000] [--json FILE]
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import Table from 'cli-table3';
-import { startBackend } from '../examples/mnist/backend.js';
-import { trainingDigits } from '../examples/mnist/digits.js';
-import { digitModel } from '../examples/mnist/model.js';
-import { seededRandom } from '../examples/mnist/random.js';
-import { trainEpoch } from '../examples/mnist/training.js';
-import { loadTfjsNode, testbedReady } from '../scripts/tfjs-node-testbed.mjs';
+import { digitTask } from '../examples/mnist/task.js';
+import { type BackendName, startBackend } from '../examples/training/backend.js';
 import { describeMachine, machineLine } from '../src/bench/machine.js';
 import { type Contender, interleave, median, ratio, spread } from '../src/bench/rounds.js';
 import { adam, vradam } from '../src/index.js';
@@ -19,7 +15,7 @@ const { values: options } = parseArgs({
     backend: { type: 'string', default: 'tensorflow' },
     hidden: { type: 'string', default: '256' },
     rounds: { type: 'string', default: '5' },
-    limit: { type: 'string', default: '60000' },
+    limit: { type: 'string', default: '55000' },
     json: { type: 'string' },
   },
 });
@@ -32,26 +28,26 @@ const OPTIMIZERS: readonly { name: string; make: () => tf.Optimizer }[] = [
 
 /** A model of its own for every contender; what is timed is one pass over all digits. */
 function epochContender({ name, make }: (typeof OPTIMIZERS)[number]): Contender {
-  const model = digitModel(Number(options.hidden), 1);
+  const limit = Number(options.limit);
+  const task = digitTask({ model: 'mlp', hidden: Number(options.hidden), batchSize: 128, limit, seed: 1 });
   const optimizer = make();
-  const digits = trainingDigits(Number(options.limit));
-  const random = seededRandom(1);
+  let step = 0;
   return {
     name,
     time: async (epochs) => {
       const start = performance.now();
-      for (let k = 0; k < epochs; k++) await trainEpoch(model, optimizer, digits, 128, random, () => {});
+      for (let k = 0; k < epochs * task.stepsPerEpoch; k++) {
+        const batch = task.batch(step++);
+        const { value, grads } = optimizer.computeGradients(() => task.loss(batch), [...task.variables]);
+        optimizer.applyGradients(grads);
+        tf.dispose([value, grads]);
+      }
       return (performance.now() - start) / 1e3 / epochs;
     },
   };
 }
 
-if (options.backend === 'tensorflow') {
-  if (!testbedReady()) throw new Error('Run `node scripts/tfjs-node-testbed.mjs` first');
-  loadTfjsNode();
-} else {
-  await startBackend(options.backend as 'wasm');
-}
+await startBackend(options.backend as BackendName);
 const machine = describeMachine();
 console.log(machineLine(machine));
 console.log(

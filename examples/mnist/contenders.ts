@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { plainOptimizer } from '../../src/bench/plain-javascript.js';
 import { FlatOptimizer, VRAdamError } from '../../src/index.js';
+import type { EngineChoice } from '../training/optimizers.js';
 import type { TensorValues } from './model.js';
-import { type EngineChoice, optionsOf, type Rule, tensorflowAdam, vradamOptimizer } from './rules.js';
+import { optionsOf, type Rule, tensorflowAdam, vradamOptimizer } from './rules.js';
 
 /** Something that can make a step of the optimizer, on copies of its own of the model's tensors. */
 export interface Contender {

@@ -1,44 +1,79 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { type Batch, CLASSES, PIXELS } from './digits.js';
+import { CLASSES, PIXELS } from './digits.js';
 
-/** The network, 784 → hidden (relu) → 10. The softmax is inside the loss, where it is numerically safe. */
+/** The networks that the example can train. */
+export const MODELS = ['mlp', 'cnn'] as const;
+export type ModelName = (typeof MODELS)[number];
+
+/** Width and height of a digit. */
+const SIDE = Math.sqrt(PIXELS);
+
+/** A network whose softmax is inside the loss, where it is numerically safe. */
 export interface DigitModel {
-  /** Number of trainable parameters. */
-  readonly parameters: number;
   readonly variables: readonly tf.Variable[];
-  /** Scores of a batch: [count, 10], before the softmax. Dispose it, or call inside `tf.tidy`. */
-  logits(batch: Batch): tf.Tensor2D;
-  /** Mean softmax cross-entropy of scores against the batch's labels: a scalar. */
-  loss(logits: tf.Tensor2D, batch: Batch): tf.Scalar;
+  /** Scores before the softmax, [count, 10], of digits, [count, 784]. */
+  logits(pixels: tf.Tensor2D): tf.Tensor2D;
   dispose(): void;
 }
 
-/** Makes the network with weights drawn from a seed (Glorot uniform; biases 0), on the current backend. */
-export function digitModel(hidden: number, seed: number): DigitModel {
-  const model = layers.sequential({
-    layers: [
-      layers.layers.dense({
-        name: 'hidden',
-        inputShape: [PIXELS],
-        units: hidden,
-        activation: 'relu',
-        kernelInitializer: layers.initializers.glorotUniform({ seed: seed + 1 }),
-      }),
-      layers.layers.dense({
-        name: 'scores',
-        units: CLASSES,
-        kernelInitializer: layers.initializers.glorotUniform({ seed: seed + 2 }),
-      }),
-    ],
-  });
+/** Layers of each network; `seeded` draws weights as Glorot and Bengio do, differently at each call. */
+const LAYERS = {
+  /** 784 → hidden (relu) → 10. */
+  mlp: (hidden, seeded) => [
+    layers.layers.dense({
+      name: 'hidden',
+      inputShape: [PIXELS],
+      units: hidden,
+      activation: 'relu',
+      kernelInitializer: seeded(),
+    }),
+    layers.layers.dense({ name: 'scores', units: CLASSES, kernelInitializer: seeded() }),
+  ],
+  /** Two convolutions of 5 × 5, each followed by pooling, then a hidden layer: 28² → 12² → 4² → hidden → 10. */
+  cnn: (hidden, seeded) => [
+    layers.layers.reshape({ inputShape: [PIXELS], targetShape: [SIDE, SIDE, 1] }),
+    layers.layers.conv2d({
+      name: 'strokes',
+      filters: 16,
+      kernelSize: 5,
+      activation: 'relu',
+      kernelInitializer: seeded(),
+    }),
+    layers.layers.maxPooling2d({ poolSize: 2 }),
+    layers.layers.conv2d({
+      name: 'shapes',
+      filters: 32,
+      kernelSize: 5,
+      activation: 'relu',
+      kernelInitializer: seeded(),
+    }),
+    layers.layers.maxPooling2d({ poolSize: 2 }),
+    layers.layers.flatten(),
+    layers.layers.dense({ name: 'hidden', units: hidden, activation: 'relu', kernelInitializer: seeded() }),
+    layers.layers.dense({ name: 'scores', units: CLASSES, kernelInitializer: seeded() }),
+  ],
+} satisfies Record<
+  ModelName,
+  (
+    hidden: number,
+    seeded: () => ReturnType<typeof layers.initializers.glorotUniform>,
+  ) => layers.layers.Layer[]
+>;
+
+/**
+ * Makes a network with weights drawn from a seed (Glorot uniform; biases 0), on the current backend.
+ *
+ * @param hidden Units of the hidden layer.
+ */
+export function digitModel(name: ModelName, hidden: number, seed: number): DigitModel {
+  let drawn = 0;
+  const seeded = () => layers.initializers.glorotUniform({ seed: seed + ++drawn });
+  const model = layers.sequential({ layers: LAYERS[name](hidden, seeded) });
   return {
-    parameters: model.countParams(),
     // A layer's `read` is typed as a tensor and returns the variable itself.
     variables: model.trainableWeights.map((weight) => weight.read() as tf.Variable),
-    logits: (batch) => model.apply(tf.tensor2d(batch.pixels, [batch.count, PIXELS])) as tf.Tensor2D,
-    loss: (logits, batch) =>
-      tf.losses.softmaxCrossEntropy(tf.tensor2d(batch.targets, [batch.count, CLASSES]), logits) as tf.Scalar,
+    logits: (pixels) => model.apply(pixels) as tf.Tensor2D,
     dispose: () => {
       model.dispose();
     },
@@ -53,13 +88,10 @@ export interface TensorValues {
   readonly gradient: Float32Array;
 }
 
-/** Copies of the model's tensors and of their gradients for one batch. */
-export function valuesAndGradients(model: DigitModel, batch: Batch): TensorValues[] {
-  const { value, grads } = tf.variableGrads(
-    () => model.loss(model.logits(batch), batch),
-    [...model.variables],
-  );
-  const tensors = model.variables.map(
+/** Copies of a model's tensors and of the gradients of a loss. */
+export function valuesAndGradients(variables: readonly tf.Variable[], loss: () => tf.Scalar): TensorValues[] {
+  const { value, grads } = tf.variableGrads(loss, [...variables]);
+  const tensors = variables.map(
     (variable): TensorValues => ({
       name: variable.name,
       shape: variable.shape,

@@ -1,15 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { adam, adamw, type VRAdamOptions, vradam } from '../../src/index.js';
+import type { EngineChoice, OptimizerName } from '../training/optimizers.js';
 
-/** The update rules of vradam, and TensorFlow.js's own Adam to compare with. */
-export const OPTIMIZERS = ['vradam', 'adamw', 'adam', 'tf-adam'] as const;
-export type OptimizerName = (typeof OPTIMIZERS)[number];
-
-/** The engines that a user of this example can ask for. */
-export const ENGINES = ['auto', 'cpu', 'javascript'] as const;
-export type EngineChoice = (typeof ENGINES)[number];
-
-/** An update rule, with all of its constants. */
+/** An update rule of vradam's, with all of its constants. */
 export interface Rule {
   readonly name: 'vradam' | 'adamw' | 'adam';
   readonly learningRate: number;
@@ -29,9 +22,10 @@ const RULES = {
   adam: { name: 'adam', learningRate: 1e-3, beta3: 0, epsilon: 1e-7, weightDecay: 0, ...DECAYS },
 } as const satisfies Record<string, Rule>;
 
-/** The rule that an optimizer follows, with the learning rate given or the rule's own. */
+/** The rule whose steps are timed beside a training run: the optimizer's own, else that of vradam. */
 export function ruleOf(optimizer: OptimizerName, learningRate?: number): Rule {
-  const rule = RULES[optimizer === 'tf-adam' ? 'adam' : optimizer];
+  const name = optimizer === 'tf-adam' ? 'adam' : optimizer;
+  const rule: Rule = name in RULES ? RULES[name as keyof typeof RULES] : RULES.vradam;
   return learningRate === undefined ? rule : { ...rule, learningRate };
 }
 

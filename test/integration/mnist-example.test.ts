@@ -8,11 +8,12 @@ import '@tensorflow/tfjs-backend-wasm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
 import { readIdx } from '../../examples/mnist/idx.js';
-import { digitModel, type TensorValues, valuesAndGradients } from '../../examples/mnist/model.js';
-import { seededRandom, shuffledIndices } from '../../examples/mnist/random.js';
-import type { Report } from '../../examples/mnist/report.js';
+import type { DigitReport } from '../../examples/mnist/main.js';
+import { type TensorValues, valuesAndGradients } from '../../examples/mnist/model.js';
 import { optionsOf, ruleOf } from '../../examples/mnist/rules.js';
-import { transposeBeforeMatMul } from '../../examples/mnist/transposed-matmul.js';
+import { digitTask } from '../../examples/mnist/task.js';
+import { seededRandom, shuffledIndices } from '../../examples/training/random.js';
+import { transposeBeforeMatMul } from '../../examples/training/transposed-matmul.js';
 import { plainOptimizer } from '../../src/bench/plain-javascript.js';
 import { capabilities, FlatOptimizer } from '../../src/index.js';
 
@@ -52,42 +53,41 @@ describe('the MNIST example', () => {
     const { code, output, errors } = await runExample(words);
     expect(errors).toBe('');
     expect(code).toBe(0);
-    const report = JSON.parse(readFileSync(json, 'utf8')) as Report;
-    expect(report).toMatchObject({
-      backend: 'wasm',
-      parameters: 203_530,
-      trainingDigits: 2000,
-      testDigits: 10_000,
-    });
-    expect(report.testAccuracy).toBeGreaterThan(0.8);
-    expect(report.epochs).toHaveLength(1);
-    const rate = report.epochs[0]!.effectiveLearningRate!;
-    expect(rate).toBeGreaterThanOrEqual(report.rule.learningRate / 11);
-    expect(rate).toBeLessThan(report.rule.learningRate);
-    expect(report.steps.length + report.absent.length).toBe(5);
-    for (const step of report.steps) {
+    const report = JSON.parse(readFileSync(json, 'utf8')) as DigitReport;
+    expect(report).toMatchObject({ backend: 'wasm', parameters: 203_530, steps: 63 });
+    expect(report.test.accuracy).toBeGreaterThan(0.8);
+    const { losses, effectiveLearningRates, penalties, evaluations } = report.history;
+    expect([losses.length, effectiveLearningRates.length, penalties.length]).toEqual([63, 63, 63]);
+    expect(evaluations.map(({ step }) => step)).toEqual([63]);
+    expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
+    const [rate] = effectiveLearningRates as [number];
+    expect(rate).toBeGreaterThanOrEqual(1e-3 / 11);
+    expect(rate).toBeLessThan(1e-3);
+    const { steps, absent } = report.stepTimes!;
+    expect(steps.length + absent.length).toBe(5);
+    for (const step of steps) {
       expect(step.milliseconds).toBeGreaterThan(0);
       expect(output).toContain(step.name);
     }
     if (capabilities().engines.cpu.available) {
       expect(report.engine).toBe('cpu');
-      const plain = report.steps.find(({ name }) => name === 'plain JavaScript')!;
+      const plain = steps.find(({ name }) => name === 'plain JavaScript')!;
       expect(plain.timesNative).toBeGreaterThan(3);
     }
-    expect(output).toContain(`Test accuracy: ${(100 * report.testAccuracy).toFixed(2)} %`);
+    expect(output).toContain(`Test accuracy: ${(100 * report.test.accuracy).toFixed(2)} %`);
   });
 
   test('answers a bad option with one sentence and exit code 2', async () => {
     const answers = await Promise.all([
       runExample(['--epochs', 'many']),
       runExample(['--optimiser', 'adam']),
-      runExample(['--optimizer', 'sgd']),
+      runExample(['--optimizer', 'lion']),
     ]);
     expect(answers.map(({ code }) => code)).toEqual([2, 2, 2]);
     expect(answers[0]!.errors).toContain("--epochs must be a whole number from 1 to 1000, not 'many'");
     expect(answers[1]!.errors).toContain("Unknown option '--optimiser'");
     expect(answers[2]!.errors).toContain(
-      "--optimizer must be one of vradam, adamw, adam, tf-adam, not 'sgd'",
+      "--optimizer must be one of vradam, adamw, adam, sgd, rmsprop, tf-adam, not 'lion'",
     );
     for (const { errors } of answers) expect(errors.trim().split('\n')).toHaveLength(1);
   });
@@ -177,11 +177,12 @@ describe('transposing before matMul on wasm', () => {
   });
 
   test("leaves the example's gradients as they were, up to rounding", () => {
-    const batch = batchOf(trainingDigits(128), shuffledIndices(128, seededRandom(1)));
-    const model = digitModel(32, 1);
-    const own = valuesAndGradients(model, batch);
+    const task = digitTask({ model: 'mlp', hidden: 32, batchSize: 128, limit: 128, seed: 1 });
+    const batch = task.batch(0);
+    const loss = () => task.loss(batch);
+    const own = valuesAndGradients(task.variables, loss);
     const restore = transposeBeforeMatMul();
-    const transposed = valuesAndGradients(model, batch);
+    const transposed = valuesAndGradients(task.variables, loss);
     restore();
     const largest = (tensor: TensorValues) => Math.max(...tensor.gradient.map(Math.abs));
     for (const [index, tensor] of own.entries()) {
@@ -189,7 +190,7 @@ describe('transposing before matMul on wasm', () => {
       expect(largest(tensor)).toBeGreaterThan(1e-3);
       expect(distance / largest(tensor)).toBeLessThan(2e-6);
     }
-    model.dispose();
+    task.dispose();
   });
 });
 

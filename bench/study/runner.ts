@@ -1,0 +1,113 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
+import { fileOf, type Job } from './jobs.js';
+import type { Answer } from './worker.js';
+
+/** A job that is done. */
+export interface Done<J extends Job, Result> {
+  readonly job: J;
+  readonly result: Result;
+  /** The backend that it ran on. */
+  readonly backend: string;
+}
+
+/** Runs jobs on worker processes, and keeps what each gave in a file of its own, so that a study can be resumed. */
+export class Runner {
+  readonly #folder: string;
+  readonly #onDone: (done: number, total: number, job: Job) => void;
+
+  /**
+   * @param folder where the files lie.
+   * @param onDone called after each job, and once for all that were done before.
+   */
+  constructor(folder: string, onDone: (done: number, total: number, job: Job) => void) {
+    this.#folder = folder;
+    this.#onDone = onDone;
+    mkdirSync(folder, { recursive: true });
+  }
+
+  /**
+   * Runs those jobs of a list that have not been run, and gives what all of them gave, in their order.
+   *
+   * @param workers processes at a time; each computes on one thread, unless it is the only one.
+   * @throws Error when a job fails.
+   */
+  async run<J extends Job, Result>(jobs: readonly J[], workers: number): Promise<Done<J, Result>[]> {
+    const found = new Map<J, Done<J, Result>>();
+    for (const job of jobs) {
+      const done = this.#read<J, Result>(job);
+      if (done !== undefined) found.set(job, done);
+    }
+    const waiting = jobs.filter((job) => !found.has(job));
+    if (found.size > 0) this.#onDone(found.size, jobs.length, jobs[0]!);
+    await Promise.all(
+      Array.from({ length: Math.min(workers, waiting.length) }, async () => {
+        const child = startWorker(workers);
+        try {
+          for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
+            const done = await ask<J, Result>(child, job);
+            this.#write(done);
+            found.set(job, done);
+            this.#onDone(found.size, jobs.length, job);
+          }
+        } finally {
+          child.disconnect();
+        }
+      }),
+    );
+    return jobs.map((job) => found.get(job)!);
+  }
+
+  #read<J extends Job, Result>(job: J): Done<J, Result> | undefined {
+    const path = join(this.#folder, fileOf(job));
+    if (!existsSync(path)) return undefined;
+    const done = JSON.parse(readFileSync(path, 'utf8')) as Done<J, Result>;
+    // A job that was defined otherwise when it ran must run again.
+    return isDeepStrictEqual(done.job, JSON.parse(JSON.stringify(job))) ? done : undefined;
+  }
+
+  #write<J extends Job, Result>(done: Done<J, Result>): void {
+    const path = join(this.#folder, fileOf(done.job));
+    writeFileSync(`${path}.partial`, JSON.stringify(done));
+    renameSync(`${path}.partial`, path);
+  }
+}
+
+function startWorker(workers: number): ChildProcess {
+  // One thread for each makes better use of the cores than many threads for one, and makes sums repeatable.
+  const threads = workers === 1 ? {} : { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1' };
+  return fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
+    execArgv: ['--import', 'tsx'],
+    env: {
+      ...process.env,
+      TF_CPP_MIN_LOG_LEVEL: '2',
+      ...threads,
+      ...(workers === 1 ? {} : { VRADAM_THREADS: '1' }),
+    },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+}
+
+function ask<J extends Job, Result>(child: ChildProcess, job: J): Promise<Done<J, Result>> {
+  return new Promise((resolve, reject) => {
+    const clean = () => {
+      child.removeListener('message', onAnswer);
+      child.removeListener('exit', onExit);
+    };
+    const onAnswer = (answer: Answer) => {
+      clean();
+      if ('error' in answer) reject(new Error(`${JSON.stringify(job)} failed:\n${answer.error}`));
+      else resolve({ job, result: answer.result as Result, backend: answer.backend });
+    };
+    const onExit = (code: number | null, signal: string | null) => {
+      clean();
+      reject(new Error(`The worker ended (${signal ?? code}) while it ran ${JSON.stringify(job)}`));
+    };
+    child.once('message', onAnswer);
+    child.once('exit', onExit);
+    child.send(job);
+  });
+}

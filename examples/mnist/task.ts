@@ -1,0 +1,94 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { seededRandom, seedOf, shuffledIndices } from '../training/random.js';
+import type { Task } from '../training/task.js';
+import { type Batch, batchOf, CLASSES, type Digits, PIXELS, testDigits, trainingDigits } from './digits.js';
+import { countCorrect, digitModel, type ModelName } from './model.js';
+
+/** Which network is trained, and on what. */
+export interface DigitTaskOptions {
+  readonly model: ModelName;
+  /** Units of the hidden layer. */
+  readonly hidden: number;
+  readonly batchSize: number;
+  /** The first so many of the 55,000 digits for training. */
+  readonly limit: number;
+  /** Of weights and batches. */
+  readonly seed: number;
+}
+
+/** Digits for training; the other 5,000 of the 60,000 are for validation. */
+export const TRAINING_DIGITS = 55_000;
+
+/** Loss and accuracy (0 to 1) over a set of digits. */
+export interface Scores extends Readonly<Record<string, number>> {
+  readonly loss: number;
+  readonly accuracy: number;
+}
+
+/** Recognising digits; `evaluate` does it on the 5,000 digits for validation. */
+export interface DigitTask extends Task<Batch> {
+  readonly stepsPerEpoch: number;
+  /** Scores on the 10,000 test digits. */
+  test(): Scores;
+}
+
+const EVALUATION_BATCH = 1000;
+
+/** Mean softmax cross-entropy of scores against the labels of a batch, a scalar. */
+function crossEntropy(logits: tf.Tensor2D, { targets, count }: Batch): tf.Scalar {
+  return tf.losses.softmaxCrossEntropy(tf.tensor2d(targets, [count, CLASSES]), logits) as tf.Scalar;
+}
+
+/** Makes the model, on the current backend. Each epoch takes every digit once, in an order of its own. */
+export function digitTask({ model: name, hidden, batchSize, limit, seed }: DigitTaskOptions): DigitTask {
+  const model = digitModel(name, hidden, seed);
+  const all = trainingDigits(TRAINING_DIGITS + 5000);
+  const training: Digits = {
+    count: limit,
+    pixels: all.pixels.subarray(0, limit * PIXELS),
+    labels: all.labels.subarray(0, limit),
+  };
+  const validation: Digits = {
+    count: all.count - TRAINING_DIGITS,
+    pixels: all.pixels.subarray(TRAINING_DIGITS * PIXELS),
+    labels: all.labels.subarray(TRAINING_DIGITS),
+  };
+  const stepsPerEpoch = Math.ceil(limit / batchSize);
+  const logits = ({ pixels, count }: Batch) => model.logits(tf.tensor2d(pixels, [count, PIXELS]));
+
+  const scoresOn = (digits: Digits): Scores => {
+    let correct = 0;
+    let summedLoss = 0;
+    for (let start = 0; start < digits.count; start += EVALUATION_BATCH) {
+      const count = Math.min(EVALUATION_BATCH, digits.count - start);
+      const batch = batchOf(
+        digits,
+        Uint32Array.from({ length: count }, (_, row) => start + row),
+      );
+      tf.tidy(() => {
+        const scores = logits(batch);
+        summedLoss += count * crossEntropy(scores, batch).dataSync()[0]!;
+        correct += countCorrect(scores.dataSync<'float32'>(), batch.labels);
+      });
+    }
+    return { loss: summedLoss / digits.count, accuracy: correct / digits.count };
+  };
+
+  let order: { epoch: number; indices: Uint32Array } = { epoch: -1, indices: new Uint32Array() };
+  return {
+    variables: model.variables,
+    stepsPerEpoch,
+    batch: (step) => {
+      const epoch = Math.floor(step / stepsPerEpoch);
+      if (order.epoch !== epoch) {
+        order = { epoch, indices: shuffledIndices(limit, seededRandom(seedOf(seed, epoch))) };
+      }
+      const start = (step % stepsPerEpoch) * batchSize;
+      return batchOf(training, order.indices.subarray(start, start + batchSize));
+    },
+    loss: (batch) => crossEntropy(logits(batch), batch),
+    evaluate: () => scoresOn(validation),
+    test: () => scoresOn(testDigits()),
+    dispose: () => model.dispose(),
+  };
+}

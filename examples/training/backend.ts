@@ -1,0 +1,63 @@
+import { createRequire } from 'node:module';
+import * as tf from '@tensorflow/tfjs-core';
+import { loadTfjsNode, testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
+import { transposeBeforeMatMul } from './transposed-matmul.js';
+
+/** The TensorFlow.js backends that the examples can run on. */
+export const BACKENDS = ['tensorflow', 'wasm', 'cpu'] as const;
+export type BackendName = (typeof BACKENDS)[number];
+
+// Optional packages that register the backend 'tensorflow', the faster one first.
+const TENSORFLOW_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
+
+function loadTensorflow(): boolean {
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
+  const require = createRequire(import.meta.url);
+  for (const name of TENSORFLOW_PACKAGES) {
+    try {
+      require(name);
+      return true;
+    } catch (error) {
+      // Absent is normal; a package that is there and does not load is worth a word.
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
+        console.warn(`${name} is installed but does not load: ${(error as Error).message}`);
+      }
+    }
+  }
+  if (!testbedReady()) return false;
+  loadTfjsNode();
+  return true;
+}
+
+/**
+ * Starts a backend: the one asked for, else the first of those allowed that works here. tfjs-node is taken where it
+ * is installed, and from the folder .tfjs-node of a clone.
+ *
+ * @param allowed Backends that have all the operations that are needed, the best one first.
+ * @throws Error when none can be started.
+ */
+export async function startBackend(
+  wanted?: BackendName,
+  allowed: readonly BackendName[] = BACKENDS,
+): Promise<BackendName> {
+  if (wanted !== undefined && !allowed.includes(wanted)) {
+    throw new Error(
+      `The ${wanted} backend lacks operations that this needs; it runs on ${allowed.join(' and ')}`,
+    );
+  }
+  const hasTensorflow = (wanted ?? 'tensorflow') === 'tensorflow' && loadTensorflow();
+  const name = wanted ?? allowed.find((one) => one !== 'tensorflow' || hasTensorflow)!;
+  if (name === 'tensorflow' && !hasTensorflow) {
+    throw new Error(
+      `The tensorflow backend needs ${TENSORFLOW_PACKAGES.join(' or ')}, and neither loads here; ` +
+        'npm run setup:tfjs-node makes one for this clone',
+    );
+  }
+  if (name === 'cpu') await import('@tensorflow/tfjs-backend-cpu');
+  if (name === 'wasm') {
+    await import('@tensorflow/tfjs-backend-wasm');
+    transposeBeforeMatMul();
+  }
+  if (!(await tf.setBackend(name))) throw new Error(`The ${name} backend of TensorFlow.js does not start`);
+  return name;
+}

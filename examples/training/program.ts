@@ -1,0 +1,241 @@
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs-core';
+import { describeMachine, machineLine } from '../../src/bench/machine.js';
+import { progressBar } from '../../src/cli/console/progress.js';
+import { schedules, VRAdamError } from '../../src/index.js';
+import {
+  choice,
+  file,
+  flag,
+  helpText,
+  type Options,
+  parseArguments,
+  positiveNumber,
+  UsageError,
+  type Values,
+  wholeNumber,
+} from './arguments.js';
+import { BACKENDS, type BackendName, startBackend } from './backend.js';
+import { resumeRun, type Settings, saveRun } from './checkpoint.js';
+import type { History } from './history.js';
+import { ENGINES, makeOptimizer, OPTIMIZERS, type ScheduledOptimizer } from './optimizers.js';
+import { type Figures, parametersOf, type Task } from './task.js';
+import { train } from './train.js';
+
+/** The options that every example has. */
+export const TRAINING_OPTIONS = {
+  optimizer: choice(OPTIMIZERS, 'vradam'),
+  'learning-rate': positiveNumber(1e-3, 'the highest of the schedule'),
+  'warm-up': wholeNumber(0, 1e6, 0, 'steps in which the rate rises; then it falls along a cosine'),
+  constant: flag('keep the learning rate as it is after the warm-up'),
+  beta3: positiveNumber(undefined, 'strength of the penalty of vradam', { zero: true }),
+  'lr-cutoff': positiveNumber(undefined, 'the most that the penalty of vradam adds to 1', { zero: true }),
+  'weight-decay': positiveNumber(undefined, 'of vradam and adamw', { zero: true }),
+  engine: choice(ENGINES, 'auto'),
+  backend: choice(BACKENDS, undefined),
+  seed: wholeNumber(0, 2 ** 31 - 10, 1, 'for weights and batches'),
+  checkpoint: file('where the run is saved, and from where it goes on'),
+  json: file('also write the figures to FILE'),
+} satisfies Options;
+
+type TrainingValues = Values<typeof TRAINING_OPTIONS>;
+
+/** A task made ready: what to train and for how long. */
+export interface Prepared {
+  readonly task: Task;
+  readonly steps: number;
+  readonly evaluateEvery: number;
+  /** The run in words, such as 'MNIST: 55,000 digits, …'. */
+  readonly title: string;
+  /** Figures in words, for a line of the terminal. */
+  describe(figures: Figures): string;
+  /** What is shown and reported when training has ended. */
+  finish?(run: FinishedRun): Promise<object> | object;
+}
+
+/** A run at its end. */
+export interface FinishedRun {
+  readonly backend: BackendName;
+  readonly optimizer: ScheduledOptimizer;
+  readonly history: History;
+}
+
+/** What `--json` writes. */
+export interface Report {
+  readonly machine: string;
+  readonly versions: { readonly node: string; readonly tfjs: string };
+  readonly backend: BackendName;
+  /** The engine that ran, or 'tensorflow.js' with its own optimizers. */
+  readonly engine: string;
+  readonly settings: Settings;
+  readonly parameters: number;
+  readonly steps: number;
+  readonly history: History;
+}
+
+/** An example: its name, its options beside those that all have, and what they make. */
+export interface Program<O extends Options> {
+  readonly title: string;
+  readonly command: string;
+  readonly options: O;
+  /** Backends that it can train on with these options, the best first. */
+  backends(values: Values<O>): readonly BackendName[];
+  prepare(values: Values<O> & TrainingValues): Promise<Prepared> | Prepared;
+}
+
+/** Options that say where things go and not what is computed. */
+const PLACES: readonly string[] = ['json', 'checkpoint', 'backend', 'engine'];
+
+/** Finds out before training whether the figures can be written after it. */
+function checkWritable(path: string): void {
+  try {
+    closeSync(openSync(path, 'a'));
+  } catch (error) {
+    throw new UsageError(`--json cannot write ${path}: ${(error as Error).message}`);
+  }
+}
+
+function settingsOf(values: Readonly<Record<string, unknown>>): Settings {
+  const named = Object.entries(values).filter(([name]) => !PLACES.includes(name));
+  return Object.fromEntries(named.map(([name, value]) => [name, (value ?? null) as Settings[string]]));
+}
+
+function scheduleOf(values: TrainingValues, steps: number): (step: number) => number {
+  const peak = values['learning-rate'];
+  const warmupSteps = values['warm-up'];
+  if (warmupSteps >= steps) {
+    throw new UsageError(`--warm-up must be below the ${steps} steps of the run, not '${warmupSteps}'`);
+  }
+  return schedules.warmupCosine({ peak, warmupSteps, steps, to: values.constant ? peak : 0 });
+}
+
+function optimizerOf(values: TrainingValues): ScheduledOptimizer {
+  const { beta3, engine } = values;
+  const lrCutoff = values['lr-cutoff'];
+  const weightDecay = values['weight-decay'];
+  if ((beta3 ?? lrCutoff) !== undefined && values.optimizer !== 'vradam') {
+    throw new UsageError('--beta3 and --lr-cutoff are of the optimizer vradam');
+  }
+  if (weightDecay !== undefined && values.optimizer !== 'vradam' && values.optimizer !== 'adamw') {
+    throw new UsageError('--weight-decay is of the optimizers vradam and adamw');
+  }
+  return makeOptimizer(values.optimizer, values['learning-rate'], {
+    engine,
+    ...(beta3 === undefined ? {} : { beta3 }),
+    ...(lrCutoff === undefined ? {} : { lrCutoff }),
+    ...(weightDecay === undefined ? {} : { weightDecay }),
+  });
+}
+
+const withCommas = (value: number): string => value.toLocaleString('en-US');
+
+/** Trains as the command line asks, prints how it goes, and saves what is to be saved. */
+async function run<O extends Options>(
+  program: Program<O>,
+  values: Values<O> & TrainingValues,
+): Promise<void> {
+  const { json, checkpoint } = values;
+  if (json !== undefined) checkWritable(json);
+  const backend = await startBackend(values.backend, program.backends(values));
+  const optimizer = optimizerOf(values);
+  const { task, steps, evaluateEvery, title, describe, finish } = await program.prepare(values);
+  const learningRate = scheduleOf(values, steps);
+  const settings = settingsOf(values);
+  const parts = { variables: task.variables, optimizer: optimizer.optimizer };
+  const machine = machineLine(describeMachine());
+  console.log(`${title}, ${withCommas(parametersOf(task))} parameters`);
+  console.log(`Optimizer: ${values.optimizer}, backend: ${backend}\nMachine: ${machine}`);
+
+  const before = checkpoint === undefined ? undefined : await resumeRun(checkpoint, parts, settings);
+  if (before !== undefined) console.log(`Resumed after step ${before.losses.length} from ${checkpoint}`);
+  const save = async (history: History) => {
+    if (checkpoint !== undefined) await saveRun(checkpoint, parts, settings, history);
+  };
+
+  let isStopped = false;
+  const stop = () => {
+    isStopped = true;
+  };
+  process.once('SIGINT', stop);
+  let bar = progressBar('Training', steps);
+  let history: History;
+  try {
+    history = await train(task, optimizer, {
+      steps,
+      learningRate,
+      evaluateEvery,
+      ...(before === undefined ? {} : { history: before }),
+      isStopped: () => isStopped,
+      onStep: (done, { losses, effectiveLearningRates }) => {
+        const rate = effectiveLearningRates.at(-1);
+        const rateText = rate === undefined ? '' : `, effective learning rate ${rate.toExponential(2)}`;
+        bar.update(done, `loss ${losses.at(-1)!.toFixed(4)}${rateText}`);
+      },
+      onEvaluation: async (done, figures, history) => {
+        const rate = history.effectiveLearningRates.at(-1);
+        const rateText = rate === undefined ? '' : `, effective learning rate ${rate.toExponential(2)}`;
+        bar.stop(); // a line may be printed only where no bar is drawn
+        console.log(`Step ${done} of ${steps}: ${describe(figures)}${rateText}`);
+        await save(history);
+        bar = progressBar('Training', steps);
+      },
+    });
+  } finally {
+    bar.stop();
+    process.removeListener('SIGINT', stop);
+  }
+  if (isStopped) {
+    await save(history);
+    const saved = checkpoint === undefined ? '' : `; the same command goes on from ${checkpoint}`;
+    console.log(`Stopped after step ${history.losses.length}${saved}`);
+    process.exitCode = 130;
+    return;
+  }
+  if (history.divergedAt !== undefined) {
+    console.log(`Diverged: loss or gradients of step ${history.divergedAt + 1} are not finite`);
+  }
+  const engine = optimizer.lastStep()?.engine ?? 'tensorflow.js';
+  const { gradients, optimizer: stepping } = history.milliseconds;
+  const share = (100 * stepping) / (gradients + stepping);
+  console.log(
+    `Training took ${((gradients + stepping) / 1e3).toFixed(1)} s, ${share.toFixed(1)} % of it in the optimizer (engine: ${engine})`,
+  );
+  const report: Report = {
+    machine,
+    versions: { node: process.versions.node, tfjs: tf.version_core },
+    backend,
+    engine,
+    settings,
+    parameters: parametersOf(task),
+    steps,
+    history,
+    ...(await finish?.({ backend, optimizer, history })),
+  };
+  if (json !== undefined) {
+    writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);
+    console.log(`Figures written to ${json}`);
+  }
+  task.dispose();
+  optimizer.optimizer.dispose();
+}
+
+/** Runs an example from its command line; sets the exit code: 1 failed, 2 bad options, 130 interrupted. */
+export async function runProgram<O extends Options>(program: Program<O>): Promise<void> {
+  const options = { ...TRAINING_OPTIONS, ...program.options };
+  try {
+    const values = parseArguments(process.argv.slice(2), options);
+    if (values === 'help') console.log(helpText(program.title, program.command, options));
+    else await run(program, values as Values<O> & TrainingValues);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      console.error(`${error.message}. --help lists the options.`);
+      process.exitCode = 2;
+    } else if (error instanceof VRAdamError) {
+      console.error(error.message);
+      process.exitCode = 1;
+    } else {
+      console.error(error);
+      process.exitCode = 1;
+    }
+  }
+}
