@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SCHEMES, timeChart } from '../src/bench/charts.js';
+import { timeChart } from '../src/bench/charts.js';
+import { SCHEMES } from '../src/bench/drawing.js';
 import { readmeBlock, withBlock } from '../src/bench/readme.js';
 import { readResults } from '../src/bench/results.js';
 

@@ -1,4 +1,5 @@
-import { type Chart, COLORS, SCHEMES, speedupChart, timeChart } from './charts.js';
+import { speedupChart, timeChart } from './charts.js';
+import { type Chart, COLORS, SCHEMES } from './drawing.js';
 import { COLUMNS, TABLE_NOTES, type WorkloadTable, workloadTable } from './figures.js';
 import { headLines, type Results, withStop } from './results.js';
 

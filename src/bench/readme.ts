@@ -1,5 +1,5 @@
-import type { Chart } from './charts.js';
 import { type Claim, ratioText } from './claim.js';
+import type { Chart } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 import { machineLine } from './machine.js';
 import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';

@@ -78,7 +78,8 @@ async function writeFiles(options: BenchArguments, results: Results): Promise<vo
     writeFileSync(options.html, page(results));
   }
   if (options.svg !== undefined) {
-    const { SCHEMES, speedupChart, timeChart } = await import('../bench/charts.js');
+    const { speedupChart, timeChart } = await import('../bench/charts.js');
+    const { SCHEMES } = await import('../bench/drawing.js');
     const charts = { times: timeChart(results), speedups: speedupChart(results) };
     for (const [name, chart] of Object.entries(charts)) {
       for (const scheme of SCHEMES) {
