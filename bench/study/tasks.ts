@@ -22,6 +22,8 @@ export interface StudyTask {
   /** Steps of the runs that choose a learning rate, and of those at the chosen rate. */
   readonly steps: { readonly tuning: number; readonly final: number };
   readonly evaluateEvery: number;
+  /** Whether the first measure is drawn on a logarithmic axis. */
+  readonly logarithmic: boolean;
   /** The first one chooses the learning rate. */
   readonly measures: readonly Measure[];
   /** Figures that are taken once, at the end of training. */
@@ -48,6 +50,7 @@ export const TASKS: readonly StudyTask[] = [
       }),
     steps: { tuning: 1000, final: 2000 },
     evaluateEvery: 50,
+    logarithmic: true,
     measures: [
       { key: 'distance', name: 'distance from the true distribution', better: 'lower', digits: 4 },
       { key: 'loss', name: 'loss', better: 'lower', digits: 4 },
@@ -61,6 +64,7 @@ export const TASKS: readonly StudyTask[] = [
     make: (seed) => digitTask({ model: 'mlp', hidden: 256, batchSize: 128, limit: 55_000, seed }),
     steps: { tuning: 2 * CNN_EPOCH, final: 5 * CNN_EPOCH },
     evaluateEvery: CNN_EPOCH / 5,
+    logarithmic: true,
     measures: [
       { key: 'loss', name: 'validation loss', better: 'lower', digits: 4 },
       { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4 },
@@ -75,6 +79,7 @@ export const TASKS: readonly StudyTask[] = [
     make: (seed) => digitTask({ model: 'cnn', hidden: 128, batchSize: 128, limit: 55_000, seed }),
     steps: { tuning: 2 * CNN_EPOCH, final: 5 * CNN_EPOCH },
     evaluateEvery: CNN_EPOCH / 2,
+    logarithmic: true,
     measures: [
       { key: 'loss', name: 'validation loss', better: 'lower', digits: 4 },
       { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4 },
@@ -89,6 +94,7 @@ export const TASKS: readonly StudyTask[] = [
     make: (seed) => languageTask({ context: 64, layers: 2, heads: 4, width: 128, batchSize: 32, seed }),
     steps: { tuning: 500, final: 1200 },
     evaluateEvery: 100,
+    logarithmic: false,
     measures: [
       { key: 'loss', name: 'validation loss, nats a character', better: 'lower', digits: 4 },
       { key: 'perplexity', name: 'perplexity of a character', better: 'lower', digits: 3 },

@@ -1,4 +1,4 @@
-import { positiveNumber, wholeNumber } from '../training/arguments.js';
+import { positiveNumber, UsageError, wholeNumber } from '../training/arguments.js';
 import { BACKENDS } from '../training/backend.js';
 import { type Program, runProgram } from '../training/program.js';
 import { unigramEntropy } from './book.js';
@@ -26,6 +26,9 @@ const program: Program<typeof OPTIONS> = {
   backends: () => BACKENDS,
   prepare: (values) => {
     const { steps, context, layers, heads, width, seed, characters: length, temperature } = values;
+    if (width % heads !== 0) {
+      throw new UsageError(`--width ${width} cannot be divided into --heads ${heads}`);
+    }
     const task = languageTask({ context, layers, heads, width, batchSize: values['batch-size'], seed });
     const unigram = unigramEntropy(task.book.validation);
     return {

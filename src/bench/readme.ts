@@ -2,6 +2,7 @@ import { type Claim, ratioText } from './claim.js';
 import type { Chart } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 import { machineLine } from './machine.js';
+import { markdownTable, replaceBlock } from './markdown.js';
 import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
 
 /** Where the generated part of the README lies. */
@@ -43,19 +44,6 @@ function claimOf(results: Results, workload: WorkloadResult, has: string): Claim
   return has.startsWith('native/') ? figures?.plain : figures?.tensorflow;
 }
 
-/** A table of Markdown, its columns padded to one width. */
-function markdown(
-  head: readonly string[],
-  right: readonly boolean[],
-  rows: readonly (readonly string[])[],
-): string {
-  const widths = head.map((title, i) => Math.max(4, title.length, ...rows.map((row) => row[i]!.length)));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, i) => (right[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join(' | ')} |`;
-  const rule = widths.map((width, i) => (right[i] ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
-  return [line(head), line(rule), ...rows.map(line)].join('\n');
-}
-
 function table(results: Results, workload: WorkloadResult): string {
   const rows = REPLACEMENTS.flatMap(({ had, hadName, has, hasName, on }) => {
     const [slow, fast] = [samplesOf(workload, had), samplesOf(workload, has)];
@@ -74,7 +62,7 @@ function table(results: Results, workload: WorkloadResult): string {
     ];
   });
   const head = ['on', 'instead of', 'ms', 'with vradam', 'ms', 'faster'];
-  return `${workloadTitle(workload)}:\n\n${markdown(head, [false, false, true, false, true, true], rows)}`;
+  return `${workloadTitle(workload)}:\n\n${markdownTable(head, [false, false, true, false, true, true], rows)}`;
 }
 
 /** Text in lines of at most 120 characters. */
@@ -131,12 +119,7 @@ export function readmeBlock(
  * @throws Error if the markers are not there, once each and in order.
  */
 export function withBlock(readme: string, block: string): string {
-  const start = readme.indexOf(MARKERS.start);
-  const end = readme.indexOf(MARKERS.end);
-  if (start < 0 || end < start || readme.indexOf(MARKERS.start, start + 1) >= 0) {
-    throw new Error(`The README needs ${MARKERS.start} and ${MARKERS.end}, once each and in this order`);
-  }
-  return readme.slice(0, start) + block + readme.slice(end + MARKERS.end.length);
+  return replaceBlock(readme, block, MARKERS, 'The README');
 }
 
 /** The results that a README's generated part names; undefined where it was not made by `bench:readme`. */
