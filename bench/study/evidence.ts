@@ -194,7 +194,9 @@ function stabilityTable({ stability }: StudyResults): string {
         .map(({ result }) => result);
     const surviving = rates.filter((rate) => at(rate).every(survived));
     // Survival has to be unbroken: a rate that is survived above one that is not would be luck.
-    const largest = rates.slice(0, rates.findIndex((rate) => !surviving.includes(rate)) >>> 0).at(-1);
+    const largest = rates
+      .filter((_, i) => rates.slice(0, i + 1).every((rate) => surviving.includes(rate)))
+      .at(-1);
     const ends = (rate: number) => summary(at(rate).map((result) => endLoss(result)!)).mean;
     const best = surviving.toSorted((a, b) => ends(a) - ends(b))[0];
     const swings =

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { fileOf, type Job } from './jobs.js';
@@ -76,10 +77,13 @@ export class Runner {
   }
 }
 
+/** What TensorFlow says of itself before it can be told not to. */
+const TENSORFLOW_GREETINGS = /^(WARNING: All log messages before absl|I0000 )/;
+
 function startWorker(workers: number): ChildProcess {
   // One thread for each makes better use of the cores than many threads for one, and makes sums repeatable.
   const threads = workers === 1 ? {} : { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1' };
-  return fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
+  const child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
     execArgv: ['--import', 'tsx'],
     env: {
       ...process.env,
@@ -87,8 +91,12 @@ function startWorker(workers: number): ChildProcess {
       ...threads,
       ...(workers === 1 ? {} : { VRADAM_THREADS: '1' }),
     },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
   });
+  createInterface({ input: child.stderr! }).on('line', (line) => {
+    if (!TENSORFLOW_GREETINGS.test(line)) console.error(line);
+  });
+  return child;
 }
 
 function ask<J extends Job, Result>(child: ChildProcess, job: J): Promise<Done<J, Result>> {

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import * as tf from '@tensorflow/tfjs-core';
 import { loadTfjsNode, testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
+import { Failure } from './failure.js';
 import { transposeBeforeMatMul } from './transposed-matmul.js';
 
 /** The TensorFlow.js backends that the examples can run on. */
@@ -34,21 +35,21 @@ function loadTensorflow(): boolean {
  * is installed, and from the folder .tfjs-node of a clone.
  *
  * @param allowed Backends that have all the operations that are needed, the best one first.
- * @throws Error when none can be started.
+ * @throws Failure when none can be started.
  */
 export async function startBackend(
   wanted?: BackendName,
   allowed: readonly BackendName[] = BACKENDS,
 ): Promise<BackendName> {
   if (wanted !== undefined && !allowed.includes(wanted)) {
-    throw new Error(
+    throw new Failure(
       `The ${wanted} backend lacks operations that this needs; it runs on ${allowed.join(' and ')}`,
     );
   }
   const hasTensorflow = (wanted ?? 'tensorflow') === 'tensorflow' && loadTensorflow();
   const name = wanted ?? allowed.find((one) => one !== 'tensorflow' || hasTensorflow)!;
   if (name === 'tensorflow' && !hasTensorflow) {
-    throw new Error(
+    throw new Failure(
       `The tensorflow backend needs ${TENSORFLOW_PACKAGES.join(' or ')}, and neither loads here; ` +
         'npm run setup:tfjs-node makes one for this clone',
     );
@@ -58,6 +59,6 @@ export async function startBackend(
     await import('@tensorflow/tfjs-backend-wasm');
     transposeBeforeMatMul();
   }
-  if (!(await tf.setBackend(name))) throw new Error(`The ${name} backend of TensorFlow.js does not start`);
+  if (!(await tf.setBackend(name))) throw new Failure(`The ${name} backend of TensorFlow.js does not start`);
   return name;
 }

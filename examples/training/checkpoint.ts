@@ -8,6 +8,7 @@ import {
   encodeHeader,
   PREFIX_BYTES,
 } from '../../src/safetensors.js';
+import { Failure } from './failure.js';
 import type { History } from './history.js';
 
 /*
@@ -61,7 +62,8 @@ export async function saveRun(path: string, run: Run, settings: Settings, histor
  * Puts a saved run in place of a fresh one.
  *
  * @returns What happened so far; undefined where there is no such file.
- * @throws Error where the file is damaged, or of a run with other settings.
+ * @throws Failure where the file is of a run with other settings or of another model; VRAdamError
+ *   `ERR_VRADAM_CHECKPOINT` where it is damaged.
  */
 export async function resumeRun(path: string, run: Run, settings: Settings): Promise<History | undefined> {
   if (!existsSync(path)) return undefined;
@@ -69,11 +71,13 @@ export async function resumeRun(path: string, run: Run, settings: Settings): Pro
   const length = decodeHeaderLength(file.subarray(0, PREFIX_BYTES), file.length);
   const start = PREFIX_BYTES + length;
   const { metadata, tensors } = decodeHeader(file.subarray(PREFIX_BYTES, start), file.length - start);
-  if (metadata.get('format') !== FORMAT) throw new Error(`${path} is not a checkpoint of an example`);
+  if (metadata.get('format') !== FORMAT) throw new Failure(`${path} is not a checkpoint of an example`);
   const saved = JSON.parse(metadata.get('settings') ?? '{}') as Settings;
   for (const name of new Set([...Object.keys(saved), ...Object.keys(settings)])) {
     if (saved[name] !== settings[name]) {
-      throw new Error(`${path} is of a run with ${name} ${saved[name]}, and this one has ${settings[name]}`);
+      throw new Failure(
+        `${path} is of a run with ${name} ${saved[name]}, and this one has ${settings[name]}`,
+      );
     }
   }
   const found = [...tensors.values()].map(({ name, dtype, shape, begin, end }) => {
@@ -82,7 +86,7 @@ export async function resumeRun(path: string, run: Run, settings: Settings): Pro
     return { name, tensor: tf.tensor(values, [...shape], dtype === 'I32' ? 'int32' : 'float32') };
   });
   const model = found.filter(({ name }) => name.startsWith('model/'));
-  if (model.length !== run.variables.length) throw new Error(`${path} is of another model`);
+  if (model.length !== run.variables.length) throw new Failure(`${path} is of another model`);
   for (const [i, variable] of run.variables.entries()) variable.assign(model[i]!.tensor);
   const state = found
     .filter(({ name }) => name.startsWith('optimizer/'))

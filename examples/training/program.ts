@@ -17,6 +17,7 @@ import {
 } from './arguments.js';
 import { BACKENDS, type BackendName, startBackend } from './backend.js';
 import { resumeRun, type Settings, saveRun } from './checkpoint.js';
+import { Failure } from './failure.js';
 import type { History } from './history.js';
 import { ENGINES, makeOptimizer, OPTIMIZERS, type ScheduledOptimizer } from './optimizers.js';
 import { type Figures, parametersOf, type Task } from './task.js';
@@ -230,11 +231,8 @@ export async function runProgram<O extends Options>(program: Program<O>): Promis
     if (error instanceof UsageError) {
       console.error(`${error.message}. --help lists the options.`);
       process.exitCode = 2;
-    } else if (error instanceof VRAdamError) {
-      console.error(error.message);
-      process.exitCode = 1;
     } else {
-      console.error(error);
+      console.error(error instanceof VRAdamError || error instanceof Failure ? error.message : error);
       process.exitCode = 1;
     }
   }
