@@ -38,6 +38,8 @@ const BUILT = [
   ['build/Release/vradam.node', 'npm run build:native'],
   ['build-cuda/native/cuda/libvradam_cuda.so', 'npm run build:cuda'],
   ['build-native/plain/native/cuda/cuda_engine_test', 'npm run test:native'],
+  ['build-native/plain/native/cuda/tensorflow_op_test', 'npm run test:native'],
+  ['build-native/plain/native/cuda/libtensorflow_host.so', 'npm run test:native'],
 ];
 
 const FOLDERS = [

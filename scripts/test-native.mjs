@@ -52,10 +52,12 @@ for (const variant of variants) {
     passed++;
   }
   const cuda = `${folder}/native/cuda`;
-  run(`${cuda}/cuda_engine_test`, [`${cuda}/libvradam_cuda_emulation.so`], {
-    env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1', ASAN_OPTIONS: 'detect_leaks=1' },
-  });
-  passed++;
+  for (const test of ['cuda_engine_test', 'tensorflow_op_test']) {
+    run(`${cuda}/${test}`, [`${cuda}/libvradam_cuda_emulation.so`], {
+      env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1', ASAN_OPTIONS: 'detect_leaks=1' },
+    });
+    passed++;
+  }
 }
 let skipped = 0;
 if (has('valgrind')) {

@@ -1,7 +1,7 @@
 import { getBackend, serialization, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { Adapter } from './adapters/adapter.js';
 import { portable } from './adapters/portable.js';
-import { selectAdapter } from './adapters/select.js';
+import { preferredEngine, selectAdapter } from './adapters/select.js';
 import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TensorState } from './engines/engine.js';
 import { node } from './engines/node.js';
@@ -12,15 +12,22 @@ import {
   VRADAM_DEFAULTS,
   type VRAdamOptions,
 } from './options.js';
-import { Stepper, type StepReport } from './stepper.js';
+import { type Platform, Stepper, type StepReport } from './stepper.js';
 import { type StepExecutor, TensorFlowOptimizer } from './tensorflow-optimizer.js';
+
+/** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
+const platform: Platform = {
+  ...node,
+  createEngine: (preference, settings) =>
+    node.createEngine(preference === 'auto' ? preferredEngine(getBackend()) : preference, settings),
+};
 
 /** Makes steps with an engine, which an adapter brings to the tensors of the current backend. */
 class AdaptedStepper extends Stepper implements StepExecutor {
   #adapter: Adapter = portable;
 
   constructor(options: ResolvedOptions) {
-    super(options, portable.name, node);
+    super(options, portable.name, platform);
   }
 
   override get lastStep(): StepReport | undefined {

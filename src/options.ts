@@ -49,7 +49,7 @@ export interface VRAdamOptions extends Omit<Hyperparameters, 'learningRate'> {
   gradientScale?: number;
   /** Default 'throw'. */
   onNonFinite?: OnNonFinite;
-  /** Default 'auto': the fastest that is available. */
+  /** Default 'auto': the fastest that is available for memory where the tensors are. */
   engine?: 'auto' | EngineName;
   /** Largest number of threads of a step of the cpu engine. */
   threads?: number;

@@ -10,13 +10,14 @@
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 1;
+constexpr std::uint32_t kCudaAbi = 2;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
   kUnavailable = 1,  // there is no device to work with; nothing has changed
   kOutOfMemory = 2,  // nothing has changed
   kDeviceLost = 3,   // the device failed: what it held, parameters and state included, is lost
+  kMisplaced = 4,    // memory that is not this device's; nothing has changed
 };
 
 // Filled where a function does not return kOk: a sentence without its full stop.
@@ -46,7 +47,6 @@ struct CudaSettings {
   std::uint32_t check_gradients;  // a gradient that is not finite refuses the step
   std::uint32_t halt_on_refusal;  // steps after a refused one do nothing until `resume`
   CudaLaunches launches;
-  void* stream;  // a cudaStream_t of somebody else's to run on; null: the plugin's own
 };
 
 // Memory of one tensor in one step. On the device: p_in and p_out are equal or disjoint, any alignment of
@@ -107,6 +107,11 @@ struct CudaApi {
   // leaves p_out as it was.
   CudaStatus (*step_on_host)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,
                              double* report, CudaFailure* failure);
+
+  // The same on device memory of another library, which neither tells us its streams nor knows ours: waits
+  // for all that the device was given before, makes the step, waits for it, and writes its report.
+  CudaStatus (*step_on_device)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,
+                               double* report, CudaFailure* failure);
 
   // Waits for everything that is enqueued. Off the thread that uses the engine, too.
   CudaStatus (*synchronize)(CudaEngine* engine, CudaFailure* failure);

@@ -112,6 +112,9 @@ std::map<void*, std::uint64_t>& allocations() {
 }
 std::uint64_t allocated = 0;
 
+// Work of another library on this device: it happens when somebody waits for the device, and not before.
+std::atomic<void (*)()> foreign_work{nullptr};
+
 thread_local std::chrono::steady_clock::time_point clock_start;
 
 }  // namespace
@@ -180,6 +183,20 @@ void zero(Stream, void* device, std::uint64_t bytes) {
 }
 
 void synchronize(Stream) {}
+
+void require_device_memory(const void* memory) {
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  for (const auto& [base, bytes] : allocations()) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(base);
+    if (at >= begin && at < begin + bytes) return;
+  }
+  throw Misplaced(on_host());
+}
+
+void synchronize_device() {
+  if (void (*const work)() = foreign_work) work();
+}
 
 HostWord allocate_word() {
   auto* const word = new std::uint32_t(0);
@@ -261,3 +278,8 @@ double stop_clock() {
 }  // namespace runtime
 }  // namespace cuda
 }  // namespace vradam
+
+// For tests: what another library's streams have yet to do whenever somebody waits for the device.
+extern "C" __attribute__((visibility("default"))) void vradam_emulated_foreign_work(void (*work)()) {
+  vradam::cuda::foreign_work = work;
+}

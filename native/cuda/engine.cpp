@@ -47,7 +47,7 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     : plan_(engine_settings(settings)),
       halts_(settings.halt_on_refusal != 0),
       launches_(settings.launches),
-      stream_(settings.stream != nullptr ? settings.stream : runtime::stream()) {
+      stream_(runtime::stream()) {
   const std::vector<GroupSettings>& groups = plan_.settings().groups;
   const std::size_t count = groups.size();
   device_groups_ = DeviceArray<cuda::GroupEntry>(count);
@@ -283,16 +283,34 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       runtime::upload(stream_, on_device[i].p_out, tensors[i].p_in, bytes);
       runtime::upload(stream_, const_cast<void*>(on_device[i].gradient), tensors[i].gradient, bytes);
     }
-    const std::uint64_t step = enqueue(on_device.data(), rates);
-    reports(step, 1, report);
-    const auto outcome = static_cast<std::uint32_t>(report[kReportOutcome]);
-    if (outcome == kRefused && halts_) resume();
-    if (outcome != kApplied) return;
+    if (conclude(enqueue(on_device.data(), rates), report) != kApplied) return;
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (tensors[i].active == 0) continue;
       runtime::download(stream_, on_device[i].p_out, tensors[i].p_out, entries_[i].size * sizeof(float));
     }
   });
+}
+
+// Memory that the device cannot reach would end its context, which is the other library's, too: so all of it
+// is looked at, though that library had better know.
+void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report) {
+  on_device([&] {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (tensors[i].active == 0 || entries_[i].size == 0) continue;
+      runtime::require_device_memory(tensors[i].p_in);
+      runtime::require_device_memory(tensors[i].p_out);
+      runtime::require_device_memory(tensors[i].gradient);
+    }
+    runtime::synchronize_device();
+    conclude(enqueue(tensors, rates), report);
+  });
+}
+
+CudaOutcome CudaEngine::conclude(std::uint64_t step, double* report) {
+  reports(step, 1, report);
+  const auto outcome = static_cast<CudaOutcome>(static_cast<std::uint32_t>(report[kReportOutcome]));
+  if (outcome == kRefused && halts_) resume();
+  return outcome;
 }
 
 void CudaEngine::synchronize() {

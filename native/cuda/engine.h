@@ -62,6 +62,7 @@ class CudaEngine {
   void add_tensor(std::uint32_t group, std::uint64_t size);
   std::uint64_t enqueue(const CudaTensor* tensors, const StepScalars* rates);
   void step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report);
+  void step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report);
   void synchronize();
   void reports(std::uint64_t first, std::uint64_t count, double* reports);
   bool halted() const { return *word_.host != 0; }
@@ -100,6 +101,8 @@ class CudaEngine {
   cuda::StepView view(std::uint64_t step) const;
   void launch(const cuda::StepView& step);
   void reduce(const Reduction& reduction);
+  // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
+  CudaOutcome conclude(std::uint64_t step, double* report);
   std::uint64_t report_width() const;
 
   Plan plan_;

@@ -357,6 +357,25 @@ void synchronize(Stream stream) {
   must(cudaStreamSynchronize(of(stream)));
 }
 
+void require_device_memory(const void* memory) {
+  cudaPointerAttributes attributes{};
+  const cudaError_t status = cudaPointerGetAttributes(&attributes, memory);
+  if (status == cudaErrorInvalidValue) {
+    cudaGetLastError();
+    throw Misplaced(on_host());
+  }
+  must(status);
+  if (attributes.type != cudaMemoryTypeDevice && attributes.type != cudaMemoryTypeManaged) {
+    throw Misplaced(on_host());
+  }
+  if (attributes.device != 0) throw Misplaced(on_another_device(attributes.device));
+}
+
+void synchronize_device() {
+  device();
+  must(cudaDeviceSynchronize());
+}
+
 HostWord allocate_word() {
   device();
   void* host = nullptr;

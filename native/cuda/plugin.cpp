@@ -27,6 +27,8 @@ CudaStatus guard(CudaFailure* failure, const F& f) {
     return fail(failure, CudaStatus::kUnavailable, e.what());
   } catch (const cuda::OutOfDeviceMemory& e) {
     return fail(failure, CudaStatus::kOutOfMemory, e.what());
+  } catch (const cuda::Misplaced& e) {
+    return fail(failure, CudaStatus::kMisplaced, e.what());
   } catch (const std::bad_alloc&) {
     return fail(failure, CudaStatus::kOutOfMemory, "Out of memory; nothing has changed");
   } catch (const std::exception& e) {
@@ -61,6 +63,10 @@ const CudaApi kApi = {
     [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,
        CudaFailure* failure) {
       return guard(failure, [&] { engine->step_on_host(tensors, scalars, report); });
+    },
+    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,
+       CudaFailure* failure) {
+      return guard(failure, [&] { engine->step_on_device(tensors, scalars, report); });
     },
     [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->synchronize(); }); },
     [](CudaEngine* engine, std::uint64_t first, std::uint64_t count, double* reports, CudaFailure* failure) {

@@ -38,6 +38,17 @@ inline std::string no_memory(std::uint64_t bytes, std::uint64_t free, std::uint6
          std::to_string(total) + " are free; nothing has changed";
 }
 
+inline std::string on_host() {
+  return "A tensor of the step lies in the memory of the host and not on the GPU; nothing has changed";
+}
+
+inline std::string on_another_device(int device) {
+  return "A tensor of the step lies on GPU " + std::to_string(device) +
+         " and the engine works on GPU 0: let CUDA_VISIBLE_DEVICES show this process one GPU only; nothing "
+         "has "
+         "changed";
+}
+
 inline std::string lost(const std::string& why) {
   return "The GPU failed: " + why + ". Parameters and state on the device are lost";
 }

@@ -28,6 +28,11 @@ struct DeviceLost : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The memory is not this device's; nothing has changed.
+struct Misplaced : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 using Stream = void*;
 
 // How a step is launched on this device.
@@ -57,6 +62,11 @@ void download(Stream stream, const void* device, void* host, std::uint64_t bytes
 void copy(Stream stream, void* to, const void* from, std::uint64_t bytes);
 void zero(Stream stream, void* device, std::uint64_t bytes);
 void synchronize(Stream stream);
+
+// Memory of another library: throws Misplaced unless it is this device's.
+void require_device_memory(const void* memory);
+// Waits for everything that anybody has given the device.
+void synchronize_device();
 
 // A word in the host's memory that the device can write, zero. `device_address` is the device's name for it.
 struct HostWord {

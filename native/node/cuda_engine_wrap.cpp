@@ -7,30 +7,11 @@
 
 #include "arguments.h"
 #include "cuda_memory_wrap.h"
+#include "step_offer.h"
 
 namespace vradam {
 
-struct CudaEngineWrap::Held {
-  const CudaApi* api;
-  CudaEngine* engine = nullptr;
-  std::vector<GroupSettings> groups;
-  std::vector<std::uint64_t> sizes;
-  std::vector<CudaTensor> bound;  // device memory of the steps that are enqueued
-  std::mutex mutex;               // serializes whoever uses the engine, but for waiting
-
-  explicit Held(const CudaApi* of) : api(of) {}
-  ~Held() {
-    if (engine != nullptr) api->destroy(engine);
-  }
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-
-  std::size_t report_width() const { return kReportFieldCount + kReportFieldsPerGroup * groups.size(); }
-};
-
 namespace {
-
-using Held = CudaEngineWrap::Held;
 
 // A step's arguments, out of JavaScript's reach.
 struct Step {
@@ -56,7 +37,7 @@ bool is_missing(Napi::Env env, napi_value value) {
 
 // Learning rates and gradient scale, which are arguments `index` and the next.
 std::vector<StepScalars> scalars_arguments(const Napi::CallbackInfo& info, std::size_t index,
-                                           const Held& held) {
+                                           const CudaHandle& held) {
   const Doubles rates = doubles_argument(info, index, "learning rates");
   if (rates.length != held.groups.size()) throw shape_error(info.Env(), "Expected one learning rate a group");
   const double gradient_scale = number_argument(info, index + 1, "gradient scale");
@@ -70,8 +51,8 @@ std::vector<StepScalars> scalars_arguments(const Napi::CallbackInfo& info, std::
 // Parameters, new parameters and gradients, which are the first three arguments; the memory of each is what
 // `memory_of` makes of it.
 template <typename MemoryOf>
-std::vector<CudaTensor> tensors_arguments(const Napi::CallbackInfo& info, const Held& held, Napi::Array* kept,
-                                          const MemoryOf& memory_of) {
+std::vector<CudaTensor> tensors_arguments(const Napi::CallbackInfo& info, const CudaHandle& held,
+                                          Napi::Array* kept, const MemoryOf& memory_of) {
   const Napi::Env env = info.Env();
   const char* const names[] = {"parameters", "new parameters", "gradients"};
   const std::size_t count = held.sizes.size();
@@ -117,13 +98,13 @@ double* report_argument(const Napi::CallbackInfo& info, std::size_t index, std::
   return report.data;
 }
 
-std::uint32_t tensor_argument(const Napi::CallbackInfo& info, const Held& held) {
+std::uint32_t tensor_argument(const Napi::CallbackInfo& info, const CudaHandle& held) {
   if (held.sizes.empty()) throw shape_error(info.Env(), "There is no tensor yet");
   return static_cast<std::uint32_t>(
       count_argument(info, 0, "tensor", static_cast<double>(held.sizes.size() - 1)));
 }
 
-std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, Held& held) {
+std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, CudaHandle& held) {
   std::unique_lock<std::mutex> lock(held.mutex, std::try_to_lock);
   if (!lock) throw engine_error(env, "A step of this optimizer is under way");
   return lock;
@@ -132,7 +113,7 @@ std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, Held& held) {
 // Work on one of libuv's threads that ends in a promise of nothing or of what `conclude` makes.
 class CudaWorker : public Napi::AsyncWorker {
  public:
-  CudaWorker(Napi::Env env, const char* name, std::shared_ptr<Held> held)
+  CudaWorker(Napi::Env env, const char* name, std::shared_ptr<CudaHandle> held)
       : Napi::AsyncWorker(env, name), held_(std::move(held)), deferred_(Napi::Promise::Deferred::New(env)) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
@@ -153,7 +134,7 @@ class CudaWorker : public Napi::AsyncWorker {
   virtual CudaStatus work(CudaFailure* failure) = 0;
   virtual Napi::Value conclude() { return Env().Undefined(); }
 
-  std::shared_ptr<Held> held_;
+  std::shared_ptr<CudaHandle> held_;
 
  private:
   Napi::Promise::Deferred deferred_;
@@ -161,7 +142,7 @@ class CudaWorker : public Napi::AsyncWorker {
 
 class SynchronizeWorker : public CudaWorker {
  public:
-  SynchronizeWorker(Napi::Env env, std::shared_ptr<Held> held)
+  SynchronizeWorker(Napi::Env env, std::shared_ptr<CudaHandle> held)
       : CudaWorker(env, "vradam.synchronize", std::move(held)) {}
 
  protected:
@@ -171,7 +152,7 @@ class SynchronizeWorker : public CudaWorker {
 // A step on host memory. Holds every array, so that none goes away.
 class StepWorker : public CudaWorker {
  public:
-  StepWorker(Napi::Env env, std::shared_ptr<Held> held, Step step, Napi::Array kept, Napi::Value report)
+  StepWorker(Napi::Env env, std::shared_ptr<CudaHandle> held, Step step, Napi::Array kept, Napi::Value report)
       : CudaWorker(env, "vradam.step", std::move(held)),
         step_(std::move(step)),
         result_(held_->report_width()),
@@ -213,6 +194,8 @@ Napi::Function CudaEngineWrap::define(Napi::Env env, const CudaPlugin& plugin) {
                          InstanceMethod<&CudaEngineWrap::enqueue>("enqueue"),
                          InstanceMethod<&CudaEngineWrap::step>("step"),
                          InstanceMethod<&CudaEngineWrap::step_async>("stepAsync"),
+                         InstanceMethod<&CudaEngineWrap::offer_step>("offerStep"),
+                         InstanceMethod<&CudaEngineWrap::take_step>("takeStep"),
                          InstanceMethod<&CudaEngineWrap::synchronize>("synchronize"),
                          InstanceMethod<&CudaEngineWrap::reports>("reports"),
                          InstanceMethod<&CudaEngineWrap::halted>("halted"),
@@ -229,7 +212,7 @@ Napi::Function CudaEngineWrap::define(Napi::Env env, const CudaPlugin& plugin) {
 CudaEngineWrap::CudaEngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<CudaEngineWrap>(info) {
   const Napi::Env env = info.Env();
   const auto& plugin = *static_cast<const CudaPlugin*>(info.Data());
-  auto held = std::make_shared<Held>(plugin.api);
+  auto held = std::make_shared<CudaHandle>(plugin.api);
   held->groups = groups_argument(info, 0);
   CudaSettings settings{};
   settings.groups = held->groups.data();
@@ -244,14 +227,14 @@ CudaEngineWrap::CudaEngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
   held_ = std::move(held);
 }
 
-std::shared_ptr<Held> CudaEngineWrap::held(Napi::Env env) const {
+std::shared_ptr<CudaHandle> CudaEngineWrap::held(Napi::Env env) const {
   if (!held_) throw error(env, "ERR_VRADAM_DISPOSED", "This optimizer has been disposed");
   return held_;
 }
 
 // addTensor(group, size) → the tensor's number
 Napi::Value CudaEngineWrap::add_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   const auto group = static_cast<std::uint32_t>(
       count_argument(info, 0, "group", static_cast<double>(held->groups.size() - 1)));
@@ -265,21 +248,21 @@ Napi::Value CudaEngineWrap::add_tensor(const Napi::CallbackInfo& info) {
 
 // bind(parametersIn, parametersOut, gradients): device memory for `enqueue`, which the caller keeps alive
 void CudaEngineWrap::bind(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
-  held->bound.clear();
-  held->bound = tensors_arguments(info, *held, nullptr, device_floats);
+  bound_.clear();
+  bound_ = tensors_arguments(info, *held, nullptr, device_floats);
 }
 
 // enqueue(learningRates, gradientScale) → the step's number, from 0
 Napi::Value CudaEngineWrap::enqueue(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
-  if (held->bound.size() != held->sizes.size()) throw shape_error(info.Env(), "Expected bound memory");
+  if (bound_.size() != held->sizes.size()) throw shape_error(info.Env(), "Expected bound memory");
   const std::vector<StepScalars> scalars = scalars_arguments(info, 0, *held);
   CudaFailure failure{};
   std::uint64_t number = 0;
-  demand(info.Env(), held->api->enqueue(held->engine, held->bound.data(), scalars.data(), &number, &failure),
+  demand(info.Env(), held->api->enqueue(held->engine, bound_.data(), scalars.data(), &number, &failure),
          failure);
   return Napi::Number::New(info.Env(), static_cast<double>(number));
 }
@@ -287,7 +270,7 @@ Napi::Value CudaEngineWrap::enqueue(const Napi::CallbackInfo& info) {
 // step(parametersIn, parametersOut, gradients, learningRates, gradientScale, report). The arrays are of
 // Float32Array.
 Napi::Value CudaEngineWrap::step(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   const Step step = {tensors_arguments(info, *held, nullptr, floats), scalars_arguments(info, 3, *held)};
   double* const report = report_argument(info, 5, held->report_width());
@@ -300,7 +283,7 @@ Napi::Value CudaEngineWrap::step(const Napi::CallbackInfo& info) {
 
 // The same, as a promise.
 Napi::Value CudaEngineWrap::step_async(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   Napi::Array kept = Napi::Array::New(info.Env());
   Step step = {tensors_arguments(info, *held, &kept, floats), scalars_arguments(info, 3, *held)};
@@ -309,6 +292,19 @@ Napi::Value CudaEngineWrap::step_async(const Napi::CallbackInfo& info) {
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;
+}
+
+// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale)
+void CudaEngineWrap::offer_step(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
+  const auto lock = lock_or_throw(info.Env(), *held);
+  vradam::offer_step(info, held, held->sizes.size(), scalars_arguments(info, 2, *held));
+}
+
+// takeStep(slot, report) → applied, or undefined where the op did not run
+Napi::Value CudaEngineWrap::take_step(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
+  return vradam::take_step(info, held, held->groups.size());
 }
 
 // synchronize() → a promise that resolves when everything that was enqueued has happened
@@ -321,7 +317,7 @@ Napi::Value CudaEngineWrap::synchronize(const Napi::CallbackInfo& info) {
 
 // reports(first, count, reports): fills it; waits for these steps
 void CudaEngineWrap::reports(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   const std::uint64_t first = count_argument(info, 0, "first", kLargestStep);
   const std::uint64_t count = count_argument(info, 1, "count", static_cast<double>(kReportSlots));
@@ -332,12 +328,12 @@ void CudaEngineWrap::reports(const Napi::CallbackInfo& info) {
 
 // halted() → whether a refused step is known to have halted the engine; does not wait
 Napi::Value CudaEngineWrap::halted(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   return Napi::Boolean::New(info.Env(), held->api->halted(held->engine) != 0);
 }
 
 void CudaEngineWrap::resume(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   CudaFailure failure{};
   demand(info.Env(), held->api->resume(held->engine, &failure), failure);
@@ -345,7 +341,7 @@ void CudaEngineWrap::resume(const Napi::CallbackInfo& info) {
 
 // readTensor(tensor, velocity, secondMoment) → steps; fills the two arrays
 Napi::Value CudaEngineWrap::read_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   const std::uint32_t index = tensor_argument(info, *held);
   const std::uint64_t size = held->sizes[index];
@@ -360,7 +356,7 @@ Napi::Value CudaEngineWrap::read_tensor(const Napi::CallbackInfo& info) {
 
 // writeTensor(tensor, velocity, secondMoment, steps)
 void CudaEngineWrap::write_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<Held> held = this->held(info.Env());
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   const std::uint32_t index = tensor_argument(info, *held);
   const std::uint64_t size = held->sizes[index];

@@ -7,15 +7,12 @@
 
 #include "../cpu/dispatch.h"
 #include "../cpu/thread_pool.h"
-#include "../tensorflow/step_slot.h"
 #include "arguments.h"
+#include "step_offer.h"
+#include "step_report.h"
 
 namespace vradam {
 namespace {
-
-// Doubles of a report before those of the groups: gradient norm, clip coefficient, refusal.
-constexpr std::size_t kReportFields = 5;
-constexpr std::size_t kReportFieldsPerGroup = 2;
 
 // What an engine without tensors, and a tensor without elements, are taken to weigh.
 constexpr std::int64_t kEngineBytes = 2048;
@@ -93,28 +90,6 @@ Step step_arguments(const Napi::CallbackInfo& info, const Plan& plan, Napi::Arra
   return step;
 }
 
-double* report_argument(const Napi::CallbackInfo& info, std::size_t index, const Plan& plan) {
-  const Doubles report = doubles_argument(info, index, "report");
-  const std::size_t length = kReportFields + kReportFieldsPerGroup * plan.settings().groups.size();
-  if (report.length != length) {
-    throw shape_error(info.Env(),
-                      std::string("Expected ") + std::to_string(length) + " numbers for the report");
-  }
-  return report.data;
-}
-
-void write_report(const StepResult& result, double* report) {
-  report[0] = result.gradient_norm;
-  report[1] = result.clip_coefficient;
-  report[2] = result.refusal ? static_cast<double>(result.refusal->tensor) : -1.0;
-  report[3] = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
-  report[4] = result.refusal ? static_cast<double>(result.refusal->value) : 0.0;
-  for (std::size_t k = 0; k < result.penalties.size(); ++k) {
-    report[kReportFields + kReportFieldsPerGroup * k] = result.penalties[k];
-    report[kReportFields + kReportFieldsPerGroup * k + 1] = result.effective_learning_rates[k];
-  }
-}
-
 std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, CpuEngine& engine) {
   std::unique_lock<std::mutex> lock(engine.mutex(), std::try_to_lock);
   if (!lock) throw engine_error(env, "A step of this optimizer is under way");
@@ -157,8 +132,8 @@ class StepWorker : public Napi::AsyncWorker {
     std::size_t length = 0;
     void* data = nullptr;
     napi_get_typedarray_info(Env(), report, &type, &length, &data, nullptr, nullptr);
-    if (length == kReportFields + kReportFieldsPerGroup * result_.penalties.size()) {
-      write_report(result_, static_cast<double*>(data));
+    if (length == kResultFields + kResultFieldsPerGroup * result_.penalties.size()) {
+      write_result(result_, static_cast<double*>(data));
     }
     deferred_.Resolve(Napi::Boolean::New(Env(), result_.applied));
   }
@@ -174,14 +149,6 @@ class StepWorker : public Napi::AsyncWorker {
   Napi::Promise::Deferred deferred_;
   StepResult result_{};
 };
-
-// The slot that openTensorflow gave this thread.
-std::shared_ptr<tensorflow::StepSlot> slot_argument(const Napi::CallbackInfo& info, std::size_t index) {
-  const auto number = count_argument(info, index, "slot", std::numeric_limits<std::int32_t>::max());
-  std::shared_ptr<tensorflow::StepSlot> slot = tensorflow::find_slot(static_cast<std::int32_t>(number));
-  if (!slot) throw engine_error(info.Env(), "There is no slot " + std::to_string(number));
-  return slot;
-}
 
 }  // namespace
 
@@ -300,9 +267,9 @@ Napi::Value EngineWrap::step(const Napi::CallbackInfo& info) {
   const auto lock = lock_or_throw(info.Env(), engine);
   try {
     const Step step = step_arguments(info, engine.plan(), nullptr);
-    double* const report = report_argument(info, 5, engine.plan());
+    double* const report = result_argument(info, 5, engine.plan().settings().groups.size());
     const StepResult result = engine.step({step.tensors.data(), step.scalars.data(), GradientType::kFloat32});
-    write_report(result, report);
+    write_result(result, report);
     return Napi::Boolean::New(info.Env(), result.applied);
   } catch (const std::bad_alloc&) {
     throw engine_error(info.Env(), "Out of memory; nothing has changed");
@@ -317,7 +284,7 @@ Napi::Value EngineWrap::step_async(const Napi::CallbackInfo& info) {
   try {
     Napi::Array kept = Napi::Array::New(info.Env());
     Step step = step_arguments(info, engine.plan(), &kept);
-    report_argument(info, 5, engine.plan());
+    result_argument(info, 5, engine.plan().settings().groups.size());
     auto* const worker = new StepWorker(info.Env(), held, std::move(step), kept, info[5]);
     const Napi::Promise promise = worker->promise();
     worker->Queue();
@@ -327,48 +294,17 @@ Napi::Value EngineWrap::step_async(const Napi::CallbackInfo& info) {
   }
 }
 
-// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale): puts a step where the op VRAdamStep
-// finds it. Pair i of the op's inputs belongs to tensors[i]; every other tensor is left alone.
+// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale)
 void EngineWrap::offer_step(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const std::shared_ptr<CpuEngine> held = this->engine(env);
-  const auto lock = lock_or_throw(env, *held);
-  const std::shared_ptr<tensorflow::StepSlot> slot = slot_argument(info, 0);
-  const Plan& plan = held->plan();
-  napi_typedarray_type type;
-  std::size_t count = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, info[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_uint32_array) {
-    throw shape_error(env, "Expected a Uint32Array for tensors");
-  }
-  const std::uint32_t* const tensors = static_cast<const std::uint32_t*>(data);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (tensors[i] >= plan.tensors().size() || (i > 0 && tensors[i] <= tensors[i - 1])) {
-      throw shape_error(env, "Expected numbers of tensors, ascending, for tensors");
-    }
-  }
-  std::vector<StepScalars> scalars = scalars_arguments(info, 2, plan);
-  slot->state = tensorflow::StepSlot::State::kWaiting;
-  slot->engine = held;
-  slot->tensors.assign(tensors, tensors + count);
-  slot->scalars = std::move(scalars);
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  const auto lock = lock_or_throw(info.Env(), *held);
+  vradam::offer_step(info, held, held->plan().tensors().size(), scalars_arguments(info, 2, held->plan()));
 }
 
-// takeStep(slot, report) → applied, or undefined where the op did not run. Empties the slot.
+// takeStep(slot, report) → applied, or undefined where the op did not run
 Napi::Value EngineWrap::take_step(const Napi::CallbackInfo& info) {
-  using State = tensorflow::StepSlot::State;
-  const Napi::Env env = info.Env();
-  const std::shared_ptr<tensorflow::StepSlot> slot = slot_argument(info, 0);
-  const State state = std::exchange(slot->state, State::kEmpty);
-  const std::shared_ptr<CpuEngine> offered = std::exchange(slot->engine, nullptr);
-  if (state == State::kEmpty || offered != engine_)
-    throw engine_error(env, "No step of this optimizer is offered");
-  double* const report = report_argument(info, 1, offered->plan());
-  if (state == State::kFailed) throw error(env, slot->code, slot->message);
-  if (state == State::kWaiting) return env.Undefined();
-  write_report(slot->result, report);
-  return Napi::Boolean::New(env, slot->result.applied);
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  return vradam::take_step(info, held, held->plan().settings().groups.size());
 }
 
 // readTensor(tensor, velocity, secondMoment) → steps; fills the two arrays

@@ -4,6 +4,8 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "runtime.h"
@@ -71,38 +73,113 @@ OwnTensor output(KernelContext* context, int index, const Tensor* like, const Ow
   return tensor;
 }
 
-void run(StepSlot& slot, KernelContext* context, const OwnStatus& status) {
-  CpuEngine& engine = *slot.engine;
-  const std::unique_lock<std::mutex> lock(engine.mutex(), std::try_to_lock);
+// Where the op runs, and with it its inputs and outputs lie.
+enum class Device { kCpu, kGpu };
+
+// The op at work.
+struct Call {
+  KernelContext* context;
+  const OwnStatus& status;
+  Device device;
+};
+
+std::unique_lock<std::mutex> lock_or_fail(std::mutex& mutex) {
+  std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
   if (!lock) throw Failure{"ERR_VRADAM_ENGINE", "A step of this optimizer is under way"};
-  const std::vector<TensorShape>& shapes = engine.plan().tensors();
+  return lock;
+}
+
+// The inputs and outputs of the op, held until the step is done.
+struct Tensors {
+  std::vector<TensorBuffers> buffers;  // in the engine's order
+  std::vector<OwnTensor> held;
+};
+
+template <typename SizeOf>
+Tensors take_tensors(const StepSlot& slot, const Call& call, std::size_t engine_tensors,
+                     const SizeOf& size_of) {
   const int count = static_cast<int>(slot.tensors.size());
-  if (tf.TF_NumInputs(context) != 1 + 2 * count) {
+  if (tf.TF_NumInputs(call.context) != 1 + 2 * count) {
     mismatch("Expected " + std::to_string(count) + " parameters and gradients for VRAdamStep");
   }
-  std::vector<TensorBuffers> buffers(shapes.size());
+  Tensors taken;
+  taken.buffers.resize(engine_tensors);
+  taken.held.reserve(3 * slot.tensors.size());
   std::vector<std::int64_t> dimensions;
-  std::vector<OwnTensor> held;
-  held.reserve(3 * slot.tensors.size());
   for (int i = 0; i < count; ++i) {
     const std::uint32_t tensor = slot.tensors[static_cast<std::size_t>(i)];
-    TensorBuffers& its = buffers[tensor];
-    OwnTensor parameters = float_input(context, 1 + i, shapes[tensor].size, status);
-    OwnTensor gradient = float_input(context, 1 + count + i, shapes[tensor].size, status);
-    OwnTensor next = output(context, i, parameters.get(), status, dimensions);
+    TensorBuffers& its = taken.buffers[tensor];
+    OwnTensor parameters = float_input(call.context, 1 + i, size_of(tensor), call.status);
+    OwnTensor gradient = float_input(call.context, 1 + count + i, size_of(tensor), call.status);
+    OwnTensor next = output(call.context, i, parameters.get(), call.status, dimensions);
     its.p_in = static_cast<const float*>(tf.TF_TensorData(parameters.get()));
     its.p_out = static_cast<float*>(tf.TF_TensorData(next.get()));
     its.gradient = tf.TF_TensorData(gradient.get());
     its.active = true;
-    held.push_back(std::move(parameters));
-    held.push_back(std::move(gradient));
-    held.push_back(std::move(next));
+    taken.held.push_back(std::move(parameters));
+    taken.held.push_back(std::move(gradient));
+    taken.held.push_back(std::move(next));
   }
-  slot.result = engine.step({buffers.data(), slot.scalars.data(), GradientType::kFloat32});
-  slot.state = StepSlot::State::kDone;
+  return taken;
+}
+
+StepResult step(CpuEngine& engine, const StepSlot& slot, const Call& call) {
+  if (call.device == Device::kGpu) {
+    throw Failure{"ERR_VRADAM_ENGINE",
+                  "TensorFlow keeps these tensors on a GPU, which the engine cpu does not reach"};
+  }
+  const auto lock = lock_or_fail(engine.mutex());
+  const std::vector<TensorShape>& shapes = engine.plan().tensors();
+  const Tensors tensors =
+      take_tensors(slot, call, shapes.size(), [&](std::uint32_t tensor) { return shapes[tensor].size; });
+  return engine.step({tensors.buffers.data(), slot.scalars.data(), GradientType::kFloat32});
+}
+
+// What the report of a step on the CUDA engine says.
+StepResult result_of(const std::vector<double>& report, std::size_t groups) {
+  StepResult result;
+  result.applied = static_cast<std::uint32_t>(report[kReportOutcome]) == kApplied;
+  result.gradient_norm = report[kReportGradientNorm];
+  result.clip_coefficient = report[kReportClipCoefficient];
+  if (report[kReportRefusedTensor] >= 0) {
+    result.refusal = Refusal{static_cast<std::uint64_t>(report[kReportRefusedTensor]),
+                             static_cast<std::uint64_t>(report[kReportRefusedElement]),
+                             static_cast<float>(report[kReportRefusedValue])};
+  }
+  for (std::size_t k = 0; k < groups; ++k) {
+    const double* const group = report.data() + kReportFieldCount + kReportFieldsPerGroup * k;
+    result.penalties.push_back(group[0]);
+    result.effective_learning_rates.push_back(group[1]);
+  }
+  return result;
+}
+
+// On the GPU, everything that was given to the device is waited for twice: before the step, because
+// TensorFlow returns from its own kernels when they are enqueued, on a stream that the C API does not tell
+// (TF_GetStream serves devices of plugins only) and that waits for no other; and after it, because what reads
+// the outputs, and what next gets the memory of the inputs, is enqueued there as soon as this returns.
+// The outputs come first: their memory may be what work that is still enqueued is about to read.
+StepResult step(CudaHandle& engine, const StepSlot& slot, const Call& call) {
+  const auto lock = lock_or_fail(engine.mutex);
+  const Tensors taken = take_tensors(slot, call, engine.sizes.size(),
+                                     [&](std::uint32_t tensor) { return engine.sizes[tensor]; });
+  std::vector<CudaTensor> tensors(taken.buffers.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const TensorBuffers& its = taken.buffers[i];
+    tensors[i] = {its.p_in, its.p_out, its.gradient, its.active ? 1u : 0u, GradientType::kFloat32};
+  }
+  std::vector<double> report(engine.report_width());
+  const auto make_step = call.device == Device::kGpu ? engine.api->step_on_device : engine.api->step_on_host;
+  CudaFailure failure{};
+  if (make_step(engine.engine, tensors.data(), slot.scalars.data(), report.data(), &failure) !=
+      CudaStatus::kOk) {
+    throw Failure{"ERR_VRADAM_ENGINE", failure.sentence};
+  }
+  return result_of(report, engine.groups.size());
 }
 
 // TensorFlow calls this; no exception may reach it.
+template <Device kDevice>
 void compute(void*, KernelContext* context) noexcept {
   const OwnStatus status(tf.TF_NewStatus());
   const auto fail = [&](const char* message) {
@@ -116,7 +193,9 @@ void compute(void*, KernelContext* context) noexcept {
       slot = find_slot(*static_cast<const std::int32_t*>(tf.TF_TensorData(number.get())));
     }
     if (!slot || slot->state != StepSlot::State::kWaiting) return fail("No step waits for VRAdamStep");
-    run(*slot, context, status);
+    const Call call = {context, status, kDevice};
+    slot->result = std::visit([&](const auto& engine) { return step(*engine, *slot, call); }, slot->engine);
+    slot->state = StepSlot::State::kDone;
     // The outputs hold nothing then; failing keeps them from everybody.
     if (!slot->result.applied) fail("The step was refused");
   } catch (const Failure& failure) {
@@ -155,12 +234,16 @@ std::string define(const std::string& name) {
   tf.TF_RegisterOpDefinition(op, status.get());
   if (failed()) return tf.TF_Message(status.get());
 
-  // For a GPU: a second kernel of this op under the device "GPU", with the CUDA engine on TensorFlow's
-  // stream.
-  KernelBuilder* const kernel = tf.TF_NewKernelBuilder(name.c_str(), "CPU", nullptr, &compute, nullptr);
-  tf.TF_KernelBuilder_HostMemory(kernel, "slot");
-  tf.TF_RegisterKernelBuilder((name + "_CPU").c_str(), kernel, status.get());
-  return failed() ? tf.TF_Message(status.get()) : "";
+  // The number of the slot is read here, wherever the tensors are.
+  for (const auto& [device, compute_there] :
+       {std::pair("CPU", &compute<Device::kCpu>), std::pair("GPU", &compute<Device::kGpu>)}) {
+    KernelBuilder* const kernel =
+        tf.TF_NewKernelBuilder(name.c_str(), device, nullptr, compute_there, nullptr);
+    tf.TF_KernelBuilder_HostMemory(kernel, "slot");
+    tf.TF_RegisterKernelBuilder((name + "_" + device).c_str(), kernel, status.get());
+    if (failed()) return tf.TF_Message(status.get());
+  }
+  return "";
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ struct StepOp {
 //
 //   slot: int32, params: N * float, grads: N * float -> out: N * float
 //
-// The step itself waits in the slot of that number (step_slot.h). Outputs are fresh memory: whoever holds an
+// It has a kernel for TensorFlow's CPU, on which either engine makes the step, and one for its GPU, on which
+// the CUDA engine does, where the tensors are. The step itself waits in the slot of that number
+// (step_slot.h). Outputs are fresh memory: whoever holds an
 // input keeps seeing the values it had. An op that fails leaves why in the slot, and no outputs.
 StepOp register_step_op();
 

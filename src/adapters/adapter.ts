@@ -1,4 +1,5 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { EngineName } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
 import type { Stepper, StepReport } from '../stepper.js';
 
@@ -14,6 +15,8 @@ export interface Adapter {
   readonly name: AdapterName;
   /** Why it cannot serve this optimizer on the current backend, in a sentence without its full stop; undefined where it can. */
   obstacle?(stepper: Stepper): string | undefined;
+  /** What `engine: 'auto'` means on the current backend; undefined for the fastest on memory of the host. */
+  preferredEngine?(): EngineName | undefined;
   /**
    * One step over all tensors of the stepper, in its order: variable and gradient `i` belong to tensor `i`.
    * A gradient is null where the tensor is left alone; its variable may then be disposed. Everything has been

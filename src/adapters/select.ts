@@ -1,3 +1,4 @@
+import type { EngineName } from '../engines/engine.js';
 import type { Stepper } from '../stepper.js';
 import type { Adapter } from './adapter.js';
 import { cpu } from './cpu.js';
@@ -7,6 +8,11 @@ import { wasm } from './wasm.js';
 
 /** The adapter of each TensorFlow.js backend that has one of its own. */
 const ADAPTERS: Readonly<Record<string, Adapter>> = { cpu, wasm, tensorflow };
+
+/** The engine that `engine: 'auto'` means for an optimizer that is made on this backend of TensorFlow.js. */
+export function preferredEngine(backend: string): 'auto' | EngineName {
+  return ADAPTERS[backend]?.preferredEngine?.() ?? 'auto';
+}
 
 const warned = new Set<string>();
 

@@ -1,6 +1,7 @@
 import { backend as currentBackend, type DataId, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { loadAddon } from '../engines/addon.js';
-import { NativeEngine } from '../engines/native.js';
+import { loadCuda } from '../engines/cuda-addon.js';
+import { canOffer } from '../engines/offer.js';
 import { VRAdamError } from '../errors.js';
 import type { Stepper } from '../stepper.js';
 import type { Adapter } from './adapter.js';
@@ -36,9 +37,6 @@ function connect(backend: TensorflowBackend): Connection | string {
   if (typeof backend.executeMultipleOutputs !== 'function' || typeof backend.tensorMap?.get !== 'function') {
     return 'The backend tensorflow is not the one of @tensorflow/tfjs-node';
   }
-  if (backend.isUsingGpuDevice) {
-    return 'TensorFlow keeps its tensors on a GPU, for which this build has no kernel';
-  }
   const { addon, reason } = loadAddon();
   if (!addon) return reason;
   try {
@@ -70,28 +68,43 @@ function bytesInJavaScript(backend: TensorflowBackend, tensors: readonly Tensor[
   return bytes;
 }
 
+/** Why an engine cannot reach tensors on a GPU. */
+function outOfReach(engine: string): string {
+  const { reason } = loadCuda();
+  const where = 'TensorFlow keeps its tensors on a GPU';
+  return reason === undefined
+    ? `${where}, which the engine ${engine} does not reach`
+    : `${where}, and the engine cuda is not available. ${reason}`;
+}
+
 /**
- * For tfjs-node: the cpu engine makes the step inside TensorFlow's own runtime, as the op VRAdamStep, on the memory
- * where parameters and gradients already lie. New parameters are new tensors, which the variables take over, so that
- * nothing that anybody holds ever changes. `copiedBytes` counts the values that an op uses for the first time since
- * JavaScript gave them, which is all that is ever copied.
+ * For tfjs-node: the engine makes the step inside TensorFlow's own runtime, as the op VRAdamStep, on the memory where
+ * parameters and gradients already lie: that of the host, or with the engine cuda that of a GPU. New parameters are new
+ * tensors, which the variables take over, so that nothing that anybody holds ever changes. `copiedBytes` counts the
+ * values that an op uses for the first time since JavaScript gave them, and what the engine cuda carries to its GPU and
+ * back where TensorFlow has none; nothing else is ever copied.
  */
 export const tensorflow: Adapter = {
   name: 'tensorflow',
 
-  obstacle(stepper: Stepper) {
-    if (!(stepper.engine instanceof NativeEngine)) {
-      return `The engine ${stepper.engine.name} cannot run inside TensorFlow`;
-    }
-    const connection = connectionOf(currentBackend() as unknown as TensorflowBackend);
-    return typeof connection === 'string' ? connection : undefined;
+  preferredEngine() {
+    const backend = currentBackend() as unknown as TensorflowBackend;
+    return backend.isUsingGpuDevice && loadCuda().cuda ? 'cuda' : undefined;
+  },
+
+  obstacle({ engine }: Stepper) {
+    if (!canOffer(engine)) return `The engine ${engine.name} cannot run inside TensorFlow`;
+    const backend = currentBackend() as unknown as TensorflowBackend;
+    const connection = connectionOf(backend);
+    if (typeof connection === 'string') return connection;
+    return backend.isUsingGpuDevice && engine.name !== 'cuda' ? outOfReach(engine.name) : undefined;
   },
 
   step(stepper, variables, gradients) {
     const backend = currentBackend() as unknown as TensorflowBackend;
     const connection = connectionOf(backend);
     const { engine } = stepper;
-    if (typeof connection === 'string' || !(engine instanceof NativeEngine)) {
+    if (typeof connection === 'string' || !canOffer(engine)) {
       throw new VRAdamError('ERR_VRADAM_ENGINE', `The step cannot run inside TensorFlow: ${connection}`);
     }
     const { op, slot, ticket } = connection;
@@ -111,6 +124,8 @@ export const tensorflow: Adapter = {
     const attributes = [{ name: 'N', type: backend.binding.TF_ATTR_INT, value: count }];
     const inputs = [ticket, ...parametersIn, ...given];
     const copiedBytes = bytesInJavaScript(backend, parametersIn) + bytesInJavaScript(backend, given);
+    const staged = engine.name === 'cuda' && !backend.isUsingGpuDevice;
+    const bytes = parametersIn.reduce((sum, { size }) => sum + 4 * size, 0);
     let parametersOut: Tensor[] = [];
     try {
       const report = stepper.stepWith((learningRates, gradientScale) => {
@@ -123,7 +138,9 @@ export const tensorflow: Adapter = {
           failure = error;
         }
         const outcome = engine.takeStep(slot);
-        if (outcome !== undefined && (failure === undefined || !outcome.applied)) return outcome;
+        if (outcome !== undefined && (failure === undefined || !outcome.applied)) {
+          return staged ? { ...outcome, copiedBytes: bytes * (outcome.applied ? 3 : 2) } : outcome;
+        }
         const sentence = failure instanceof Error ? failure.message : String(failure);
         throw new VRAdamError('ERR_VRADAM_ENGINE', `TensorFlow did not run the step: ${sentence}`, {
           cause: failure,

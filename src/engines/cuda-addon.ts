@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadAddon, packageRoot } from './addon.js';
+import { loadAddon, type NativeEngineHandle, packageRoot } from './addon.js';
 
 /** Device memory of floats: native/node/cuda_memory_wrap.cpp. */
 export interface CudaMemory {
@@ -37,6 +37,9 @@ export interface CudaEngineHandle {
     report: Float64Array,
   ): void;
   stepAsync(...args: Parameters<CudaEngineHandle['step']>): Promise<void>;
+  /** As those of `NativeEngineHandle`, the report included. */
+  offerStep: NativeEngineHandle['offerStep'];
+  takeStep: NativeEngineHandle['takeStep'];
   /** Resolves when everything that was enqueued has happened. */
   synchronize(): Promise<void>;
   /** Fills in the reports of `count` steps from number `first`; waits for them. */

@@ -4,11 +4,14 @@ import { LAUNCHES } from './cuda-addon.js';
 import { type CudaArray, memoryOf } from './device-array.js';
 import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
+import type { OfferingEngine } from './offer.js';
 import type { EnqueuedStep, QueueingEngine } from './queue.js';
 
 /** Reports the device keeps; the report of a step is overwritten when this many more have been enqueued. */
 const REPORT_SLOTS = 1024;
 const REPORT_FIELDS = 6;
+/** Of the report of a step that was offered, which is that of every engine. */
+const OFFERED_FIELDS = 5;
 const REPORT_FIELDS_PER_GROUP = 2;
 
 /** `StepInput` on the device. */
@@ -21,7 +24,7 @@ export interface DeviceStepInput {
 }
 
 /** The engine on a GPU. Steps on device arrays are asynchronous: they are enqueued, and nothing waits. */
-export class CudaEngine implements QueueingEngine {
+export class CudaEngine implements QueueingEngine, OfferingEngine {
   readonly name = 'cuda';
   readonly #handle: CudaEngineHandle;
   readonly #groups: number;
@@ -125,6 +128,27 @@ export class CudaEngine implements QueueingEngine {
     const step = { outcome: undefined };
     this.#pending.push(step);
     return step;
+  }
+
+  offerStep(
+    slot: number,
+    tensors: readonly number[],
+    learningRates: readonly number[],
+    gradientScale: number,
+  ): void {
+    this.settle();
+    this.#learningRates.set(learningRates);
+    translateNative(() =>
+      this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale),
+    );
+  }
+
+  takeStep(slot: number): StepOutcome | undefined {
+    const report = new Float64Array(OFFERED_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
+    const applied = translateNative(() => this.#handle.takeStep(slot, report));
+    if (applied === undefined) return undefined;
+    this.#firstPending++;
+    return readReport(report, OFFERED_FIELDS, applied);
   }
 
   /** Waits for every step that was enqueued and fills in its outcome. */

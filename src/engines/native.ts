@@ -1,13 +1,14 @@
 import { type Addon, type NativeEngineHandle, packGroups, readReport } from './addon.js';
-import type { Engine, EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError } from './native-errors.js';
+import type { OfferingEngine } from './offer.js';
 import { defaultThreads } from './threads.js';
 
 const REPORT_FIELDS = 5;
 const REPORT_FIELDS_PER_GROUP = 2;
 
 /** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
-export class NativeEngine implements Engine {
+export class NativeEngine implements OfferingEngine {
   readonly name = 'cpu';
   readonly #handle: NativeEngineHandle;
   readonly #groups: number;
@@ -85,11 +86,6 @@ export class NativeEngine implements Engine {
     }
   }
 
-  /**
-   * Leaves a step in a slot of the addon, for the op VRAdamStep to make inside TensorFlow's runtime.
-   *
-   * @param tensors numbers of the tensors that have a gradient, ascending; input i of the op is of `tensors[i]`
-   */
   offerStep(
     slot: number,
     tensors: readonly number[],
@@ -104,11 +100,6 @@ export class NativeEngine implements Engine {
     }
   }
 
-  /**
-   * Takes back what came of the step that was offered; undefined where the op did not run.
-   *
-   * @throws VRAdamError why the op failed, where that was no refusal; nothing has changed then
-   */
   takeStep(slot: number): StepOutcome | undefined {
     try {
       const applied = this.#handle.takeStep(slot, this.#report);

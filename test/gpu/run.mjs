@@ -1,11 +1,11 @@
 // What `npm run test:gpu` runs, on a host with a GPU: the plugin against the CPU engine byte for byte, small and
-// large, then the tests of this folder on the device, then both under compute-sanitizer where it is installed.
+// large, the op VRAdamStep with it, the tests of this folder on the device, and compute-sanitizer where it is installed.
 // What cannot run here is announced by a line that begins with NOT RUN. Exit codes: 0, 1 where something failed, 3
 // where there is no GPU.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const places = ['build-cuda/native/cuda', 'prebuilds/linux-x64'];
 const plugin = process.env.VRADAM_CUDA_PLUGIN ?? find('libvradam_cuda.so', places);
 const native = find('cuda_engine_test', ['build-native/plain/native/cuda', 'bin']);
+const tensorflow = find('tensorflow_op_test', ['build-native/plain/native/cuda', 'bin']);
 
 /** Elements of the large test, and the host's memory that it needs. */
 const LARGE = 500_000_000;
@@ -59,6 +60,8 @@ else {
       run(`the same, and ${LARGE} elements`, native, [plugin, String(LARGE)]);
     } else notRun(`${LARGE} elements: the host has less than ${LARGE_BYTES / 2 ** 30} GiB of memory`);
   }
+  if (tensorflow === undefined) notRun('the test of the op is not built (npm run test:native builds it)');
+  else run("the op VRAdamStep on a small host of TensorFlow's C API", tensorflow, [plugin]);
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
   const args = [vitest, 'run', '--config', 'test/gpu/vitest.config.ts'];
   run('the tests of test/gpu on the device', process.execPath, args, {
@@ -67,10 +70,13 @@ else {
   });
   const sanitizer = spawnSync('compute-sanitizer', ['--version']).status === 0;
   if (!sanitizer) notRun('compute-sanitizer is not installed');
-  else if (native !== undefined) {
-    for (const tool of ['memcheck', 'racecheck', 'initcheck', 'synccheck']) {
-      const options = ['--tool', tool, '--error-exitcode', '9'];
-      run(`compute-sanitizer ${tool}`, 'compute-sanitizer', [...options, native, plugin]);
+  else {
+    for (const program of [native, tensorflow].filter((path) => path !== undefined)) {
+      for (const tool of ['memcheck', 'racecheck', 'initcheck', 'synccheck']) {
+        const options = ['--tool', tool, '--error-exitcode', '9'];
+        const title = `compute-sanitizer ${tool} ${basename(program)}`;
+        run(title, 'compute-sanitizer', [...options, program, plugin]);
+      }
     }
   }
 }

@@ -108,8 +108,7 @@ class Pair {
                                scenario.clip_norm,
                                scenario.checks,
                                0,
-                               scenario.launches,
-                               nullptr};
+                               scenario.launches};
     CudaFailure failure;
     must(api->create(&cuda, &engine_, &failure), failure);
     for (const auto& [of, size] : scenario.tensors) {

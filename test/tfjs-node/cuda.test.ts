@@ -1,0 +1,132 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, describe, expect, it } from 'vitest';
+import { tensorflow } from '../../src/adapters/tensorflow.js';
+import { vradam } from '../../src/index.js';
+import { choosePlugin } from '../gpu/plugin.js';
+import { numbers } from '../integration/models.js';
+import { expectError } from '../unit/expect-error.js';
+import { backend, bytes, counts, settled, variable } from './backend.js';
+
+// The engine cuda on the emulation, inside a TensorFlow without a GPU: it carries tensors to its device and back. The
+// kernel for TensorFlow's GPU is tested on a small host of the C API, test/native/tensorflow_op_test.cpp.
+choosePlugin();
+
+afterEach(() => tf.disposeVariables());
+
+const size = 5000;
+
+/** Runs `f` with a backend that says that it has a GPU. */
+function pretendingAGpu<T>(f: () => T): T {
+  const pretended = backend as unknown as { isUsingGpuDevice: boolean };
+  pretended.isUsingGpuDevice = true;
+  try {
+    return f();
+  } finally {
+    pretended.isUsingGpuDevice = false;
+  }
+}
+
+describe('the engine cuda inside TensorFlow', () => {
+  it('gives the bytes of the engine cpu, with groups, clipping and missing gradients', async () => {
+    const options = { clipNorm: 0.5, groups: [{ match: /bias/, beta3: 0, learningRate: 0.1 }] };
+    const [here, there] = (['cpu', 'cuda'] as const).map((engine) => {
+      const kernel = variable(`${engine}/kernel`, numbers(size, 1));
+      const bias = variable(`${engine}/bias`, numbers(7, 2));
+      const optimizer = vradam(0.01, { ...options, engine });
+      for (let i = 0; i < 6; i++) {
+        const gradients = tf.tidy(() => ({
+          [kernel.name]: settled(numbers(size, 10 + i), [size]),
+          ...(i === 3 ? {} : { [bias.name]: settled(numbers(7, 20 + i), [7]) }),
+        }));
+        optimizer.applyGradients(gradients as tf.NamedTensorMap);
+        tf.dispose(gradients);
+      }
+      return { kernel, bias, optimizer };
+    });
+    expect(there!.optimizer.lastStep).toEqual({
+      ...here!.optimizer.lastStep,
+      engine: 'cuda',
+      copiedBytes: 12 * (size + 7),
+    });
+    expect(there!.optimizer.lastStep!.adapter).toBe('tensorflow');
+    expect([bytes(there!.kernel), bytes(there!.bias)]).toEqual([bytes(here!.kernel), bytes(here!.bias)]);
+    const weights = async ({ optimizer }: NonNullable<typeof here>) =>
+      (await optimizer.getWeights()).map(({ tensor }) => bytes(tensor));
+    expect(await weights(there!)).toEqual(await weights(here!));
+    for (const { optimizer } of [here!, there!]) optimizer.dispose();
+  });
+
+  it('refuses a gradient that is not finite, and goes on with the next step', () => {
+    const v = variable('v', numbers(size, 1));
+    using optimizer = vradam(0.1, { engine: 'cuda' });
+    const good = settled(numbers(size, 2), [size]);
+    const values = numbers(size, 3);
+    values[4321] = Number.NaN;
+    const bad = settled(values, [size]);
+    optimizer.applyGradients({ v: good });
+    const before = bytes(v);
+    const held = counts();
+    expectError(() => optimizer.applyGradients({ v: bad }), 'ERR_VRADAM_NON_FINITE', 'element 4321', 'of v');
+    expect(optimizer.lastStep).toMatchObject({ step: 2, applied: false, copiedBytes: 8 * size });
+    expect(bytes(v)).toBe(before);
+    expect(counts()).toEqual(held);
+    optimizer.applyGradients({ v: good });
+    expect(bytes(v)).not.toBe(before);
+  });
+
+  it('skips such a gradient and counts it where that was asked for', () => {
+    const v = variable('v', [1, 2]);
+    using optimizer = vradam(0.1, { engine: 'cuda', onNonFinite: 'skip' });
+    optimizer.applyGradients({ v: settled([1, Number.NaN], [2]) });
+    expect([...v.dataSync()]).toEqual([1, 2]);
+    expect(optimizer.skippedSteps).toBe(1);
+    optimizer.applyGradients({ v: settled([1, 1], [2]) });
+    expect(v.dataSync()[1]).toBeLessThan(2);
+  });
+
+  it('says of a device that fails that the state is lost', () => {
+    const v = variable('v', [1, 2]);
+    using optimizer = vradam(0.1, { engine: 'cuda' });
+    const gradient = settled([1, 1], [2]);
+    optimizer.applyGradients({ v: gradient });
+    const before = bytes(v);
+    process.env.VRADAM_CUDA_EMULATED_FAULT = 'launch';
+    try {
+      expectError(() => optimizer.applyGradients({ v: gradient }), 'ERR_VRADAM_ENGINE', 'The GPU failed');
+    } finally {
+      delete process.env.VRADAM_CUDA_EMULATED_FAULT;
+    }
+    expectError(() => optimizer.applyGradients({ v: gradient }), 'ERR_VRADAM_ENGINE', 'are lost');
+    expect(bytes(v)).toBe(before);
+    expect(optimizer.iterations).toBe(1);
+  });
+});
+
+describe('where TensorFlow keeps its tensors on a GPU', () => {
+  it("'auto' is the engine cuda, which copies nothing", () => {
+    const v = variable('v', [1, 2]);
+    const gradient = settled([1, 1], [2]);
+    pretendingAGpu(() => {
+      using optimizer = vradam(0.1);
+      optimizer.applyGradients({ v: gradient });
+      expect(optimizer.lastStep).toMatchObject({ engine: 'cuda', adapter: 'tensorflow', copiedBytes: 0 });
+    });
+    expect(v.dataSync()[0]).toBeLessThan(1);
+  });
+
+  it('the engine cpu does not reach them', () => {
+    using optimizer = vradam(0.1, { engine: 'cpu' });
+    const { executor } = optimizer as unknown as { executor: Parameters<typeof tensorflow.step>[0] };
+    expect(tensorflow.obstacle!(executor)).toBeUndefined();
+    expect(pretendingAGpu(() => tensorflow.obstacle!(executor))).toBe(
+      'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach',
+    );
+  });
+});
+
+it("'auto' is the engine cpu where TensorFlow has no GPU, though there is one", () => {
+  using optimizer = vradam(0.1);
+  variable('v', [1]);
+  optimizer.applyGradients({ v: settled([1], [1]) });
+  expect(optimizer.lastStep).toMatchObject({ engine: 'cpu', adapter: 'tensorflow' });
+});
