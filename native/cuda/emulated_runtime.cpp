@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -24,6 +26,49 @@ namespace {
 constexpr std::uint32_t kBlocks = 3;
 constexpr std::uint32_t kMostKept = 1;
 constexpr std::uint64_t kOneLaunchChunks = 12;
+constexpr std::uint64_t kChunksPerPart = 5;
+
+// What there is of the device is one thread's at a time.
+std::recursive_mutex device_mutex;
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+// A stream: what was enqueued and has not happened. Nothing happens before somebody waits for it, and then of
+// another stream only what `order` asks for, so that what relies on luck for its order goes wrong.
+class Queue {
+ public:
+  void enqueue(std::function<void()> work) {
+    work_.push_back(std::move(work));
+    ++enqueued_;
+  }
+  void run() { run_until(enqueued_); }
+  void run_until(std::uint64_t mark) {
+    while (done_ < mark) {
+      const std::function<void()> work = std::move(work_.front());
+      work_.pop_front();
+      ++done_;
+      work();
+    }
+  }
+  std::uint64_t enqueued() const { return enqueued_; }
+
+ private:
+  std::deque<std::function<void()>> work_;
+  std::uint64_t enqueued_ = 0;
+  std::uint64_t done_ = 0;
+};
+
+// Never destroyed: memory may be released while the process ends.
+Queue& own = *new Queue();
+Queue& up = *new Queue();
+Queue& down = *new Queue();
+
+Queue& of(Stream stream) {
+  return *static_cast<Queue*>(stream);
+}
+
+void run_all() {
+  for (Queue* const queue : {&own, &up, &down}) queue->run();
+}
 
 // The threads of one block. Each phase runs them in the opposite order of the one before, so that a phase
 // whose threads depend on each other does not pass for correct.
@@ -78,8 +123,7 @@ class BlockMemories {
 // Runs a pass on every block, every other time from the last block to the first.
 template <typename Pass>
 void run_blocks(std::uint64_t blocks, const Pass& pass) {
-  if (std::strcmp(fault(), "launch") == 0) throw DeviceLost(lost("an illegal memory access was encountered"));
-  static std::atomic<unsigned> turn{0};
+  static unsigned turn = 0;
   const ControlWord ieee;
   const bool forward = (turn++ & 1) == 0;
   for (std::uint64_t i = 0; i < blocks; ++i) {
@@ -105,7 +149,13 @@ void run_alone(std::uint64_t blocks, const Pass& pass) {
   });
 }
 
-std::mutex memory_mutex;
+// Enqueues a pass; `run` runs it.
+void launch(Stream stream, std::function<void()> run) {
+  if (std::strcmp(fault(), "launch") == 0) throw DeviceLost(lost("an illegal memory access was encountered"));
+  const Lock lock(device_mutex);
+  of(stream).enqueue(std::move(run));
+}
+
 std::map<void*, std::uint64_t>& allocations() {
   static std::map<void*, std::uint64_t> all;
   return all;
@@ -135,14 +185,14 @@ CudaDevice probe() {
 }
 
 Stream stream() {
-  return nullptr;
+  return &own;
 }
 
 void* allocate(std::uint64_t bytes) {
   if (bytes == 0) return nullptr;
   const char* const limit = std::getenv("VRADAM_CUDA_EMULATED_MEMORY");
   const std::uint64_t most = limit == nullptr ? ~std::uint64_t{0} : std::strtoull(limit, nullptr, 10);
-  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const Lock lock(device_mutex);
   const std::uint64_t free = most > allocated ? most - allocated : 0;
   if (bytes > free) throw OutOfDeviceMemory(no_memory(bytes, free, most));
   void* const memory = std::calloc(1, bytes);
@@ -159,34 +209,64 @@ void* allocate(std::uint64_t bytes) {
 
 void release(void* memory) noexcept {
   if (memory == nullptr) return;
-  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const Lock lock(device_mutex);
+  run_all();
   const auto found = allocations().find(memory);
   allocated -= found->second;
   allocations().erase(found);
   std::free(memory);
 }
 
-void upload(Stream, void* device, const void* host, std::uint64_t bytes) {
-  if (bytes != 0) std::memcpy(device, host, bytes);
+void upload(Stream stream, void* device, const void* host, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const auto* const from = static_cast<const unsigned char*>(host);
+  const Lock lock(device_mutex);
+  of(stream).enqueue([device, values = std::vector(from, from + bytes)] {
+    std::memcpy(device, values.data(), values.size());
+  });
 }
 
-void download(Stream, const void* device, void* host, std::uint64_t bytes) {
-  if (bytes != 0) std::memcpy(host, device, bytes);
+void download(Stream stream, const void* device, void* host, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const Lock lock(device_mutex);
+  of(stream).run();
+  std::memcpy(host, device, bytes);
 }
 
-void copy(Stream, void* to, const void* from, std::uint64_t bytes) {
-  if (bytes != 0) std::memcpy(to, from, bytes);
+void copy(Stream stream, void* to, const void* from, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const Lock lock(device_mutex);
+  of(stream).enqueue([=] { std::memcpy(to, from, bytes); });
 }
 
-void zero(Stream, void* device, std::uint64_t bytes) {
-  if (bytes != 0) std::memset(device, 0, bytes);
+void zero(Stream stream, void* device, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  const Lock lock(device_mutex);
+  of(stream).enqueue([=] { std::memset(device, 0, bytes); });
 }
 
-void synchronize(Stream) {}
+void synchronize(Stream stream) {
+  const Lock lock(device_mutex);
+  of(stream).run();
+}
+
+CopyStreams copy_streams() {
+  return {&up, &down};
+}
+
+void order(Stream before, Stream after) {
+  const Lock lock(device_mutex);
+  Queue& first = of(before);
+  of(after).enqueue([&first, mark = first.enqueued()] { first.run_until(mark); });
+}
+
+std::uint64_t chunks_per_part() {
+  return kChunksPerPart;
+}
 
 void require_device_memory(const void* memory) {
   const auto at = reinterpret_cast<std::uintptr_t>(memory);
-  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const Lock lock(device_mutex);
   for (const auto& [base, bytes] : allocations()) {
     const auto begin = reinterpret_cast<std::uintptr_t>(base);
     if (at >= begin && at < begin + bytes) return;
@@ -195,6 +275,8 @@ void require_device_memory(const void* memory) {
 }
 
 void synchronize_device() {
+  const Lock lock(device_mutex);
+  run_all();
   if (void (*const work)() = foreign_work) work();
 }
 
@@ -204,6 +286,8 @@ HostWord allocate_word() {
 }
 
 void release_word(const HostWord& word) noexcept {
+  const Lock lock(device_mutex);
+  run_all();
   delete word.device;
 }
 
@@ -219,51 +303,71 @@ LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_
   return plan;
 }
 
-void launch_whole_step(Stream, const LaunchPlan& plan, const StepView& step) {
-  BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
-  if (step.clips) {
+void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step) {
+  launch(stream, [=] {
+    BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
+    if (step.clips) {
+      run_together(plan.blocks, memories,
+                   [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+    }
     run_together(plan.blocks, memories,
-                 [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
-  }
-  run_together(plan.blocks, memories,
-               [&](const Threads& t, const Shared& shared) { penalty_pass<false>(t, shared, step); });
-  run_together(plan.blocks, memories,
-               [&](const Threads& t, const Shared& shared) { update_pass<false>(t, shared, step); });
-}
-
-void launch_norm_pass(Stream, const StepView& step) {
-  run_alone(step.chunk_count, [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
-}
-
-void launch_penalty_pass(Stream, const StepView& step) {
-  run_alone(step.reads && step.chunk_count != 0 ? step.chunk_count : 1,
-            [&](const Threads& t, const Shared& shared) { penalty_pass<true>(t, shared, step); });
-}
-
-void launch_reduce_pass(Stream, const Runs& from, const Runs& to, std::uint32_t runs, std::uint64_t results) {
-  run_alone(results, [&](const Threads& t, const Shared& shared) { reduce_pass(t, shared, from, to, runs); });
-}
-
-void launch_settle_norm(Stream, const StepView& step) {
-  run_alone(1, [&](const Threads& t, const Shared& shared) { settle_norm(t, shared, step, step.decision); });
-}
-
-void launch_settle(Stream, const StepView& step) {
-  run_alone(1, [&](const Threads& t, const Shared& shared) {
-    settle(t, shared, step, step.decision, step.group_decisions);
+                 [&](const Threads& t, const Shared& shared) { penalty_pass<false>(t, shared, step); });
+    run_together(plan.blocks, memories,
+                 [&](const Threads& t, const Shared& shared) { update_pass<false>(t, shared, step); });
   });
 }
 
-void launch_update_pass(Stream, const StepView& step) {
-  run_alone(step.chunk_count == 0 ? 1 : step.chunk_count,
-            [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
+void launch_norm_pass(Stream stream, const StepView& step) {
+  launch(stream, [=] {
+    run_alone(step.end_chunk - step.first_chunk,
+              [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+  });
+}
+
+void launch_penalty_pass(Stream stream, const StepView& step) {
+  const std::uint64_t chunks = step.end_chunk - step.first_chunk;
+  launch(stream, [=] {
+    run_alone(step.reads && chunks != 0 ? chunks : 1,
+              [&](const Threads& t, const Shared& shared) { penalty_pass<true>(t, shared, step); });
+  });
+}
+
+void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
+                        std::uint64_t results) {
+  launch(stream, [=] {
+    run_alone(results,
+              [&](const Threads& t, const Shared& shared) { reduce_pass(t, shared, from, to, runs); });
+  });
+}
+
+void launch_settle_norm(Stream stream, const StepView& step) {
+  launch(stream, [=] {
+    run_alone(1,
+              [&](const Threads& t, const Shared& shared) { settle_norm(t, shared, step, step.decision); });
+  });
+}
+
+void launch_settle(Stream stream, const StepView& step) {
+  launch(stream, [=] {
+    run_alone(1, [&](const Threads& t, const Shared& shared) {
+      settle(t, shared, step, step.decision, step.group_decisions);
+    });
+  });
+}
+
+void launch_update_pass(Stream stream, const StepView& step) {
+  const std::uint64_t chunks = step.end_chunk - step.first_chunk;
+  launch(stream, [=] {
+    run_alone(chunks == 0 ? 1 : chunks,
+              [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
+  });
 }
 
 double time_copy(std::uint64_t bytes) {
   std::vector<unsigned char> from(bytes);
   std::vector<unsigned char> to(bytes);
   start_clock();
-  copy(nullptr, to.data(), from.data(), bytes);
+  copy(stream(), to.data(), from.data(), bytes);
   return stop_clock();
 }
 
@@ -272,6 +376,7 @@ void start_clock() {
 }
 
 double stop_clock() {
+  synchronize(stream());
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_start).count();
 }
 

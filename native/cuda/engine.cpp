@@ -221,6 +221,7 @@ cuda::StepView CudaEngine::view(std::uint64_t step) const {
   view.host_halted = word_.device;
   view.report = reports_.data() + step % kReportSlots * report_width();
   view.chunk_count = plan_.chunks();
+  view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
   view.tensor_count = static_cast<std::uint32_t>(entries_.size());
   view.group_count = static_cast<std::uint32_t>(groups);
@@ -253,14 +254,18 @@ void CudaEngine::launch(const cuda::StepView& step) {
   runtime::launch_update_pass(stream_, step);
 }
 
+void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
+  try {
+    upload_tables(tensors, rates);
+  } catch (...) {
+    layout_stale_ = entries_stale_ = true;
+    throw;
+  }
+}
+
 std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* rates) {
   return on_device([&] {
-    try {
-      upload_tables(tensors, rates);
-    } catch (...) {
-      layout_stale_ = entries_stale_ = true;
-      throw;
-    }
+    prepare(tensors, rates);
     launch(view(steps_enqueued_));
     return steps_enqueued_++;
   });
@@ -277,6 +282,9 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       on_device[i].p_in = on_device[i].p_out = memory.parameter.data();
       on_device[i].gradient = memory.gradient.data();
     }
+    if (plan_.chunks() > runtime::chunks_per_part()) {
+      return step_in_parts(tensors, on_device.data(), rates, report);
+    }
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (tensors[i].active == 0) continue;
       const std::uint64_t bytes = entries_[i].size * sizeof(float);
@@ -289,6 +297,88 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       runtime::download(stream_, on_device[i].p_out, tensors[i].p_out, entries_[i].size * sizeof(float));
     }
   });
+}
+
+template <typename F>
+void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const {
+  for (std::uint64_t at = first_chunk; at < end_chunk;) {
+    const cuda::ChunkEntry chunk = chunk_entries_[at];
+    const std::uint64_t size = entries_[chunk.tensor].size;
+    const std::uint64_t chunks = std::min(end_chunk - at, chunk_count(size) - chunk.index);
+    const std::uint64_t begin = std::uint64_t{chunk.index} * kChunk;
+    if (entries_[chunk.tensor].active) f(chunk.tensor, begin, std::min(chunks * kChunk, size - begin));
+    at += chunks;
+  }
+}
+
+// Gradients travel first, and each part of them is read while the next one is on its way. When that has
+// decided the step, parameters follow: one part arrives and another one leaves while a third is updated. A
+// step that is refused has brought nothing back.
+void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+                               double* report) {
+  const runtime::CopyStreams copies = runtime::copy_streams();
+  prepare(device, rates);
+  const cuda::StepView step = view(steps_enqueued_);
+  const bool reads = reads_ || plan_.clips();
+  const auto part_from = [&](std::uint64_t first) {
+    cuda::StepView part = step;
+    part.first_chunk = first;
+    part.end_chunk = std::min(first + runtime::chunks_per_part(), step.chunk_count);
+    return part;
+  };
+  const auto send = [&](const cuda::StepView& part, bool parameters, bool gradients) {
+    each_piece(part.first_chunk, part.end_chunk,
+               [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
+                 const auto upload = [&](const void* to, const void* from) {
+                   runtime::upload(copies.up, static_cast<float*>(const_cast<void*>(to)) + begin,
+                                   static_cast<const float*>(from) + begin, count * sizeof(float));
+                 };
+                 if (parameters) upload(device[tensor].p_in, host[tensor].p_in);
+                 if (gradients) upload(device[tensor].gradient, host[tensor].gradient);
+               });
+    runtime::order(copies.up, stream_);
+  };
+  const auto update = [&](const cuda::StepView& part) {
+    send(part, true, !reads);
+    runtime::launch_update_pass(stream_, part);
+  };
+
+  // Nothing that is enqueued uses the memory that copies go to: every step on the host's memory is waited
+  // for.
+  for (std::uint64_t first = 0; reads && first < step.chunk_count;) {
+    const cuda::StepView part = part_from(first);
+    send(part, false, true);
+    if (step.clips) {
+      runtime::launch_norm_pass(stream_, part);
+    } else {
+      runtime::launch_penalty_pass(stream_, part);
+    }
+    first = part.end_chunk;
+  }
+  if (step.clips) {
+    reduce(norms_);
+    runtime::launch_settle_norm(stream_, step);
+  }
+  if (step.clips || !reads) runtime::launch_penalty_pass(stream_, step);
+  reduce(penalties_);
+  runtime::launch_settle(stream_, step);
+
+  cuda::StepView part = part_from(0);
+  update(part);
+  if (conclude(steps_enqueued_++, report) != kApplied) return;
+  for (;;) {
+    const bool last = part.end_chunk == step.chunk_count;
+    const cuda::StepView next = last ? part : part_from(part.end_chunk);
+    if (!last) update(next);
+    each_piece(part.first_chunk, part.end_chunk,
+               [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
+                 runtime::download(copies.down, device[tensor].p_out + begin, host[tensor].p_out + begin,
+                                   count * sizeof(float));
+               });
+    if (last) return;
+    runtime::order(stream_, copies.down);
+    part = next;
+  }
 }
 
 // Memory that the device cannot reach would end its context, which is the other library's, too: so all of it

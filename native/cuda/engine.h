@@ -95,11 +95,19 @@ class CudaEngine {
   // Runs f; what it throws as DeviceLost is remembered.
   template <typename F>
   auto on_device(const F& f);
+  // Brings the device's tables up to date.
+  void prepare(const CudaTensor* tensors, const StepScalars* rates);
   void lay_out(const CudaTensor* tensors);
   void lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin);
   void upload_tables(const CudaTensor* tensors, const StepScalars* rates);
   cuda::StepView view(std::uint64_t step) const;
   void launch(const cuda::StepView& step);
+  // A step on the host's memory whose copies overlap with its passes.
+  void step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+                     double* report);
+  // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
+  template <typename F>
+  void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;
   void reduce(const Reduction& reduction);
   // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
   CudaOutcome conclude(std::uint64_t step, double* report);

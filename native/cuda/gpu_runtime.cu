@@ -26,6 +26,9 @@ constexpr std::uint64_t kOneLaunchChunks = kChunk;
 // Blocks of a pass; more chunks than this and blocks take several.
 constexpr std::uint64_t kMostBlocks = 1u << 30;
 
+// 16 MiB of each array: some hundred microseconds on their way, against some for a launch.
+constexpr std::uint64_t kChunksPerPart = 1024;
+
 class Threads {
  public:
   template <typename F>
@@ -97,6 +100,8 @@ void must(cudaError_t status) {
 struct Device {
   cudaDeviceProp properties{};
   cudaStream_t stream = nullptr;
+  cudaStream_t up = nullptr;  // for copies beside it
+  cudaStream_t down = nullptr;
   std::uint32_t most_kept = 0;  // by a block of the one launch that has room for a chunk more
   std::uint32_t most_kept_alone = 0;
   std::uint32_t blocks = 0;  // of the one launch that run at once
@@ -148,7 +153,9 @@ Device open() {
                       std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                       ", for which this build has no kernels");
   }
-  must(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking));
+  for (cudaStream_t* const stream : {&device.stream, &device.up, &device.down}) {
+    must(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking));
+  }
   if (!properties.cooperativeLaunch) return device;
   // A part of each block's share is the system's; what is asked for beyond it is not given.
   const std::uint64_t per_block =
@@ -180,12 +187,22 @@ cudaStream_t of(Stream stream) {
 }
 
 // Pinned memory that copies go through piece by piece: while one piece is on its way, the host fills or
-// empties the other.
+// empties the other. One for each direction, so that neither waits for the other's pieces.
 class Staging {
  public:
-  static Staging& instance() {
+  static Staging& up() {
     static Staging* const staging = new Staging();
     return *staging;
+  }
+  static Staging& down() {
+    static Staging* const staging = new Staging();
+    return *staging;
+  }
+
+  // Throws std::bad_alloc.
+  void make_ready() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open();
   }
 
   void upload(cudaStream_t stream, unsigned char* device, const unsigned char* host, std::uint64_t bytes) {
@@ -327,8 +344,8 @@ void upload(Stream stream, void* to, const void* host, std::uint64_t bytes) {
   if (bytes <= kSmallCopy) {
     must(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, of(stream)));
   } else {
-    Staging::instance().upload(of(stream), static_cast<unsigned char*>(to),
-                               static_cast<const unsigned char*>(host), bytes);
+    Staging::up().upload(of(stream), static_cast<unsigned char*>(to), static_cast<const unsigned char*>(host),
+                         bytes);
   }
 }
 
@@ -339,8 +356,8 @@ void download(Stream stream, const void* from, void* host, std::uint64_t bytes) 
     must(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
     must(cudaStreamSynchronize(of(stream)));
   } else {
-    Staging::instance().download(of(stream), static_cast<const unsigned char*>(from),
-                                 static_cast<unsigned char*>(host), bytes);
+    Staging::down().download(of(stream), static_cast<const unsigned char*>(from),
+                             static_cast<unsigned char*>(host), bytes);
   }
 }
 
@@ -355,6 +372,28 @@ void zero(Stream stream, void* memory, std::uint64_t bytes) {
 void synchronize(Stream stream) {
   device();
   must(cudaStreamSynchronize(of(stream)));
+}
+
+CopyStreams copy_streams() {
+  const Device& on = device();
+  Staging::up().make_ready();
+  Staging::down().make_ready();
+  return {on.up, on.down};
+}
+
+void order(Stream before, Stream after) {
+  device();
+  cudaEvent_t mark = nullptr;
+  must(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
+  cudaError_t status = cudaEventRecord(mark, of(before));
+  if (status == cudaSuccess) status = cudaStreamWaitEvent(of(after), mark);
+  // It goes when it has happened.
+  cudaEventDestroy(mark);
+  must(status);
+}
+
+std::uint64_t chunks_per_part() {
+  return kChunksPerPart;
 }
 
 void require_device_memory(const void* memory) {
@@ -417,14 +456,15 @@ void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 
 void launch_norm_pass(Stream stream, const StepView& step) {
   device();
-  norm_kernel<<<blocks_for(step.chunk_count), kThreads, kReadingBytes, of(stream)>>>(step);
+  norm_kernel<<<blocks_for(step.end_chunk - step.first_chunk), kThreads, kReadingBytes, of(stream)>>>(step);
   must(cudaGetLastError());
 }
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
   device();
   // Without anything to read, it still prepares every tensor's scalars.
-  const std::uint64_t blocks = step.reads ? step.chunk_count : (step.tensor_count + kThreads - 1) / kThreads;
+  const std::uint64_t blocks =
+      step.reads ? step.end_chunk - step.first_chunk : (step.tensor_count + kThreads - 1) / kThreads;
   penalty_kernel<<<blocks_for(blocks), kThreads, kReadingBytes, of(stream)>>>(step);
   must(cudaGetLastError());
 }
@@ -446,7 +486,8 @@ void launch_settle(Stream stream, const StepView& step) {
 }
 
 void launch_update_pass(Stream stream, const StepView& step) {
-  update_kernel<<<blocks_for(step.chunk_count), kThreads, kDecidingBytes, of(stream)>>>(step);
+  update_kernel<<<blocks_for(step.end_chunk - step.first_chunk), kThreads, kDecidingBytes, of(stream)>>>(
+      step);
   must(cudaGetLastError());
 }
 

@@ -3,6 +3,8 @@
 // is the same for all threads. So the same text runs on a GPU, a thread being a thread, and on the host, a
 // thread being a turn of a loop.
 //
+// A pass may come in parts, each over some of the chunks; what concerns the step as a whole is for the first.
+//
 // Between two passes all blocks are waited for. The passes of a step, in order:
 //
 //   norm_pass     where the step clips: squares of all gradients
@@ -168,7 +170,7 @@ VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const
   if (step.control->halted != 0) return;
   UpdateScalars a{};
   a.c = 1.0f;
-  for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks()) {
+  for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk; at += threads.blocks()) {
     const ChunkEntry entry = step.chunks[at];
     const TensorEntry& tensor = step.tensors[entry.tensor];
     if (!tensor.active) continue;
@@ -197,6 +199,19 @@ VRADAM_DEVICE void settle_norm(const Threads& threads, const Shared& shared, con
   threads.sync();
 }
 
+// Runs f for every tensor, a thread each, in the first part of a pass.
+template <typename Threads, typename F>
+VRADAM_DEVICE void each_tensor(const Threads& threads, const StepView& step, const F& f) {
+  if (step.first_chunk != 0) return;
+  threads.each([&](unsigned t) {
+    const std::uint64_t stride = static_cast<std::uint64_t>(threads.blocks()) * kThreads;
+    for (std::uint64_t i = static_cast<std::uint64_t>(threads.block()) * kThreads + t; i < step.tensor_count;
+         i += stride) {
+      f(i);
+    }
+  });
+}
+
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   if (step.control->halted != 0) return;
@@ -204,18 +219,15 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
   if (!kApart && step.clips) settle_norm(threads, shared, step, decision);
   const double clip = step.clips ? decision->clip_coefficient : 1.0;
 
-  threads.each([&](unsigned t) {
-    const std::uint64_t stride = static_cast<std::uint64_t>(threads.blocks()) * kThreads;
-    for (std::uint64_t i = static_cast<std::uint64_t>(threads.block()) * kThreads + t; i < step.tensor_count;
-         i += stride) {
-      const GroupSettings& settings = step.groups[step.tensors[i].group].settings;
-      step.scalars[i] = update_scalars(settings, step.steps[i] + 1, 0.0, 0.0);
-    }
+  each_tensor(threads, step, [&](std::uint64_t i) {
+    const GroupSettings& settings = step.groups[step.tensors[i].group].settings;
+    step.scalars[i] = update_scalars(settings, step.steps[i] + 1, 0.0, 0.0);
   });
 
   if (!step.reads) return;
   std::uint32_t turn = 0;
-  for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks(), ++turn) {
+  for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk;
+       at += threads.blocks(), ++turn) {
     const ChunkEntry entry = step.chunks[at];
     const TensorEntry& tensor = step.tensors[entry.tensor];
     if (!tensor.active) continue;
@@ -305,7 +317,7 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
 template <typename Threads>
 VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint32_t outcome,
                                 const Decision* decision, const GroupDecision* decisions) {
-  if (threads.block() != 0) return;
+  if (threads.block() != 0 || step.first_chunk != 0) return;
   threads.each([&](unsigned t) {
     double* const report = step.report;
     if (t == 0) {
@@ -453,26 +465,22 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
   if (!kApart) settle(threads, shared, step, decision, decisions);
   write_report(threads, step, decision->refused ? kRefused : kApplied, decision, decisions);
   if (decision->refused != 0) {
-    find_refusal(threads, shared, step, decisions);
+    if (step.first_chunk == 0) find_refusal(threads, shared, step, decisions);
     return;
   }
 
-  threads.each([&](unsigned t) {
-    const std::uint64_t stride = static_cast<std::uint64_t>(threads.blocks()) * kThreads;
-    for (std::uint64_t i = static_cast<std::uint64_t>(threads.block()) * kThreads + t; i < step.tensor_count;
-         i += stride) {
-      if (step.tensors[i].active) step.steps[i] += 1;
-    }
+  each_tensor(threads, step, [&](std::uint64_t i) {
+    if (step.tensors[i].active) step.steps[i] += 1;
   });
 
   // Backwards: what was read last is what the caches still hold.
   const std::uint64_t blocks = threads.blocks();
-  const std::uint64_t mine =
-      threads.block() < step.chunk_count ? (step.chunk_count - threads.block() + blocks - 1) / blocks : 0;
+  const std::uint64_t count = step.end_chunk - step.first_chunk;
+  const std::uint64_t mine = threads.block() < count ? (count - threads.block() + blocks - 1) / blocks : 0;
   for (std::uint64_t left = mine; left != 0; --left) {
     const std::uint64_t turn = left - 1;
     const std::uint64_t at = threads.block() + turn * blocks;
-    const ChunkEntry entry = step.chunks[kApart ? step.chunk_count - 1 - at : at];
+    const ChunkEntry entry = step.chunks[step.first_chunk + (kApart ? count - 1 - at : at)];
     const TensorEntry& tensor = step.tensors[entry.tensor];
     if (!tensor.active) continue;
     UpdateScalars a = step.scalars[entry.tensor];

@@ -63,6 +63,18 @@ void copy(Stream stream, void* to, const void* from, std::uint64_t bytes);
 void zero(Stream stream, void* device, std::uint64_t bytes);
 void synchronize(Stream stream);
 
+// Streams for copies beside what runs on `stream()`. The memory that copies go through is there afterwards,
+// so that none of them fails for want of it. Throws std::bad_alloc, DeviceLost.
+struct CopyStreams {
+  Stream up;
+  Stream down;
+};
+CopyStreams copy_streams();
+// What is enqueued on `after` from now on waits for what was enqueued on `before`.
+void order(Stream before, Stream after);
+// Chunks that travel between two orders, when a step is on the host's memory.
+std::uint64_t chunks_per_part();
+
 // Memory of another library: throws Misplaced unless it is this device's.
 void require_device_memory(const void* memory);
 // Waits for everything that anybody has given the device.

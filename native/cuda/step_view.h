@@ -90,6 +90,8 @@ struct StepView {
   std::uint32_t* host_halted;  // in the host's memory
   double* report;
   std::uint64_t chunk_count;
+  std::uint64_t first_chunk;  // of this launch: a pass may be cut into launches over some of the chunks each
+  std::uint64_t end_chunk;
   double clip_norm;
   std::uint32_t tensor_count;
   std::uint32_t group_count;

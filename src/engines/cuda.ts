@@ -199,7 +199,10 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
     this.#handle.dispose();
   }
 
-  /** With what was copied: parameters and gradients to the device, and parameters back. */
+  /**
+   * With what was copied: parameters and gradients to the device, and parameters back; no more than that for a refused
+   * step, most of whose parameters stay where they are.
+   */
   #stagedOutcome(input: StepInput, report: Float64Array): StepOutcome & { readonly copiedBytes: number } {
     const outcome = this.#outcome(report);
     const elements = this.#sizes.reduce((sum, size, i) => sum + (input.gradients[i] ? size : 0), 0);

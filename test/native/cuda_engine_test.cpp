@@ -95,6 +95,21 @@ bool same_number(double a, double b) {
   return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b));
 }
 
+std::vector<float> values(std::mt19937_64& random, std::uint64_t size) {
+  std::vector<float> all(size);
+  for (float& x : all) {
+    const auto bits = static_cast<std::uint32_t>(random());
+    const float value = static_cast<float>(bits >> 8) * 0x1p-23f - 1.0f;
+    const unsigned kind = random() % 20;
+    x = kind == 0   ? 0.0f
+        : kind == 1 ? value * 1e-39f
+        : kind == 2 ? value * 1e-20f
+        : kind == 3 ? value * 1e9f
+                    : value;
+  }
+  return all;
+}
+
 class Pair {
  public:
   Pair(const Scenario& scenario, unsigned seed) : scenario_(scenario), random_(seed) {
@@ -209,20 +224,7 @@ class Pair {
     for (int i = 0; i < scenario_.steps; ++i) step();
   }
 
-  std::vector<float> values(std::uint64_t size) {
-    std::vector<float> all(size);
-    for (float& x : all) {
-      const auto bits = static_cast<std::uint32_t>(random_());
-      const float value = static_cast<float>(bits >> 8) * 0x1p-23f - 1.0f;
-      const unsigned kind = random_() % 20;
-      x = kind == 0   ? 0.0f
-          : kind == 1 ? value * 1e-39f
-          : kind == 2 ? value * 1e-20f
-          : kind == 3 ? value * 1e9f
-                      : value;
-    }
-    return all;
-  }
+  std::vector<float> values(std::uint64_t size) { return vradam::values(random_, size); }
 
  private:
   Scenario scenario_;
@@ -374,6 +376,99 @@ void test_other_powers() {
   check(apart <= 1e-12, "the penalty agrees to 1e-12, not " + std::to_string(apart));
 }
 
+// Steps on the host's memory that travel in several parts, `bad` now and then among the gradients.
+void run_on_host(const std::string& name, Scenario scenario, float bad, bool halts) {
+  test_name = name + ", on the host's memory" + (halts ? "" : ", not halting");
+  EngineSettings settings;
+  settings.groups = scenario.groups;
+  if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
+  settings.check_gradients = scenario.checks;
+  CpuEngine cpu(settings, *find_kernels(""), 1);
+  const CudaSettings cuda = {scenario.groups.data(),
+                             static_cast<std::uint32_t>(scenario.groups.size()),
+                             scenario.clip_norm,
+                             scenario.checks,
+                             halts,
+                             scenario.launches};
+  CudaFailure failure;
+  CudaEngine* engine = nullptr;
+  must(api->create(&cuda, &engine, &failure), failure);
+  std::mt19937_64 random(9);
+  std::vector<std::vector<float>> expected;
+  for (const auto& [of, size] : scenario.tensors) {
+    cpu.add_tensor(of, size);
+    must(api->add_tensor(engine, of, size, &failure), failure);
+    expected.push_back(values(random, size));
+  }
+  std::vector<std::vector<float>> p = expected;
+  const std::size_t count = p.size();
+  for (int step = 0; step < scenario.steps; ++step) {
+    std::vector<std::vector<float>> g;
+    for (const std::vector<float>& of : p) g.push_back(values(random, of.size()));
+    if (step % 2 == 1) g[step % count].back() = bad;
+    std::vector<std::vector<float>> next = p;
+    std::vector<TensorBuffers> buffers(count);
+    std::vector<CudaTensor> tensors(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool active = step == 0 || (step + i) % 5 != 0;
+      buffers[i] = {expected[i].data(), expected[i].data(), g[i].data(), active};
+      tensors[i] = {p[i].data(), (scenario.elsewhere ? next : p)[i].data(), g[i].data(), active,
+                    GradientType::kFloat32};
+    }
+    std::vector<StepScalars> rates;
+    for (std::size_t k = 0; k < scenario.groups.size(); ++k) rates.push_back({0.01, 0.5, 1.0});
+    const StepResult result = cpu.step({buffers.data(), rates.data(), GradientType::kFloat32});
+    std::vector<double> report(kReportFieldCount + 2 * scenario.groups.size());
+    must(api->step_on_host(engine, tensors.data(), rates.data(), report.data(), &failure), failure);
+    if (scenario.elsewhere) p = next;
+    check(report[kReportOutcome] == (result.applied ? 1 : 0), "applied");
+    check(result.applied || step % 2 == 1, "only a bad gradient refuses a step");
+    const double element = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
+    check(report[kReportRefusedElement] == element, "refused element");
+    for (std::size_t k = 0; k < scenario.groups.size(); ++k) {
+      check(same_number(report[kReportFieldCount + 2 * k], result.penalties[k]), "penalty");
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto index = static_cast<std::uint32_t>(i);
+      const std::string tensor = " of tensor " + std::to_string(i);
+      check(same_bytes(p[i], expected[i]), "parameters" + tensor);
+      std::vector<float> v(p[i].size());
+      std::vector<float> s(p[i].size());
+      std::uint64_t steps = 0;
+      must(api->read_state(engine, index, v.data(), s.data(), &steps, &failure), failure);
+      check(v.empty() || std::memcmp(v.data(), cpu.velocity(index), 4 * v.size()) == 0, "velocity" + tensor);
+      check(s.empty() || std::memcmp(s.data(), cpu.second_moment(index), 4 * s.size()) == 0,
+            "second moment" + tensor);
+      check(steps == cpu.plan().tensors()[i].steps, "step count" + tensor);
+    }
+  }
+  api->destroy(engine);
+}
+
+// `part`: elements that travel as one.
+void test_host(std::uint64_t part) {
+  for (const CudaLaunches launches : {CudaLaunches::kAuto, CudaLaunches::kPasses}) {
+    Scenario scenario = of_sizes({part / 2, 3, 2 * part + 1, part, 77});
+    scenario.launches = launches;
+    scenario.steps = 4;
+    const float nan = std::nanf("");
+    run_on_host("a penalty", scenario, nan, true);
+    run_on_host("a penalty", scenario, nan, false);
+    scenario.elsewhere = true;
+    scenario.clip_norm = 1.0;
+    run_on_host("clipping", scenario, 3e38f, true);
+    scenario.groups = {group(), group(0.0), group(1e-3)};
+    for (std::size_t i = 0; i < scenario.tensors.size(); ++i) scenario.tensors[i].first = i % 3;
+    run_on_host("groups, clipped", scenario, nan, false);
+    scenario.clip_norm = std::numeric_limits<double>::quiet_NaN();
+    run_on_host("groups", scenario, nan, true);
+    scenario.groups = {group(0.0), group(0.0), group(0.0)};
+    run_on_host("no penalty", scenario, nan, true);
+    scenario.checks = false;
+    run_on_host("no penalty and no check", scenario, 1.0f, true);
+  }
+}
+
 void test_large(std::uint64_t size) {
   test_name = std::to_string(size) + " elements";
   Scenario scenario = of_sizes({size, 3});
@@ -411,6 +506,9 @@ int main(int count, char** arguments) {
   test_many();
   test_refusal();
   test_other_powers();
+  // As many as the runtime says: 1024 chunks on a GPU, 5 on the emulation.
+  const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
+  test_host((emulated ? 5 : 1024) * kChunk);
   if (count > 2) test_large(std::strtoull(arguments[2], nullptr, 10));
   std::printf(failures == 0 ? "the CUDA engine gives the bytes of the CPU engine\n" : "%d failures\n",
               failures);
