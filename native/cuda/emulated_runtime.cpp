@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -50,6 +51,8 @@ class Queue {
     }
   }
   std::uint64_t enqueued() const { return enqueued_; }
+  // What is there, without running it.
+  const std::deque<std::function<void()>>& work() const { return work_; }
 
  private:
   std::deque<std::function<void()>> work_;
@@ -149,10 +152,14 @@ void run_alone(std::uint64_t blocks, const Pass& pass) {
   });
 }
 
+// What went to the device as one launch, so far.
+std::atomic<std::uint64_t> launches{0};
+
 // Enqueues a pass; `run` runs it.
 void launch(Stream stream, std::function<void()> run) {
   if (std::strcmp(fault(), "launch") == 0) throw DeviceLost(lost("an illegal memory access was encountered"));
   const Lock lock(device_mutex);
+  if (stream == &own) ++launches;
   of(stream).enqueue(std::move(run));
 }
 
@@ -308,7 +315,7 @@ void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
     BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
     if (step.clips) {
       run_together(plan.blocks, memories,
-                   [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+                   [&](const Threads& t, const Shared& shared) { norm_pass<false>(t, shared, step); });
     }
     run_together(plan.blocks, memories,
                  [&](const Threads& t, const Shared& shared) { penalty_pass<false>(t, shared, step); });
@@ -320,7 +327,7 @@ void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 void launch_norm_pass(Stream stream, const StepView& step) {
   launch(stream, [=] {
     run_alone(step.end_chunk - step.first_chunk,
-              [&](const Threads& t, const Shared& shared) { norm_pass(t, shared, step); });
+              [&](const Threads& t, const Shared& shared) { norm_pass<true>(t, shared, step); });
   });
 }
 
@@ -350,7 +357,7 @@ void launch_settle_norm(Stream stream, const StepView& step) {
 void launch_settle(Stream stream, const StepView& step) {
   launch(stream, [=] {
     run_alone(1, [&](const Threads& t, const Shared& shared) {
-      settle(t, shared, step, step.decision, step.group_decisions);
+      settle<true>(t, shared, step, step.decision, step.group_decisions);
     });
   });
 }
@@ -361,6 +368,27 @@ void launch_update_pass(Stream stream, const StepView& step) {
     run_alone(chunks == 0 ? 1 : chunks,
               [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
   });
+}
+
+// A stream that nobody runs.
+struct Sequence {
+  Queue recording;
+};
+
+Sequence* record(const std::function<void(Stream)>& launches) {
+  auto sequence = std::make_unique<Sequence>();
+  launches(&sequence->recording);
+  return sequence.release();
+}
+
+void enqueue(Stream stream, const Sequence* sequence) {
+  launch(stream, [work = sequence->recording.work()] {
+    for (const std::function<void()>& pass : work) pass();
+  });
+}
+
+void release_sequence(Sequence* sequence) noexcept {
+  delete sequence;
 }
 
 double time_copy(std::uint64_t bytes) {
@@ -387,4 +415,9 @@ double stop_clock() {
 // For tests: what another library's streams have yet to do whenever somebody waits for the device.
 extern "C" __attribute__((visibility("default"))) void vradam_emulated_foreign_work(void (*work)()) {
   vradam::cuda::foreign_work = work;
+}
+
+// Launches so far; a sequence is one.
+extern "C" __attribute__((visibility("default"))) std::uint64_t vradam_emulated_launches() {
+  return vradam::cuda::launches;
 }

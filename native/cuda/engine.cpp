@@ -70,7 +70,7 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     if (entries[k].reading != Reading::kNothing) reads_ = true;
   }
   runtime::upload(stream_, device_groups_.data(), entries.data(), count * sizeof(cuda::GroupEntry));
-  const cuda::Control control = {cuda::kNoRefusal, 0, 0};
+  const cuda::Control control = {cuda::kNoRefusal, 0, 0, 0};
   runtime::upload(stream_, control_.data(), &control, sizeof control);
   word_ = runtime::allocate_word();
 }
@@ -153,6 +153,8 @@ void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uin
 
 // Where the sums of the tensors go that are active in this step.
 void CudaEngine::lay_out(const CudaTensor* tensors) {
+  launched_ = false;
+  sequence_.reset();
   std::vector<TensorBuffers> buffers(entries_.size());
   for (std::size_t i = 0; i < buffers.size(); ++i) buffers[i].active = tensors[i].active != 0;
   std::vector<std::uint64_t> first;
@@ -199,7 +201,7 @@ void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rat
   }
 }
 
-cuda::StepView CudaEngine::view(std::uint64_t step) const {
+cuda::StepView CudaEngine::view(std::uint64_t number) const {
   const EngineSettings& settings = plan_.settings();
   const std::size_t groups = settings.groups.size();
   cuda::StepView view{};
@@ -213,13 +215,14 @@ cuda::StepView CudaEngine::view(std::uint64_t step) const {
   view.sums = penalties_.runs(0);
   view.settled_norm_sums = norms_.runs(norms_.levels - 1);
   view.settled_sums = penalties_.runs(penalties_.levels - 1);
-  view.magnitudes = magnitudes_.data() + step % 2 * groups;
-  view.next_magnitudes = magnitudes_.data() + (step + 1) % 2 * groups;
+  view.magnitudes = magnitudes_.data();
   view.decision = decision_.data();
   view.group_decisions = group_decisions_.data();
   view.control = control_.data();
   view.host_halted = word_.device;
-  view.report = reports_.data() + step % kReportSlots * report_width();
+  view.reports = reports_.data();
+  view.report_width = report_width();
+  view.number = number;
   view.chunk_count = plan_.chunks();
   view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
@@ -233,25 +236,39 @@ cuda::StepView CudaEngine::view(std::uint64_t step) const {
   return view;
 }
 
-void CudaEngine::reduce(const Reduction& reduction) {
+void CudaEngine::reduce(cuda::Stream stream, const Reduction& reduction) const {
   const auto runs = static_cast<std::uint32_t>(reduction.counts[0].size() - 1);
   for (std::size_t level = 1; level < reduction.levels; ++level) {
-    runtime::launch_reduce_pass(stream_, reduction.runs(level - 1), reduction.runs(level), runs,
+    runtime::launch_reduce_pass(stream, reduction.runs(level - 1), reduction.runs(level), runs,
                                 reduction.counts[level].back());
   }
 }
 
-void CudaEngine::launch(const cuda::StepView& step) {
-  if (launch_plan_.one_launch) return runtime::launch_whole_step(stream_, launch_plan_, step);
+void CudaEngine::launch_passes(cuda::Stream stream, const cuda::StepView& step) const {
   if (step.clips) {
-    runtime::launch_norm_pass(stream_, step);
-    reduce(norms_);
-    runtime::launch_settle_norm(stream_, step);
+    runtime::launch_norm_pass(stream, step);
+    reduce(stream, norms_);
+    runtime::launch_settle_norm(stream, step);
   }
-  runtime::launch_penalty_pass(stream_, step);
-  reduce(penalties_);
-  runtime::launch_settle(stream_, step);
-  runtime::launch_update_pass(stream_, step);
+  runtime::launch_penalty_pass(stream, step);
+  reduce(stream, penalties_);
+  runtime::launch_settle(stream, step);
+  runtime::launch_update_pass(stream, step);
+}
+
+// Launches that come a second time are recorded, and from then on are enqueued as one; recording costs more
+// than a step's launches, which need not come again.
+void CudaEngine::launch(std::uint64_t number) {
+  if (launch_plan_.one_launch) return runtime::launch_whole_step(stream_, launch_plan_, view(number));
+  if (launched_ && sequence_ == nullptr) {
+    sequence_.reset(runtime::record([this](cuda::Stream recording) { launch_passes(recording, view(0)); }));
+  }
+  if (sequence_ != nullptr) {
+    runtime::enqueue(stream_, sequence_.get());
+  } else {
+    launch_passes(stream_, view(0));
+  }
+  launched_ = true;
 }
 
 void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
@@ -266,7 +283,7 @@ void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
 std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* rates) {
   return on_device([&] {
     prepare(tensors, rates);
-    launch(view(steps_enqueued_));
+    launch(steps_enqueued_);
     return steps_enqueued_++;
   });
 }
@@ -318,7 +335,7 @@ void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
                                double* report) {
   const runtime::CopyStreams copies = runtime::copy_streams();
   prepare(device, rates);
-  const cuda::StepView step = view(steps_enqueued_);
+  const cuda::StepView step = view(0);
   const bool reads = reads_ || plan_.clips();
   const auto part_from = [&](std::uint64_t first) {
     cuda::StepView part = step;
@@ -356,11 +373,11 @@ void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
     first = part.end_chunk;
   }
   if (step.clips) {
-    reduce(norms_);
+    reduce(stream_, norms_);
     runtime::launch_settle_norm(stream_, step);
   }
   if (step.clips || !reads) runtime::launch_penalty_pass(stream_, step);
-  reduce(penalties_);
+  reduce(stream_, penalties_);
   runtime::launch_settle(stream_, step);
 
   cuda::StepView part = part_from(0);

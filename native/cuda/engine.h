@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -84,6 +85,10 @@ class CudaEngine {
     cuda::Runs runs(std::size_t level) const { return {values[level].data(), begin[level].data()}; }
   };
 
+  struct ReleaseSequence {
+    void operator()(cuda::runtime::Sequence* sequence) const { cuda::runtime::release_sequence(sequence); }
+  };
+
   struct Tensor {
     cuda::DeviceArray<float> velocity;
     cuda::DeviceArray<float> second_moment;
@@ -100,15 +105,16 @@ class CudaEngine {
   void lay_out(const CudaTensor* tensors);
   void lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin);
   void upload_tables(const CudaTensor* tensors, const StepScalars* rates);
-  cuda::StepView view(std::uint64_t step) const;
-  void launch(const cuda::StepView& step);
+  cuda::StepView view(std::uint64_t number) const;
+  void launch(std::uint64_t number);
+  void launch_passes(cuda::Stream stream, const cuda::StepView& step) const;
   // A step on the host's memory whose copies overlap with its passes.
   void step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
                      double* report);
   // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
   template <typename F>
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;
-  void reduce(const Reduction& reduction);
+  void reduce(cuda::Stream stream, const Reduction& reduction) const;
   // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
   CudaOutcome conclude(std::uint64_t step, double* report);
   std::uint64_t report_width() const;
@@ -130,6 +136,11 @@ class CudaEngine {
   bool layout_stale_ = true;
   bool reads_ = false;
   cuda::LaunchPlan launch_plan_;
+
+  // Where passes are launches of their own: the same ones in every step, as long as the same tensors are
+  // active.
+  bool launched_ = false;  // once, since that changed
+  std::unique_ptr<cuda::runtime::Sequence, ReleaseSequence> sequence_;
 
   cuda::DeviceArray<cuda::TensorEntry> device_entries_;
   cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;

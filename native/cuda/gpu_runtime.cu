@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   const Shared shared = shared_of(step.kept);
   const cooperative_groups::grid_group grid = cooperative_groups::this_grid();
   if (step.clips) {
-    norm_pass(threads, shared, step);
+    norm_pass<false>(threads, shared, step);
     grid.sync();
   }
   penalty_pass<false>(threads, shared, step);
@@ -62,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 }
 
 __global__ void __launch_bounds__(kThreads) norm_kernel(const __grid_constant__ StepView step) {
-  norm_pass(Threads(), shared_of(0), step);
+  norm_pass<true>(Threads(), shared_of(0), step);
 }
 
 __global__ void __launch_bounds__(kThreads, 3) penalty_kernel(const __grid_constant__ StepView step) {
@@ -79,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) settle_norm_kernel(const __grid_cons
 }
 
 __global__ void __launch_bounds__(kThreads) settle_kernel(const __grid_constant__ StepView step) {
-  settle(Threads(), shared_of(0), step, step.decision, step.group_decisions);
+  settle<true>(Threads(), shared_of(0), step, step.decision, step.group_decisions);
 }
 
 __global__ void __launch_bounds__(kThreads, 3) update_kernel(const __grid_constant__ StepView step) {
@@ -96,12 +98,19 @@ void must(cudaError_t status) {
   throw DeviceLost(lost(cudaGetErrorString(status)));
 }
 
+// Where work goes: to the device, or to a graph behind what went there before.
+struct Destination {
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphNode_t last = nullptr;
+};
+
 // Device 0 of those that CUDA_VISIBLE_DEVICES shows.
 struct Device {
   cudaDeviceProp properties{};
-  cudaStream_t stream = nullptr;
-  cudaStream_t up = nullptr;  // for copies beside it
-  cudaStream_t down = nullptr;
+  Destination own;
+  Destination up;  // for copies beside it
+  Destination down;
   std::uint32_t most_kept = 0;  // by a block of the one launch that has room for a chunk more
   std::uint32_t most_kept_alone = 0;
   std::uint32_t blocks = 0;  // of the one launch that run at once
@@ -153,8 +162,8 @@ Device open() {
                       std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                       ", for which this build has no kernels");
   }
-  for (cudaStream_t* const stream : {&device.stream, &device.up, &device.down}) {
-    must(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking));
+  for (Destination* const to : {&device.own, &device.up, &device.down}) {
+    must(cudaStreamCreateWithFlags(&to->stream, cudaStreamNonBlocking));
   }
   if (!properties.cooperativeLaunch) return device;
   // A part of each block's share is the system's; what is asked for beyond it is not given.
@@ -183,7 +192,7 @@ Device& device() {
 }
 
 cudaStream_t of(Stream stream) {
-  return static_cast<cudaStream_t>(stream);
+  return static_cast<Destination*>(stream)->stream;
 }
 
 // Pinned memory that copies go through piece by piece: while one piece is on its way, the host fills or
@@ -288,6 +297,29 @@ struct Clock {
 // Up to this many bytes the driver copies along with the command, without waiting.
 constexpr std::uint64_t kSmallCopy = 32768;
 
+// Not by capturing a stream: while one is captured, nobody may wait for the device.
+template <typename Kernel, typename... Values>
+void launch(Stream stream, Kernel kernel, unsigned blocks, std::uint64_t shared_bytes,
+            const Values&... values) {
+  Destination& to = *static_cast<Destination*>(stream);
+  void* arguments[] = {const_cast<void*>(static_cast<const void*>(&values))...};
+  if (to.graph == nullptr) {
+    device();
+    must(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(blocks), dim3(kThreads), arguments,
+                          shared_bytes, to.stream));
+    return;
+  }
+  cudaKernelNodeParams node{};
+  node.func = reinterpret_cast<void*>(kernel);
+  node.gridDim = dim3(blocks);
+  node.blockDim = dim3(kThreads);
+  node.sharedMemBytes = static_cast<unsigned>(shared_bytes);
+  node.kernelParams = arguments;
+  cudaGraphNode_t added = nullptr;
+  must(cudaGraphAddKernelNode(&added, to.graph, &to.last, to.last == nullptr ? 0 : 1, &node));
+  to.last = added;
+}
+
 unsigned blocks_for(std::uint64_t count) {
   return static_cast<unsigned>(count == 0 ? 1 : count < kMostBlocks ? count : kMostBlocks);
 }
@@ -304,12 +336,12 @@ CudaDevice probe() {
 }
 
 Stream stream() {
-  return device().stream;
+  return &device().own;
 }
 
 void* allocate(std::uint64_t bytes) {
   if (bytes == 0) return nullptr;
-  const cudaStream_t own = device().stream;
+  const cudaStream_t own = device().own.stream;
   void* memory = nullptr;
   const cudaError_t status = cudaMalloc(&memory, bytes);
   if (status == cudaErrorMemoryAllocation) {
@@ -375,10 +407,10 @@ void synchronize(Stream stream) {
 }
 
 CopyStreams copy_streams() {
-  const Device& on = device();
+  Device& on = device();
   Staging::up().make_ready();
   Staging::down().make_ready();
-  return {on.up, on.down};
+  return {&on.up, &on.down};
 }
 
 void order(Stream before, Stream after) {
@@ -455,40 +487,66 @@ void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 }
 
 void launch_norm_pass(Stream stream, const StepView& step) {
-  device();
-  norm_kernel<<<blocks_for(step.end_chunk - step.first_chunk), kThreads, kReadingBytes, of(stream)>>>(step);
-  must(cudaGetLastError());
+  launch(stream, norm_kernel, blocks_for(step.end_chunk - step.first_chunk), kReadingBytes, step);
 }
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
-  device();
   // Without anything to read, it still prepares every tensor's scalars.
   const std::uint64_t blocks =
       step.reads ? step.end_chunk - step.first_chunk : (step.tensor_count + kThreads - 1) / kThreads;
-  penalty_kernel<<<blocks_for(blocks), kThreads, kReadingBytes, of(stream)>>>(step);
-  must(cudaGetLastError());
+  launch(stream, penalty_kernel, blocks_for(blocks), kReadingBytes, step);
 }
 
 void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
                         std::uint64_t results) {
-  reduce_kernel<<<blocks_for(results), kThreads, kDecidingBytes, of(stream)>>>(from, to, runs);
-  must(cudaGetLastError());
+  launch(stream, reduce_kernel, blocks_for(results), kDecidingBytes, from, to, runs);
 }
 
 void launch_settle_norm(Stream stream, const StepView& step) {
-  settle_norm_kernel<<<1, kThreads, kDecidingBytes, of(stream)>>>(step);
-  must(cudaGetLastError());
+  launch(stream, settle_norm_kernel, 1, kDecidingBytes, step);
 }
 
 void launch_settle(Stream stream, const StepView& step) {
-  settle_kernel<<<1, kThreads, kDecidingBytes, of(stream)>>>(step);
-  must(cudaGetLastError());
+  launch(stream, settle_kernel, 1, kDecidingBytes, step);
 }
 
 void launch_update_pass(Stream stream, const StepView& step) {
-  update_kernel<<<blocks_for(step.end_chunk - step.first_chunk), kThreads, kDecidingBytes, of(stream)>>>(
-      step);
-  must(cudaGetLastError());
+  launch(stream, update_kernel, blocks_for(step.end_chunk - step.first_chunk), kDecidingBytes, step);
+}
+
+struct Sequence {
+  Destination recording;
+  cudaGraphExec_t executable = nullptr;
+
+  ~Sequence() {
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+    if (recording.graph != nullptr) cudaGraphDestroy(recording.graph);
+    cudaGetLastError();
+  }
+};
+
+Sequence* record(const std::function<void(Stream)>& launches) {
+  device();
+  auto sequence = std::make_unique<Sequence>();
+  must(cudaGraphCreate(&sequence->recording.graph, 0));
+  launches(&sequence->recording);
+  const cudaError_t status =
+      cudaGraphInstantiateWithFlags(&sequence->executable, sequence->recording.graph, 0);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  must(status);
+  return sequence.release();
+}
+
+void enqueue(Stream stream, const Sequence* sequence) {
+  device();
+  must(cudaGraphLaunch(sequence->executable, of(stream)));
+}
+
+void release_sequence(Sequence* sequence) noexcept {
+  delete sequence;
 }
 
 double time_copy(std::uint64_t bytes) {
@@ -498,10 +556,10 @@ double time_copy(std::uint64_t bytes) {
     to = allocate(bytes);
     constexpr int kRepeats = 9;
     double seconds[kRepeats];
-    copy(device().stream, to, from, bytes);
+    copy(stream(), to, from, bytes);
     for (double& one : seconds) {
       start_clock();
-      copy(device().stream, to, from, bytes);
+      copy(stream(), to, from, bytes);
       one = stop_clock();
     }
     std::sort(seconds, seconds + kRepeats);
@@ -517,12 +575,12 @@ double time_copy(std::uint64_t bytes) {
 
 void start_clock() {
   Clock& clock = Clock::instance();
-  must(cudaEventRecord(clock.begin, device().stream));
+  must(cudaEventRecord(clock.begin, device().own.stream));
 }
 
 double stop_clock() {
   Clock& clock = Clock::instance();
-  must(cudaEventRecord(clock.end, device().stream));
+  must(cudaEventRecord(clock.end, device().own.stream));
   must(cudaEventSynchronize(clock.end));
   float milliseconds = 0;
   must(cudaEventElapsedTime(&milliseconds, clock.begin, clock.end));

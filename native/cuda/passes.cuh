@@ -13,7 +13,8 @@
 //
 // In one launch, every block decides for itself. Where that would be too many blocks, or a run has more than
 // 4096 sums, each pass is a launch of its own (kApart), and reduce_pass, settle_norm and settle, in launches
-// of one block or few, leave the decisions in memory.
+// of one block or few, leave the decisions in memory. These launches get the same arguments in every step, so
+// that they can be recorded and repeated: which step it is they read in memory.
 #pragma once
 
 #include "../core/cuda_abi.h"
@@ -76,6 +77,20 @@ VRADAM_DEVICE double sum_lane(Power power, const float* x, unsigned lane, unsign
       break;
   }
   return sum_lane<Power::kOther>(x, lane, rows, exponent);
+}
+
+// What alternates with the steps, for the step of this number.
+VRADAM_DEVICE std::int32_t* magnitudes_of(const StepView& step, std::uint64_t number) {
+  return step.magnitudes + number % 2 * step.group_count;
+}
+VRADAM_DEVICE double* report_of(const StepView& step, std::uint64_t number) {
+  return step.reports + number % kReportSlots * step.report_width;
+}
+
+// Before the step is settled.
+template <bool kApart>
+VRADAM_DEVICE std::uint64_t number_of(const StepView& step) {
+  return kApart ? step.control->number : step.number;
 }
 
 struct Chunk {
@@ -165,9 +180,10 @@ VRADAM_DEVICE void read_chunk(const Threads& threads, BlockMemory& memory, const
   });
 }
 
-template <typename Threads>
+template <bool kApart, typename Threads>
 VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   if (step.control->halted != 0) return;
+  std::int32_t* const magnitudes = magnitudes_of(step, number_of<kApart>(step));
   UpdateScalars a{};
   a.c = 1.0f;
   for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk; at += threads.blocks()) {
@@ -181,7 +197,7 @@ VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const
                                2.0,
                                step.checks != 0,
                                threshold,
-                               step.magnitudes + tensor.group,
+                               magnitudes + tensor.group,
                                step.norm_sums.values + tensor.first_norm_sum + entry.index};
     read_chunk(threads, *shared.memory, chunk_of(tensor, entry), what, a, shared.x, nullptr);
   }
@@ -225,6 +241,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
   });
 
   if (!step.reads) return;
+  std::int32_t* const magnitudes = magnitudes_of(step, number_of<kApart>(step));
   std::uint32_t turn = 0;
   for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk;
        at += threads.blocks(), ++turn) {
@@ -240,7 +257,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
                                group.settings.power,
                                step.checks != 0 && step.clips == 0,
                                1.0f,
-                               step.magnitudes + tensor.group,
+                               magnitudes + tensor.group,
                                step.sums.values + tensor.first_sum + entry.index};
     const bool kept = !kApart && turn < step.kept;
     read_chunk(threads, *shared.memory, chunk_of(tensor, entry), what, a,
@@ -275,10 +292,20 @@ VRADAM_DEVICE void reduce_pass(const Threads& threads, const Shared& shared, con
 }
 
 // Whether a bad gradient refuses the step, and the effective learning rate of each group.
-template <typename Threads>
+template <bool kApart, typename Threads>
 VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const StepView& step,
                           Decision* decision, GroupDecision* decisions) {
+  const std::uint64_t number = number_of<kApart>(step);
+  if (kApart) {
+    threads.sync();
+    threads.each([&](unsigned t) {
+      if (t != 0) return;
+      decision->number = number;
+      step.control->number = number + 1;
+    });
+  }
   if (step.control->halted != 0) return;
+  const std::int32_t* const magnitudes = magnitudes_of(step, number);
   threads.each([&](unsigned t) {
     if (t != 0) return;
     if (!step.clips) {
@@ -290,7 +317,7 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
       const float c = static_cast<float>(Plan::gradient_factor(step.rates[k], decision->clip_coefficient));
       decisions[k].c = c;
       decisions[k].penalty = std::nan("");
-      if (step.checks && refuses_step(step.magnitudes[k], step.clips ? c : 1.0f)) decision->refused = 1;
+      if (step.checks && refuses_step(magnitudes[k], step.clips ? c : 1.0f)) decision->refused = 1;
     }
   });
   threads.sync();
@@ -314,13 +341,15 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
   threads.sync();
 }
 
-template <typename Threads>
-VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint32_t outcome,
-                                const Decision* decision, const GroupDecision* decisions) {
+template <bool kApart, typename Threads>
+VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint64_t number,
+                                std::uint32_t outcome, const Decision* decision,
+                                const GroupDecision* decisions) {
   if (threads.block() != 0 || step.first_chunk != 0) return;
   threads.each([&](unsigned t) {
-    double* const report = step.report;
+    double* const report = report_of(step, number);
     if (t == 0) {
+      if (!kApart) step.control->number = number + 1;
       report[kReportGradientNorm] = outcome == kHalted ? std::nan("") : decision->gradient_norm;
       report[kReportClipCoefficient] = outcome == kHalted ? 1.0 : decision->clip_coefficient;
       report[kReportOutcome] = outcome;
@@ -334,7 +363,7 @@ VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, st
       double* const group = report + kReportFieldCount + kReportFieldsPerGroup * k;
       group[0] = outcome == kApplied ? decisions[k].penalty : std::nan("");
       group[1] = outcome == kApplied ? decisions[k].effective_learning_rate : 0.0;
-      step.next_magnitudes[k] = 0;
+      magnitudes_of(step, number + 1)[k] = 0;
     }
   });
 }
@@ -342,7 +371,7 @@ VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, st
 // Finds the first gradient, in order of registration, that refuses the step.
 template <typename Threads>
 VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, const StepView& step,
-                                const GroupDecision* decisions) {
+                                std::uint64_t number, const GroupDecision* decisions) {
   for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks()) {
     const ChunkEntry entry = step.chunks[at];
     const TensorEntry& tensor = step.tensors[entry.tensor];
@@ -369,7 +398,7 @@ VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, co
     publish();
     const volatile unsigned long long* const first_refusal = &step.control->first_refusal;
     const unsigned long long first = *first_refusal;
-    double* const report = step.report;
+    double* const report = report_of(step, number);
     if (first == kNoRefusal) {  // somebody changed the gradients meanwhile
       report[kReportRefusedTensor] = -1.0;
       report[kReportRefusedElement] = -1.0;
@@ -456,16 +485,17 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
 // longer than it is needed.
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, const StepView& step) {
-  if (step.control->halted != 0) {
-    write_report(threads, step, kHalted, nullptr, nullptr);
-    return;
-  }
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   GroupDecision* const decisions = kApart ? step.group_decisions : shared.memory->groups;
-  if (!kApart) settle(threads, shared, step, decision, decisions);
-  write_report(threads, step, decision->refused ? kRefused : kApplied, decision, decisions);
+  const std::uint64_t number = kApart ? decision->number : step.number;
+  if (step.control->halted != 0) {
+    write_report<kApart>(threads, step, number, kHalted, nullptr, nullptr);
+    return;
+  }
+  if (!kApart) settle<kApart>(threads, shared, step, decision, decisions);
+  write_report<kApart>(threads, step, number, decision->refused ? kRefused : kApplied, decision, decisions);
   if (decision->refused != 0) {
-    if (step.first_chunk == 0) find_refusal(threads, shared, step, decisions);
+    if (step.first_chunk == 0) find_refusal(threads, shared, step, number, decisions);
     return;
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -33,6 +34,7 @@ struct Misplaced : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What takes work in order.
 using Stream = void*;
 
 // How a step is launched on this device.
@@ -98,6 +100,14 @@ void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::ui
 void launch_settle_norm(Stream stream, const StepView& step);
 void launch_settle(Stream stream, const StepView& step);
 void launch_update_pass(Stream stream, const StepView& step);
+
+// Launches that were recorded, to be enqueued as one.
+struct Sequence;
+// Records what `launches` launches on the stream that it is given. Null where there is no room for it.
+Sequence* record(const std::function<void(Stream)>& launches);
+void enqueue(Stream stream, const Sequence* sequence);
+// Does not wait: what is enqueued goes on.
+void release_sequence(Sequence* sequence) noexcept;
 
 // As the interface says.
 double time_copy(std::uint64_t bytes);

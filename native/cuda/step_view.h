@@ -48,6 +48,7 @@ struct Decision {
   double gradient_norm;
   double clip_coefficient;
   std::uint32_t refused;
+  std::uint64_t number;  // of the step
 };
 
 struct GroupDecision {
@@ -67,6 +68,7 @@ struct Control {
   unsigned long long first_refusal;  // 4096 * chunk + element; the largest number where there is none
   unsigned finished_blocks;
   std::uint32_t halted;
+  std::uint64_t number;  // of the step that comes next
 };
 
 constexpr unsigned long long kNoRefusal = ~0ull;
@@ -82,13 +84,15 @@ struct StepView {
   Runs sums;                 // one run a group
   Runs settled_norm_sums;    // the same after as many levels as leave at most 4096 of a run
   Runs settled_sums;
-  std::int32_t* magnitudes;       // per group: the largest that may refuse this step
-  std::int32_t* next_magnitudes;  // the same of the next step, zeroed by this one
+  std::int32_t*
+      magnitudes;  // per group: the largest that may refuse the step; of even steps, then of odd ones
   Decision* decision;
   GroupDecision* group_decisions;
   Control* control;
   std::uint32_t* host_halted;  // in the host's memory
-  double* report;
+  double* reports;
+  std::uint64_t report_width;
+  std::uint64_t number;  // of the step, in one launch; of launches apart the device counts
   std::uint64_t chunk_count;
   std::uint64_t first_chunk;  // of this launch: a pass may be cut into launches over some of the chunks each
   std::uint64_t end_chunk;

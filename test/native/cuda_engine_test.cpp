@@ -22,6 +22,7 @@ namespace {
 
 int failures = 0;
 const CudaApi* api = nullptr;
+std::uint64_t (*count_launches)() = nullptr;  // of the emulation
 std::string test_name;
 
 void fail(const std::string& what) {
@@ -126,25 +127,19 @@ class Pair {
                                scenario.launches};
     CudaFailure failure;
     must(api->create(&cuda, &engine_, &failure), failure);
-    for (const auto& [of, size] : scenario.tensors) {
-      cpu_->add_tensor(of, size);
-      must(api->add_tensor(engine_, of, size, &failure), failure);
-      const std::size_t i = in_.size();
-      in_.push_back(values(size));
-      out_.push_back(in_.back());
-      g_.emplace_back(size);
-      const auto shift = [&](std::size_t k) { return scenario.unaligned ? (i + k) % 4 : 0; };
-      device_in_.push_back(std::make_unique<DeviceFloats>(size, shift(1)));
-      device_out_.push_back(std::make_unique<DeviceFloats>(size, shift(2)));
-      device_g_.push_back(std::make_unique<DeviceFloats>(size, shift(3)));
-      device_in_.back()->write(in_.back());
-      device_out_.back()->write(in_.back());
-    }
+    for (const auto& [of, size] : scenario.tensors) register_tensor(of, size);
   }
   ~Pair() { api->destroy(engine_); }
 
   CudaEngine* engine() const { return engine_; }
   CpuEngine& cpu() const { return *cpu_; }
+
+  // One tensor more than the scenario has.
+  void add_tensor(std::uint64_t size) {
+    scenario_.tensors.push_back({0, size});
+    register_tensor(0, size);
+  }
+  void leave_out(double share) { scenario_.missing = share; }
 
   // Makes gradients; `poison` may change them before they are used.
   template <typename Poison>
@@ -227,6 +222,22 @@ class Pair {
   std::vector<float> values(std::uint64_t size) { return vradam::values(random_, size); }
 
  private:
+  void register_tensor(std::uint32_t of, std::uint64_t size) {
+    CudaFailure failure;
+    cpu_->add_tensor(of, size);
+    must(api->add_tensor(engine_, of, size, &failure), failure);
+    const std::size_t i = in_.size();
+    in_.push_back(values(size));
+    out_.push_back(in_.back());
+    g_.emplace_back(size);
+    const auto shift = [&](std::size_t k) { return scenario_.unaligned ? (i + k) % 4 : 0; };
+    device_in_.push_back(std::make_unique<DeviceFloats>(size, shift(1)));
+    device_out_.push_back(std::make_unique<DeviceFloats>(size, shift(2)));
+    device_g_.push_back(std::make_unique<DeviceFloats>(size, shift(3)));
+    device_in_.back()->write(in_.back());
+    device_out_.back()->write(in_.back());
+  }
+
   Scenario scenario_;
   std::mt19937_64 random_;
   std::unique_ptr<CpuEngine> cpu_;
@@ -351,6 +362,56 @@ void test_refusal() {
       }
     }
   }
+}
+
+// Launches of the next step; 0 where nobody counts them.
+template <typename Step>
+std::uint64_t launches_of(const Step& step) {
+  const std::uint64_t before = count_launches == nullptr ? 0 : count_launches();
+  step();
+  return count_launches == nullptr ? 0 : count_launches() - before;
+}
+
+// Where passes are launches of their own, they are recorded when they come again, and one launch from then
+// on.
+void test_repeated_launches() {
+  for (const double clip_norm : {1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    test_name = "launches that come again, clip norm " + std::to_string(clip_norm);
+    Scenario scenario = of_sizes({4097, 30000, 9});
+    scenario.groups.push_back(group(0.0));
+    scenario.tensors[2].first = 1;
+    scenario.clip_norm = clip_norm;
+    scenario.launches = CudaLaunches::kPasses;
+    Pair pair(scenario, 3);
+    const auto expect = [&](bool one, const char* when) {
+      const std::uint64_t launches = launches_of([&] { pair.step(); });
+      check(count_launches == nullptr || (launches == 1) == one, std::string("launches of a step ") + when);
+    };
+    const auto repeat = [&](const char* when) {
+      expect(false, when);
+      for (int i = 0; i < 3; ++i) expect(true, "that comes again");
+    };
+    repeat("that is the first");
+    const auto poison = [](std::vector<std::vector<float>>& g) { g[1][12345] = std::nanf(""); };
+    check(launches_of([&] { pair.step(poison); }) <= 1, "a refused step is a step like any other");
+    expect(true, "behind a refused one");
+    pair.leave_out(1.0);
+    repeat("without gradients");
+    pair.leave_out(0.0);
+    repeat("with all gradients");
+    pair.add_tensor(5000);
+    repeat("with a tensor more");
+  }
+}
+
+// From one launch to a launch a pass, the device's count of steps goes on.
+void test_growth(std::uint64_t chunks) {
+  test_name = "a model that grows out of one launch";
+  Pair pair(of_sizes({chunks * kChunk, 7}), 4);
+  pair.step();
+  pair.step();
+  pair.add_tensor(chunks * kChunk + 1);
+  for (int i = 0; i < 3; ++i) pair.step();
 }
 
 void test_other_powers() {
@@ -494,6 +555,7 @@ int main(int count, char** arguments) {
   if (reinterpret_cast<CudaApiFunction>(dlsym(library, "vradam_cuda_api"))(kCudaAbi + 1) != nullptr) {
     fail("another version of the interface is refused");
   }
+  count_launches = reinterpret_cast<std::uint64_t (*)()>(dlsym(library, "vradam_emulated_launches"));
   CudaDevice device;
   CudaFailure failure;
   if (api->probe(&device, &failure) != CudaStatus::kOk) {
@@ -505,10 +567,13 @@ int main(int count, char** arguments) {
   test_rules();
   test_many();
   test_refusal();
+  test_repeated_launches();
   test_other_powers();
   // As many as the runtime says: 1024 chunks on a GPU, 5 on the emulation.
   const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
   test_host((emulated ? 5 : 1024) * kChunk);
+  // One launch ends with 12 chunks on the emulation, with 4096 on a GPU.
+  test_growth(emulated ? 10 : 4000);
   if (count > 2) test_large(std::strtoull(arguments[2], nullptr, 10));
   std::printf(failures == 0 ? "the CUDA engine gives the bytes of the CPU engine\n" : "%d failures\n",
               failures);
