@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAddon, type NativeEngineHandle, packageRoot } from './addon.js';
 
@@ -114,9 +115,21 @@ function tryLoad(): CudaLoad {
   if (addon === undefined) return { reason };
   const path = findPlugin();
   if (path === undefined) return { reason: `This build has no CUDA plugin (${LIBRARY})` };
+  const damage = damageOf(path);
+  if (damage !== undefined) return { reason: damage };
   const opened = (addon as CudaExports).openCuda?.(path) ?? { reason: 'This build has no CUDA engine' };
   if ('reason' in opened) return { reason: opened.reason };
   return { cuda: opened };
+}
+
+/** Why a plugin is not the one whose checksum lies beside it, as that of the package does; undefined where it is. */
+function damageOf(plugin: string): string | undefined {
+  const beside = `${plugin}.sha256`;
+  if (!existsSync(beside) || !existsSync(plugin)) return undefined;
+  const sum = createHash('sha256').update(readFileSync(plugin)).digest('hex');
+  const [expected] = readFileSync(beside, 'utf8').split(' ');
+  if (sum === expected) return undefined;
+  return `The CUDA plugin ${plugin} is damaged: its SHA-256 is ${sum}, and the file ${beside} says ${expected}`;
 }
 
 function findPlugin(): string | undefined {

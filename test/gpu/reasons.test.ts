@@ -1,4 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { cuda } from '../../src/cuda.js';
@@ -61,6 +65,27 @@ describe.skipIf(onGpu)('without a GPU to use, the reason is told and the CPU eng
       expect(error.message).toContain(said.reason);
     }
   });
+});
+
+it.skipIf(onGpu)('a plugin is used as long as it is the one whose checksum lies beside it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vradam-plugin-'));
+  try {
+    const plugin = join(folder, 'libvradam_cuda.so');
+    copyFileSync(emulatedPlugin(), plugin);
+    const sum = createHash('sha256').update(readFileSync(plugin)).digest('hex');
+    writeFileSync(`${plugin}.sha256`, `${sum}  libvradam_cuda.so\n`);
+    expect(ask({ VRADAM_CUDA_PLUGIN: plugin })).toMatchObject({ available: true });
+
+    appendFileSync(plugin, 'x');
+    const said = ask({ VRADAM_CUDA_PLUGIN: plugin });
+    expect(said).toMatchObject({ available: false, fallback: 'cpu' });
+    expect(said.reason).toMatch(
+      /libvradam_cuda\.so is damaged: its SHA-256 is [0-9a-f]{64}, and the file .* says/,
+    );
+    expect(said.reason).toContain(`says ${sum}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 it('a GPU that can be used is described', () => {
