@@ -3,6 +3,7 @@
 //
 //   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture; or launch: launches fail
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
+//   VRADAM_CUDA_EMULATED_GPUS    devices that the process sees
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -188,6 +189,8 @@ CudaDevice probe() {
   CudaDevice device{};
   std::strcpy(device.name, "emulation on the host");
   device.multiprocessors = kBlocks;
+  const char* const visible = std::getenv("VRADAM_CUDA_EMULATED_GPUS");
+  device.visible = visible == nullptr ? 1 : static_cast<std::uint32_t>(std::strtoul(visible, nullptr, 10));
   return device;
 }
 

@@ -70,11 +70,13 @@ function bytesInJavaScript(backend: TensorflowBackend, tensors: readonly Tensor[
 
 /** Why an engine cannot reach tensors on a GPU. */
 function outOfReach(engine: string): string {
-  const { reason } = loadCuda();
+  const { cuda, reason } = loadCuda();
   const where = 'TensorFlow keeps its tensors on a GPU';
-  return reason === undefined
+  if (cuda === undefined) return `${where}, and the engine cuda is not available. ${reason}`;
+  const { visible } = cuda.device;
+  return visible === 1
     ? `${where}, which the engine ${engine} does not reach`
-    : `${where}, and the engine cuda is not available. ${reason}`;
+    : `${where}, the last of the ${visible} that it sees, and the engine cuda works on the first: let CUDA_VISIBLE_DEVICES show this process one GPU only`;
 }
 
 /**
@@ -89,7 +91,8 @@ export const tensorflow: Adapter = {
 
   preferredEngine() {
     const backend = currentBackend() as unknown as TensorflowBackend;
-    return backend.isUsingGpuDevice && loadCuda().cuda ? 'cuda' : undefined;
+    // tfjs-node computes on the last GPU that it sees, the engine on the first.
+    return backend.isUsingGpuDevice && loadCuda().cuda?.device.visible === 1 ? 'cuda' : undefined;
   },
 
   obstacle({ engine }: Stepper) {

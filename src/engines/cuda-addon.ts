@@ -62,6 +62,8 @@ export interface CudaDevice {
   /** The version of CUDA that the driver supports. */
   readonly cudaVersion: number;
   readonly multiprocessors: number;
+  /** GPUs that this process sees; this is the first of them. */
+  readonly visible: number;
   /** Bytes. */
   readonly memory: number;
 }
