@@ -1,5 +1,6 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
-import { compare } from '../src/bench/comparison.js';
+import { compare, handOverFactor } from '../src/bench/comparison.js';
+import { MOST_HAND_OVER } from '../src/bench/conditions.js';
 import { millisecondsText } from '../src/bench/figures.js';
 import { machineLine } from '../src/bench/machine.js';
 import { disturbance, readResults } from '../src/bench/results.js';
@@ -35,6 +36,12 @@ function main(words: readonly string[]): number {
   for (const [name, results] of Object.entries({ Before: before, After: after })) {
     const disturbed = disturbance(results);
     if (disturbed !== undefined) console.log(`${name}: ${disturbed}`);
+  }
+  const apart = handOverFactor(before, after);
+  if (apart !== undefined && Math.max(apart, 1 / apart) > MOST_HAND_OVER) {
+    console.log(
+      `The processors lay differently: sharing a job took ${apart.toFixed(2)} times as long, which changes steps of several threads.`,
+    );
   }
   const { changes, drift, missing } = compare(before, after);
   if (changes.length === 0) {

@@ -46,6 +46,11 @@ function driftOf(before: Results, old: WorkloadResult, fresh: WorkloadResult): n
   return factors.length === 0 ? 1 : median(factors);
 }
 
+/** How many times as long the engine's threads took to share a job, at best; undefined where one run did not measure it. */
+export function handOverFactor(before: Results, after: Results): number | undefined {
+  return before.handOver && after.handOver && after.handOver.shortest / before.handOver.shortest;
+}
+
 /**
  * Says what got slower beyond noise between two runs. A contender of vradam is slower where, with the machine's own
  * change divided out, its median grew by more than 10 % and even the faster quartile of its rounds is above the slower

@@ -1,15 +1,15 @@
-import { freemem } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { cuda } from '../cuda.js';
 import { type Addon, loadAddon } from '../engines/addon.js';
 import { defaultThreads } from '../engines/threads.js';
-import type { Absent, ContenderEntry, ContenderFacts, Place, Prepared } from './contender.js';
+import { type Conditions, conditionsOf, watchConditions, worst } from './conditions.js';
+import type { ContenderEntry, ContenderFacts } from './contender.js';
 import { describeMachine, type Machine } from './machine.js';
-import { elements } from './models.js';
-import { watchOthers } from './others.js';
-import { FORMAT, type Method, type Results, roundedTime, type WorkloadResult } from './results.js';
-import { type Contender, interleave, median, type Samples } from './rounds.js';
-import { STREAMS, streamContenders } from './streams.js';
-import { gradientValues, parameterValues } from './values.js';
+import { FORMAT, type Method, type Results } from './results.js';
+import { interleave, median } from './rounds.js';
+import { STEP_STREAMS, STREAMS, streamContenders } from './streams.js';
+import { Foresight, WorkloadRounds } from './workload-rounds.js';
 import type { Workload } from './workloads.js';
 
 /** What is to be measured. */
@@ -22,69 +22,18 @@ export interface Plan {
 
 /** Hears how far a run is. */
 export interface MeasurementListener {
-  /** A workload begins, with this many turns. */
-  begin(workload: Workload, turns: number): void;
-  turn(): void;
-  end(result: WorkloadResult): void;
+  /** The run begins, with this many turns if nothing has to be measured again. */
+  begin(turns: number): void;
+  /** A round of a workload begins; rounds count from 0. */
+  round(workload: Workload, round: number): void;
+  /** So many turns were made, or will not be made. */
+  turns(count: number): void;
 }
 
-/** Of the memory that is free, the part that a workload may take. */
-const SHARE_OF_MEMORY = 0.6;
-
-/** Bytes that contenders on one place may take together. A WebAssembly heap ends at 4 GiB, and tfjs does not notice. */
-const MOST_ON: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
-
-/** Streams run over arrays of at most this length, far beyond any cache; longer ones take as much more time. */
-const LONGEST_STREAM = 2 ** 25;
 const BANDWIDTH_ELEMENTS = 2 ** 24;
 
-/** What one step took of those that were measured or tried, to foresee which are too slow for larger workloads. */
-class Foresight {
-  readonly #seen = new Map<string, { parameters: number; seconds: number }>();
-
-  learn(key: string, parameters: number, seconds: number): void {
-    // Below this a step is mostly overhead, which does not grow with the model.
-    if (parameters < 1e5) return;
-    // The fastest of a parameter: of many small tensors a step is mostly overhead too.
-    const seen = this.#seen.get(key);
-    if (seen === undefined || seconds / parameters < seen.seconds / seen.parameters) {
-      this.#seen.set(key, { parameters, seconds });
-    }
-  }
-
-  /** Seconds of a step, or undefined where nothing is known. */
-  expect(key: string, parameters: number): number | undefined {
-    const seen = this.#seen.get(key);
-    return seen === undefined ? undefined : (seen.seconds * parameters) / seen.parameters;
-  }
-}
-
-const secondsText = (seconds: number) => `${seconds.toPrecision(2)} s`;
-const gibText = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
-}
-
-/** Memory traffic without arithmetic, over arrays of a workload's length. */
-function streamsFor(
-  addon: Addon | undefined,
-  parameters: number,
-): { contenders: Contender[]; dispose(): void } {
-  if (addon === undefined) return { contenders: [], dispose: () => {} };
-  const length = Math.min(parameters, LONGEST_STREAM);
-  const { contenders, dispose } = streamContenders(addon, length, defaultThreads());
-  const steps = contenders.filter(({ name }) =>
-    STREAMS.some((stream) => stream.name === name && stream.bytes > 12),
-  );
-  return {
-    contenders: steps.map(({ name, time }) => ({
-      name,
-      time: async (count) => (await time(count)) * (parameters / length),
-    })),
-    dispose,
-  };
-}
+/** Of the rounds of all workloads, the part that may be measured again: a run takes as much longer. */
+const MOST_AGAIN = 0.2;
 
 /** Bytes a second, in 1e9, of copying arrays far larger than the caches. */
 async function copyBandwidth(addon: Addon): Promise<number> {
@@ -93,94 +42,6 @@ async function copyBandwidth(addon: Addon): Promise<number> {
   dispose();
   const { bytes } = STREAMS[0];
   return Number(((bytes * BANDWIDTH_ELEMENTS) / median(copy!.seconds) / 1e9).toPrecision(3));
-}
-
-/** Measures one workload with every contender that runs here, fits into memory and is not too slow. */
-async function measureWorkload(
-  { key, name, flat, shapes, parameters }: Workload,
-  { contenders, method }: Plan,
-  foresight: Foresight,
-  begin: (turns: number) => void,
-  onTurn: () => void,
-): Promise<WorkloadResult> {
-  const leftOut: Absent[] = [];
-  const prepared: { entry: ContenderEntry; prepared: Prepared }[] = [];
-  const { addon } = loadAddon();
-  const sizes = shapes.map(elements);
-  const allowed = SHARE_OF_MEMORY * freemem();
-  const streamBytes = addon === undefined ? 0 : 16 * Math.min(parameters, LONGEST_STREAM);
-  let taken = 8 * parameters + streamBytes;
-  const takenOn = new Map<Place, number>();
-  const tooSlow = (seconds: number) =>
-    `A step takes ${secondsText(seconds)}, and the limit is ${secondsText(method.longest)} (--longest).`;
-
-  if (taken > allowed) {
-    const reason = `It takes at least ${gibText(taken)}, and ${gibText(allowed)} may be used.`;
-    const all = contenders.map((entry) => ({ key: entry.key, reason }));
-    begin(0);
-    return { key, name, flat, parameters, tensors: sizes.length, samples: [], streams: [], leftOut: all };
-  }
-  const arrays = {
-    parameters: sizes.map(parameterValues),
-    gradients: sizes.map(gradientValues),
-  };
-  const streams = streamsFor(addon, parameters);
-  try {
-    for (const entry of contenders) {
-      const expected = foresight.expect(entry.key, parameters);
-      if (expected !== undefined && expected > 1.5 * method.longest) {
-        const reason = `A step would take about ${secondsText(expected)}, and the limit is ${secondsText(method.longest)} (--longest).`;
-        leftOut.push({ key: entry.key, reason });
-        continue;
-      }
-      const wanted = entry.memory * parameters;
-      const onPlace = takenOn.get(entry.place) ?? 4 * parameters; // the gradients
-      const left = Math.min(allowed - taken, (MOST_ON[entry.place] ?? Number.POSITIVE_INFINITY) - onPlace);
-      if (wanted > left) {
-        const reason = `It takes ${gibText(wanted)} more, and ${gibText(Math.max(0, left))} may be used.`;
-        leftOut.push({ key: entry.key, reason });
-        continue;
-      }
-      try {
-        prepared.push({ entry, prepared: await entry.make({ shapes, sizes, arrays }) });
-        taken += wanted;
-        takenOn.set(entry.place, onPlace + wanted);
-      } catch (error) {
-        leftOut.push({ key: entry.key, reason: firstLine(error) });
-      }
-    }
-    const timed = prepared.map(({ entry, prepared }) => ({ name: entry.key, time: prepared.time }));
-    begin((timed.length + streams.contenders.length) * method.rounds);
-    const isStream = ({ name }: Pick<Samples, 'name'>) => STREAMS.some((stream) => stream.name === name);
-    const measured = await interleave([...streams.contenders, ...timed], {
-      ...method,
-      onTurn,
-      onLeftOut: (contender, seconds) => {
-        if (isStream(contender)) return;
-        leftOut.push({ key: contender.name, reason: tooSlow(seconds) });
-        foresight.learn(contender.name, parameters, seconds);
-      },
-      onFailed: ({ name: key }, error) => leftOut.push({ key, reason: firstLine(error) }),
-    });
-    const samples = measured.map(({ name, seconds }) => ({ name, seconds: seconds.map(roundedTime) }));
-    const steps = samples.filter((one) => !isStream(one));
-    for (const one of steps) foresight.learn(one.name, parameters, median(one.seconds));
-    return {
-      key,
-      name,
-      flat,
-      parameters,
-      tensors: sizes.length,
-      samples: steps,
-      streams: samples
-        .filter(isStream)
-        .map((one) => ({ ...one, bytes: STREAMS.find(({ name }) => name === one.name)!.bytes })),
-      leftOut,
-    };
-  } finally {
-    for (const one of prepared) await one.prepared.dispose();
-    streams.dispose();
-  }
 }
 
 /** What results keep of an entry. */
@@ -196,8 +57,29 @@ function factsOf({ key, label, place, rule, ours, bytes, against }: ContenderEnt
   };
 }
 
-/** Measures every workload, small ones first, so that contenders too slow for the large ones are known by then. */
-export async function measure(plan: Plan, listener: MeasurementListener): Promise<Results> {
+/** A round of a workload. */
+interface Part {
+  readonly rounds: WorkloadRounds;
+  readonly round: number;
+  conditions: Conditions;
+}
+
+/** What collects V8's garbage: what a round leaves must neither be collected in a turn of the next one nor fill the memory. */
+function garbageCollector(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
+}
+
+/**
+ * Measures a round of every workload, then the next round of every one, and so on, so that what slows the machine down
+ * for a while meets all of them. Small ones come first, so that contenders too slow for the large ones are known by
+ * then. Rounds under bad conditions are measured again at the end.
+ */
+export async function measure(
+  plan: Plan,
+  listener: MeasurementListener,
+  watch: typeof watchConditions = watchConditions,
+): Promise<Results> {
   const { contenders, workloads, backends, method } = plan;
   const present = contenders.filter(({ absent }) => absent === undefined);
   const absent = contenders.flatMap(({ key, absent }) =>
@@ -209,26 +91,45 @@ export async function measure(plan: Plan, listener: MeasurementListener): Promis
     ...(addon === undefined ? {} : { bandwidth: await copyBandwidth(addon) }),
     ...(gpu === undefined ? {} : { gpu }),
   };
-  const others = watchOthers();
   const foresight = new Foresight();
-  const results = new Map<string, WorkloadResult>();
-  for (const workload of workloads.toSorted((a, b) => a.parameters - b.parameters)) {
-    const result = await measureWorkload(
-      workload,
-      { ...plan, contenders: present },
-      foresight,
-      (turns) => listener.begin(workload, turns),
-      () => listener.turn(),
-    );
-    results.set(workload.key, result);
-    listener.end(result);
+  const collectGarbage = garbageCollector();
+  const turnsOfPart = present.length + (addon === undefined ? 0 : STEP_STREAMS.length);
+  listener.begin(workloads.length * method.rounds * turnsOfPart);
+
+  const conditions = watch(addon);
+  const make = async ({ rounds, round }: Omit<Part, 'conditions'>): Promise<Conditions> => {
+    listener.round(rounds.workload, round);
+    let left = turnsOfPart;
+    collectGarbage();
+    const found = conditions.start();
+    await rounds.make(round, () => {
+      left--;
+      listener.turns(1);
+    });
+    listener.turns(left);
+    return found();
+  };
+  const all = workloads
+    .toSorted((a, b) => a.parameters - b.parameters)
+    .map((workload) => new WorkloadRounds(workload, present, method, foresight));
+  const parts: Part[] = [];
+  for (let round = 0; round < method.rounds; round++) {
+    for (const rounds of all) parts.push({ rounds, round, conditions: await make({ rounds, round }) });
   }
+  for (let again = Math.floor(MOST_AGAIN * parts.length); again > 0; again--) {
+    const part = worst(parts);
+    if (part === undefined) break;
+    part.conditions = await make(part);
+  }
+  conditions.dispose();
+
+  const results = new Map(all.map((rounds) => [rounds.workload.key, rounds.result()]));
   return {
     format: FORMAT,
     machine: describeMachine(measured),
     backends,
     method,
-    others: Number(others().toPrecision(3)),
+    ...conditionsOf(parts.map(({ conditions }) => conditions)),
     contenders: contenders.map(factsOf),
     absent,
     workloads: workloads.map(({ key }) => results.get(key)!),

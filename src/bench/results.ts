@@ -37,8 +37,10 @@ export interface Results {
   /** The package and version behind each backend that took part. */
   readonly backends: Readonly<Record<string, string>>;
   readonly method: Method;
-  /** Of all processors' time during the run, the part that other programs took, 0 to 1; absent where it was not measured. */
+  /** Of all processors' time during the rounds, the part that other programs took, 0 to 1; absent where it was not measured. */
   readonly others?: number;
+  /** Seconds in which the engine's threads shared a small job, over the rounds; absent where it was not measured. */
+  readonly handOver?: { readonly shortest: number; readonly longest: number };
   readonly contenders: readonly ContenderFacts[];
   /** Contenders that cannot run on this machine. */
   readonly absent: readonly Absent[];
@@ -48,11 +50,22 @@ export interface Results {
 /** How the figures were taken, in sentences. */
 export function methodText({ rounds, turn, longest }: Method): string {
   return (
-    `Medians of ${rounds} interleaved rounds: each round runs every contender for about ${Math.round(1e3 * turn)} ms, ` +
-    'beginning with a different one each time, after warm-up. Ratios are taken within rounds. Gradients are given, so ' +
-    'this is the optimizer alone. TensorFlow.js in Node.js computes before it returns; on a GPU, one value is read back ' +
-    `at the end of each turn. Contenders whose step takes longer than ${longest} s are left out.`
+    `Medians of ${rounds} interleaved rounds: each round makes every contender and its memory anew and runs each for ` +
+    `about ${Math.round(1e3 * turn)} ms after warm-up, beginning with a different one each time. A workload's next round ` +
+    'comes after a round of every other. Ratios are taken within rounds. Gradients are given, so this is the optimizer ' +
+    'alone. TensorFlow.js in Node.js computes before it returns; on a GPU, one value is read back at the end of each ' +
+    `turn. Contenders whose step takes longer than ${longest} s are left out.`
   );
+}
+
+/** In what time the engine's threads shared a job; undefined where it was not measured. */
+function handOverText({ handOver }: Results): string | undefined {
+  if (handOver === undefined) return undefined;
+  const [shortest, longest] = [handOver.shortest, handOver.longest].map((seconds) =>
+    (1e6 * seconds).toPrecision(2),
+  );
+  const range = shortest === longest ? shortest : `${shortest} to ${longest}`;
+  return `Sharing a small job took the engine's threads ${range} µs. Where this differs, so do steps of several threads.`;
 }
 
 /** Above this the figures are not those of the machine alone. */
@@ -69,11 +82,13 @@ export function disturbance({ others }: Results): string | undefined {
 export function headLines(results: Results): string[] {
   const { machine, backends, method } = results;
   const disturbed = disturbance(results);
+  const handOver = handOverText(results);
   const versions = Object.entries(backends).map(([name, from]) => `${name}: ${from}`);
   return [
     machineLine(machine),
     ...(versions.length > 0 ? [`Backends of TensorFlow.js: ${versions.join(', ')}`] : []),
     methodText(method),
+    ...(handOver === undefined ? [] : [handOver]),
     ...(disturbed === undefined ? [] : [disturbed]),
   ];
 }

@@ -13,8 +13,12 @@ export interface Samples {
 export interface RoundsOptions {
   /** Rounds; each times every contender once. */
   rounds: number;
+  /** Rounds that were made before: who begins goes on from there. Default: none. */
+  before?: number;
   /** Seconds that one contender's turn should take, so that the clock's resolution does not matter. */
   turn: number;
+  /** Seconds of steps that warm a contender up. Default: a turn, in which the compiler finishes with what is quick. */
+  warmUp?: number;
   /** Seconds; a contender whose step takes longer takes no part in the rounds. Default: none is left out. */
   longest?: number;
   /** Called after every turn, and for every turn of a contender that was left out, for a progress bar. */
@@ -69,13 +73,13 @@ export function stepContender(name: string, step: () => void): Contender {
 const MOST_STEPS = 10_000;
 
 /** Seconds of a step once the contender is warm, or more than `longest` where one step showed as much. */
-async function warmUp(contender: Contender, turn: number, longest: number): Promise<number> {
+async function warm(contender: Contender, seconds: number, longest: number): Promise<number> {
   const first = await contender.time(1); // compiles, allocates, touches memory
   if (first > 4 * longest) return first;
-  await contender.time(1);
   let estimate = await contender.time(1);
-  // What is quick needs more calls before the compiler has finished with it.
-  const steps = Math.min(MOST_STEPS, Math.floor(turn / estimate));
+  if (estimate >= seconds) return estimate;
+  estimate = await contender.time(1);
+  const steps = Math.min(MOST_STEPS, Math.floor(seconds / estimate));
   if (steps > 1) estimate = await contender.time(steps);
   return estimate;
 }
@@ -88,13 +92,22 @@ async function warmUp(contender: Contender, turn: number, longest: number): Prom
  */
 export async function interleave(
   contenders: readonly Contender[],
-  { rounds, turn, longest = Number.POSITIVE_INFINITY, onTurn, onLeftOut, onFailed }: RoundsOptions,
+  {
+    rounds,
+    before = 0,
+    turn,
+    warmUp = turn,
+    longest = Number.POSITIVE_INFINITY,
+    onTurn,
+    onLeftOut,
+    onFailed,
+  }: RoundsOptions,
 ): Promise<Samples[]> {
   const entries: { contender: Contender; steps: number; seconds: number[] }[] = [];
   for (const contender of contenders) {
     let estimate: number | undefined;
     try {
-      estimate = await warmUp(contender, turn, longest);
+      estimate = await warm(contender, warmUp, longest);
       if (estimate > longest) onLeftOut?.(contender, estimate);
     } catch (error) {
       if (onFailed === undefined) throw error;
@@ -109,7 +122,7 @@ export async function interleave(
   }
   for (let round = 0; round < rounds; round++) {
     for (let k = 0; k < entries.length; k++) {
-      const { contender, steps, seconds } = entries[(round + k) % entries.length]!;
+      const { contender, steps, seconds } = entries[(before + round + k) % entries.length]!;
       seconds.push(await contender.time(steps));
       onTurn?.();
     }

@@ -9,6 +9,9 @@ export const STREAMS = [
   { name: 'VRAdam traffic', number: 3, bytes: 36 },
 ] as const;
 
+/** Those that move what a step moves. */
+export const STEP_STREAMS = STREAMS.filter(({ bytes }) => bytes > 12);
+
 /**
  * Streams over arrays as large as a step's, with as many threads.
  *

@@ -103,8 +103,6 @@ async function run(options: BenchArguments): Promise<void> {
   const contenders = chooseContenders([...arrayContenders(), ...entries], options.contenders);
   for (const line of absentLines(contenders, reason)) console.log(line);
 
-  let bar: ProgressBar | undefined;
-  let turns = 0;
   const { rounds, turn, longest } = options;
   const plan = {
     workloads: options.workloads,
@@ -114,19 +112,22 @@ async function run(options: BenchArguments): Promise<void> {
     ),
     method: { rounds, turn, longest },
   };
-  const count = options.workloads.length;
-  let done = 0;
+  let bar: ProgressBar | undefined;
+  let where = '';
+  let turns = 0;
   const results = await measure(plan, {
-    begin: ({ key }, total) => {
-      turns = 0;
-      bar = progressBar(`${done + 1} of ${count}: ${key}`, total);
+    begin: (total) => {
+      bar = progressBar('measuring', total);
     },
-    turn: () => bar?.update(++turns, ''),
-    end: () => {
-      bar?.stop();
-      done++;
+    round: ({ key }, round) => {
+      where = `round ${round + 1} of ${rounds}: ${key}`;
+    },
+    turns: (count) => {
+      turns += count;
+      bar?.update(turns, where);
     },
   });
+  bar?.stop();
 
   // Before anything is printed: who reads the output may stop reading.
   await writeFiles(options, results);

@@ -64,9 +64,11 @@ describe('vradam bench', () => {
         expect.arrayContaining(['wasm/ops-vradam', 'cpu/tf.train.adam', 'wasm/tf.train.rmsprop']),
       );
     }
+    expect(results.handOver!.longest).toBeGreaterThanOrEqual(results.handOver!.shortest);
     expect(results.machine.commit).toMatch(/^[0-9a-f]{7,}\+?$/);
     expect(output).toContain('1e3 parameters in one tensor');
     expect(output).toContain('6 interleaved rounds');
+    expect(output).toContain("Sharing a small job took the engine's threads");
     expect(readFileSync(html, 'utf8')).toBe(page(results));
     for (const name of ['times-light', 'times-dark']) {
       expect(readFileSync(`${svg}-${name}.svg`, 'utf8')).toContain('<title');
@@ -242,7 +244,21 @@ describe('bench:compare', () => {
     expect(same.output).toContain('Nothing is slower beyond noise.');
     expect(same.code).toBe(0);
     expect(missing.errors).toContain('cannot be read');
+    expect(same.output).not.toContain('The processors lay differently');
     expect(missing.code).toBe(2);
+  });
+});
+
+describe('bench:compare of runs whose processors lay differently', () => {
+  test('says so, because steps of several threads differ then', async () => {
+    const [near, far] = [1e-6, 1.8e-6].map((seconds) => {
+      const path = join(folder, `${seconds}.json`);
+      const handOver = { shortest: seconds, longest: seconds };
+      writeFileSync(path, resultsText({ ...TWO_SIZES, handOver }));
+      return path;
+    });
+    const { output } = await runScript('bench/compare.ts', [near!, far!]);
+    expect(output).toContain('sharing a job took 1.80 times as long');
   });
 });
 

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { arrayContenders } from '../../src/bench/array-contenders.js';
 import { claim, ratioText } from '../../src/bench/claim.js';
-import { compare } from '../../src/bench/comparison.js';
+import { compare, handOverFactor } from '../../src/bench/comparison.js';
+import { type Conditions, conditionsOf, watchConditions, worst } from '../../src/bench/conditions.js';
+import type { Model } from '../../src/bench/contender.js';
 import { workloadTable } from '../../src/bench/figures.js';
 import { measure } from '../../src/bench/measurement.js';
 import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from '../../src/bench/models.js';
@@ -15,6 +17,7 @@ import { type Contender, interleave } from '../../src/bench/rounds.js';
 import { noiseArray } from '../../src/bench/values.js';
 import { flatWorkload, sizeText } from '../../src/bench/workloads.js';
 import { chooseContenders, parseBenchArguments, UsageError } from '../../src/cli/bench/arguments.js';
+import { loadAddon } from '../../src/engines/addon.js';
 import { around, inventedResults } from './bench-results.js';
 
 const samples = (seconds: readonly number[]) => ({ name: '', seconds });
@@ -127,11 +130,29 @@ describe('interleaved rounds', () => {
     const contenders = ['a', 'b', 'c'].map((name) => fixed(name, 1, log));
     const found = await interleave(contenders, { rounds: 3, turn: 0.5 });
     expect(log.slice(-9).join('')).toBe('abcbcacab');
+    await interleave(contenders, { rounds: 1, before: 5, turn: 0.5 });
+    expect(log.slice(-3).join('')).toBe('cab');
     expect(found.map(({ name, seconds }) => [name, seconds.length])).toEqual([
       ['a', 3],
       ['b', 3],
       ['c', 3],
     ]);
+  });
+
+  test('warm up for as long as they are told to, and take a turn of the length that they are told', async () => {
+    const steps: number[] = [];
+    const quick: Contender = {
+      name: 'quick',
+      time: (count) => {
+        steps.push(count);
+        return 1e-3;
+      },
+    };
+    await interleave([quick], { rounds: 2, turn: 0.05, warmUp: 0.01 });
+    expect(steps).toEqual([1, 1, 1, 10, 50, 50]);
+    steps.length = 0;
+    await interleave([quick], { rounds: 1, turn: 0.05, warmUp: 1e-3 });
+    expect(steps).toEqual([1, 1, 50]);
   });
 
   test('leave out who is too slow after one step, and who throws, and count their turns as done', async () => {
@@ -291,10 +312,78 @@ describe('a file of results', () => {
   });
 });
 
+describe('the conditions of a run', () => {
+  const part = (others: number, handOver?: number) => ({
+    conditions: { others, ...(handOver === undefined ? {} : { handOver }) },
+  });
+
+  test('are bad where other programs took more than 5 %, and worst where they took most', () => {
+    expect(worst([part(0), part(0.05)])).toBeUndefined();
+    const parts = [part(0.01), part(0.06), part(0.4), part(0.2)];
+    expect(worst(parts)).toBe(parts[2]);
+    expect(worst([])).toBeUndefined();
+  });
+
+  test('are bad where the processors lay farther apart than at other times, however far they lie always', () => {
+    const parts = [part(0, 0.95e-6), part(0, 1.6e-6), part(0, 0.9e-6)];
+    expect(worst(parts)).toBe(parts[1]);
+    expect(worst([part(0, 1.6e-6), part(0, 1.8e-6)])).toBeUndefined();
+  });
+
+  test('are summed up as the share of other programs and the range of hand-overs', () => {
+    expect(conditionsOf([part(0.1, 2e-6), part(0.3, 1e-6)].map(({ conditions }) => conditions))).toEqual({
+      others: 0.2,
+      handOver: { shortest: 1e-6, longest: 2e-6 },
+    });
+    expect(conditionsOf([{ others: 0 }])).toEqual({ others: 0 });
+  });
+
+  test('are measured on the threads of the engine', () => {
+    const { addon } = loadAddon();
+    const conditions = watchConditions(addon);
+    const { others, handOver } = conditions.start()();
+    conditions.dispose();
+    expect(others).toBeGreaterThanOrEqual(0);
+    if (addon === undefined) expect(handOver).toBeUndefined();
+    else {
+      expect(handOver).toBeGreaterThan(0);
+      expect(handOver).toBeLessThan(0.1);
+    }
+  });
+
+  test('are said with the figures', () => {
+    const results = inventedResults([]);
+    const said = (shortest: number, longest: number) =>
+      headLines({ ...results, handOver: { shortest, longest } }).at(-1);
+    expect(said(0.91e-6, 1.62e-6)).toContain('0.91 to 1.6 µs');
+    expect(said(0.911e-6, 0.912e-6)).toContain('threads 0.91 µs');
+    expect(headLines(results).join()).not.toContain('Sharing');
+  });
+
+  test('are compared where both runs have measured them', () => {
+    const results = inventedResults([]);
+    const near = { ...results, handOver: { shortest: 1e-6, longest: 1e-6 } };
+    const far = { ...results, handOver: { shortest: 2e-6, longest: 2e-6 } };
+    expect(handOverFactor(near, far)).toBe(2);
+    expect(handOverFactor(results, far)).toBeUndefined();
+  });
+});
+
 describe('a run', () => {
+  /** Conditions in this order, and good ones after them. */
+  const under =
+    (...bad: Conditions[]): typeof watchConditions =>
+    () => {
+      const left = [...bad];
+      return { start: () => () => left.shift() ?? { others: 0 }, dispose: () => {} };
+    };
+  const SILENT = { begin: () => {}, round: () => {}, turns: () => {} };
+  const PLAIN = arrayContenders().find(({ key }) => key === 'plain/vradam')!;
+
   test('measures every contender on plain memory that is here, small workloads first, in the order asked for', async () => {
     const contenders = arrayContenders();
     const begun: string[] = [];
+    let expected = 0;
     let turns = 0;
     const results = await measure(
       {
@@ -303,9 +392,18 @@ describe('a run', () => {
         backends: {},
         method: { rounds: 6, turn: 1e-4, longest: 1 },
       },
-      { begin: ({ key }) => begun.push(key), turn: () => turns++, end: () => {} },
+      {
+        begin: (count) => {
+          expected = count;
+        },
+        round: ({ key }, round) => begun.push(`${round}: ${key}`),
+        turns: (count) => {
+          turns += count;
+        },
+      },
+      under(),
     );
-    expect(begun).toEqual(['1e3', '3e3']);
+    expect(begun).toEqual([0, 1, 2, 3, 4, 5].flatMap((round) => [`${round}: 1e3`, `${round}: 3e3`]));
     expect(results.workloads.map(({ key, tensors }) => [key, tensors])).toEqual([
       ['3e3', 2],
       ['1e3', 1],
@@ -319,6 +417,7 @@ describe('a run', () => {
         expect(seconds.every((time) => time > 0 && time < 1)).toBe(true);
       }
     }
+    expect(turns).toBe(expected);
     expect(turns).toBe(
       results.workloads.reduce((n, { samples, streams }) => n + 6 * (samples.length + streams.length), 0),
     );
@@ -327,10 +426,98 @@ describe('a run', () => {
     );
   });
 
+  test('makes every contender and its memory anew for each round, and frees what it made', async () => {
+    const seen = new Set<Float32Array>();
+    let alive = 0;
+    let most = 0;
+    const contender = {
+      ...PLAIN,
+      make: ({ arrays }: Model) => {
+        seen.add(arrays.parameters[0]!);
+        most = Math.max(most, ++alive);
+        return { time: () => 1e-3, dispose: () => void alive-- };
+      },
+    };
+    await measure(
+      {
+        workloads: [flatWorkload(100, 1)],
+        contenders: [contender],
+        backends: {},
+        method: { rounds: 7, turn: 1e-4, longest: 1 },
+      },
+      SILENT,
+      under(),
+    );
+    expect([seen.size, most, alive]).toEqual([7, 1, 0]);
+  });
+
+  const eachRound = async (rounds: number, watch: typeof watchConditions) => {
+    let made = 0;
+    const contender = {
+      ...PLAIN,
+      make: () => {
+        const mine = ++made;
+        return { time: () => mine, dispose: () => {} };
+      },
+    };
+    const { workloads, others } = await measure(
+      {
+        workloads: [flatWorkload(100, 1)],
+        contenders: [contender],
+        backends: {},
+        method: { rounds, turn: 1e-4, longest: 100 },
+      },
+      SILENT,
+      watch,
+    );
+    return { seconds: workloads[0]!.samples[0]!.seconds, others };
+  };
+
+  test('measures rounds under bad conditions again, in place of the bad ones', async () => {
+    const good = { others: 0, handOver: 1e-6 };
+    const far = { others: 0, handOver: 2e-6 };
+    const watch = under(good, { others: 0.5, handOver: 1e-6 }, good, far, good, good, good, good, good, good);
+    expect(await eachRound(10, watch)).toEqual({ seconds: [1, 11, 3, 12, 5, 6, 7, 8, 9, 10], others: 0 });
+  });
+
+  test('gives up where conditions stay bad, and says how they were', async () => {
+    const busy = { others: 0.5 };
+    const { seconds, others } = await eachRound(10, under(...Array.from({ length: 20 }, () => busy)));
+    expect(seconds.filter((second) => second > 10)).toEqual([11 + 1]);
+    expect(others).toBe(0.5);
+  });
+
+  test('leaves out altogether who fails in a later round', async () => {
+    let made = 0;
+    const fragile = {
+      ...PLAIN,
+      key: 'plain/fragile',
+      make: () => {
+        if (++made === 3) throw new Error('out of memory');
+        return { time: () => 1e-3, dispose: () => {} };
+      },
+    };
+    const { workloads } = await measure(
+      {
+        workloads: [flatWorkload(100, 1)],
+        contenders: [fragile, PLAIN],
+        backends: {},
+        method: { rounds: 6, turn: 1e-4, longest: 1 },
+      },
+      SILENT,
+      under(),
+    );
+    expect(made).toBe(3);
+    expect(workloads[0]!.samples.map(({ name, seconds }) => [name, seconds.length])).toEqual([
+      ['plain/vradam', 6],
+    ]);
+    expect(workloads[0]!.leftOut).toEqual([{ key: 'plain/fragile', reason: 'out of memory' }]);
+  });
+
   test('does not try on a large workload who was too slow on a small one', async () => {
     const tried: number[] = [];
     const contender = {
-      ...arrayContenders().find(({ key }) => key === 'plain/vradam')!,
+      ...PLAIN,
       make: ({ sizes }: { sizes: readonly number[] }) => {
         tried.push(sizes[0]!);
         return { time: () => 0.5, dispose: () => {} };
@@ -343,7 +530,8 @@ describe('a run', () => {
         backends: {},
         method: { rounds: 1, turn: 1e-4, longest: 0.01 },
       },
-      { begin: () => {}, turn: () => {}, end: () => {} },
+      SILENT,
+      under(),
     );
     expect(tried).toEqual([1e5]);
     expect(workloads.map(({ leftOut }) => leftOut[0]!.reason)).toEqual([
@@ -359,7 +547,7 @@ describe('a run', () => {
       [2e6, 0.02],
     ]);
     const contender = {
-      ...arrayContenders().find(({ key }) => key === 'plain/vradam')!,
+      ...PLAIN,
       make: ({ sizes }: { sizes: readonly number[] }) => ({
         time: () => secondsOf.get(sizes[0]!)!,
         dispose: () => {},
@@ -376,7 +564,8 @@ describe('a run', () => {
         backends: {},
         method: { rounds: 1, turn: 1e-4, longest: 0.1 },
       },
-      { begin: () => {}, turn: () => {}, end: () => {} },
+      SILENT,
+      under(),
     );
     expect(workloads.map(({ samples }) => samples.length)).toEqual([1, 0, 1]);
   });
@@ -385,9 +574,8 @@ describe('a run', () => {
   test.runIf(freemem() > 8 * 2 ** 30)(
     'leaves out who would not fit on a WebAssembly heap, and says how much there is',
     async () => {
-      const entry = arrayContenders().find(({ key }) => key === 'plain/vradam')!;
       const contenders = ['wasm/a', 'wasm/b'].map((key) => ({
-        ...entry,
+        ...PLAIN,
         key,
         place: 'wasm' as const,
         memory: 2e5, // bytes a parameter: 2 GB of 10,000
@@ -400,7 +588,8 @@ describe('a run', () => {
           backends: {},
           method: { rounds: 1, turn: 1e-4, longest: 1 },
         },
-        { begin: () => {}, turn: () => {}, end: () => {} },
+        SILENT,
+        under(),
       );
       expect(workloads[0]!.leftOut).toEqual([
         {

@@ -32,8 +32,8 @@ const DEFAULTS = {
 const QUICK = {
   sizes: '1e3,1e4,1e5,1e6',
   workloads: `${FLAT},mnist-mlp`,
-  rounds: '41',
-  turn: 0.012,
+  rounds: '17',
+  turn: 0.014,
   longest: '0.2',
 };
 
@@ -79,8 +79,8 @@ const OPTIONS = {
 export const benchHelp = `Usage: vradam bench [options]
 
 Measures how long an optimizer's step takes on this machine: vradam's engines and adapters, plain JavaScript, and
-TensorFlow.js's optimizers on the backends that the project in this folder has. Takes about a minute; --quick about
-half of one. Close other programs: what else runs shows in the spread.
+TensorFlow.js's optimizers on the backends that the project in this folder has. Takes a minute or two; --quick
+less than one. Close other programs: what else runs shows in the spread.
 
 Options:
 ${Object.entries(OPTIONS)
