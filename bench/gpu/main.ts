@@ -9,6 +9,8 @@ import { textTable } from '../../src/cli/console/table.js';
 import { loadCuda } from '../../src/engines/cuda-addon.js';
 import { PyTorchCuda } from '../peers/pytorch-cuda.js';
 import { makeContender, RULES } from './contenders.js';
+import type { GpuResults, Row } from './results.js';
+import { outcomes } from './targets.js';
 
 const HELP = `Times steps of the CUDA engine.
 
@@ -33,20 +35,6 @@ const { values: options } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-
-interface Row {
-  parameters: number;
-  tensors: number;
-  contender: string;
-  /** Seconds of a step: the median of the rounds, and the quartiles. */
-  seconds?: number;
-  low?: number;
-  high?: number;
-  /** Bytes a second, counting what a step moves where nothing stays on chip. */
-  bandwidth?: number;
-  /** Why it was not timed. */
-  reason?: string;
-}
 
 const numbers = (list: string) => list.split(',').map(Number);
 
@@ -189,21 +177,41 @@ async function main(): Promise<void> {
     )}`,
   );
 
+  console.log(
+    `\n${textTable(
+      [
+        { heading: 'on an H200' },
+        { heading: 'target' },
+        { heading: 'here', align: 'right' },
+        { heading: '' },
+      ],
+      outcomes({ rows, copyBandwidth: copy }).map(({ what, target, found, met }) => [
+        what,
+        target,
+        found ?? 'not measured',
+        met === undefined ? '' : met ? 'met' : 'missed',
+      ]),
+    )}`,
+  );
+
   const name = cuda.device.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
   const file = options.json ?? fileURLToPath(new URL(`../results/${name}.json`, import.meta.url));
   if (file === '') return;
   mkdirSync(new URL('../results/', import.meta.url), { recursive: true });
-  const results = {
+  const commit = packedCommit();
+  const results: GpuResults = {
     gpu: cuda.device,
     driver: driverSays(),
-    machine: { commit: packedCommit(), ...describeMachine() },
+    machine: { ...(commit === undefined ? {} : { commit }), ...describeMachine() },
     torch: typeof torch === 'string' ? undefined : torch.version,
     copyBandwidth: copy,
     rounds: ROUNDS,
     rows,
   };
   writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
-  console.log(`The figures are in ${file}.`);
+  console.log(
+    `The figures are in ${file}; npm run bench:gpu-docs -- FILE puts them into docs/verified-on-gpu.md.`,
+  );
 }
 
 if (options.help) console.log(HELP);

@@ -1,0 +1,77 @@
+// Puts the figures of runs of bench:gpu into docs/verified-on-gpu.md, beside the targets. Nothing there is typed by hand.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { markdownTable, replaceBlock } from '../../src/bench/markdown.js';
+import type { GpuResults } from './results.js';
+import { outcomes } from './targets.js';
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const DOCUMENT = 'docs/verified-on-gpu.md';
+const MARKERS = { start: '<!-- gpu:start -->', end: '<!-- gpu:end -->' } as const;
+
+const microseconds = (seconds: number | undefined) =>
+  seconds === undefined ? 'not timed' : (1e6 * seconds).toPrecision(4);
+
+/**
+ * The figures of one run: where they were taken, targets, and every time.
+ *
+ * @param source Path of the results from the repository's root.
+ */
+export function gpuSection(results: GpuResults, source: string): string {
+  const { gpu, driver, machine, torch, copyBandwidth, rounds, rows } = results;
+  const clocks = Object.entries(driver ?? {}).map(([name, value]) => `${name} ${value}`);
+  const peers = torch === undefined ? 'without PyTorch' : `PyTorch ${torch}`;
+  const targets = outcomes(results).map(({ what, target, found, met }) => [
+    what,
+    target,
+    found ?? 'not measured',
+    met === undefined ? '' : met ? 'met' : 'missed',
+  ]);
+  const times = rows.map(({ parameters, tensors, contender, seconds, bandwidth }) => [
+    parameters.toExponential().replace('+', ''),
+    String(tensors),
+    contender,
+    microseconds(seconds),
+    bandwidth === undefined ? '' : `${((100 * bandwidth) / copyBandwidth).toFixed(1)} %`,
+  ]);
+  return [
+    `### ${gpu.name}`,
+    `${machine.date}, commit ${machine.commit ?? 'unknown'}; ${[...clocks, peers].join(', ')}. A copy moves ${(copyBandwidth / 1e9).toFixed(0)} GB/s, read and written. Medians of ${rounds} rounds; every figure is from [${source}](../${source}).`,
+    markdownTable(['what', 'target on an H200', 'here', ''], [false, false, true, false], targets),
+    markdownTable(
+      ['parameters', 'tensors', 'contender', 'µs a step', 'of the copy'],
+      [true, true, false, true, true],
+      times,
+    ),
+  ].join('\n\n');
+}
+
+/** docs/verified-on-gpu.md with the figures of some runs, by their paths from the repository's root. */
+export function gpuDocument(document: string, runs: Readonly<Record<string, GpuResults>>): string {
+  const sections = Object.entries(runs).map(([source, results]) => gpuSection(results, source));
+  const block = [MARKERS.start, ...sections, MARKERS.end].join('\n\n');
+  return replaceBlock(document, block, MARKERS, DOCUMENT);
+}
+
+function main(files: readonly string[]): number {
+  if (files.length === 0 || files.includes('--help')) {
+    console.log('Usage: npm run bench:gpu-docs -- bench/results/GPU.json …');
+    return files.length === 0 ? 2 : 0;
+  }
+  const missing = files.find((file) => relative(ROOT, resolve(file)).startsWith('..') || !existsSync(file));
+  if (missing !== undefined) {
+    console.error(`Expected a file of results within the repository but received '${missing}'`);
+    return 2;
+  }
+  const runs = files.map((file): [string, GpuResults] => [
+    relative(ROOT, resolve(file)),
+    JSON.parse(readFileSync(file, 'utf8')) as GpuResults,
+  ]);
+  const path = join(ROOT, DOCUMENT);
+  writeFileSync(path, gpuDocument(readFileSync(path, 'utf8'), Object.fromEntries(runs)));
+  console.log(`Wrote ${DOCUMENT}`);
+  return 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));
