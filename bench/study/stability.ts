@@ -4,6 +4,7 @@ import { makeOptimizer, type ScheduledOptimizer } from '../../examples/training/
 import { normalValues, seededRandom, seedOf } from '../../examples/training/random.js';
 import type { Task } from '../../examples/training/task.js';
 import { train } from '../../examples/training/train.js';
+import { Variables } from '../../examples/training/variables.js';
 import type { StabilityJob } from './jobs.js';
 import { rounded } from './rounding.js';
 import { sharpness, startDirection } from './sharpness.js';
@@ -57,16 +58,14 @@ const THRESHOLDS = {
  */
 function fullBatchTask(seed: number): Task<null> {
   const random = seededRandom(seedOf(seed, 7));
-  const variables: tf.Variable[] = [];
-  const keep = (values: Float32Array, shape: number[]): tf.Variable => {
-    const variable = tf.tidy(() => tf.variable(tf.tensor(values, shape)));
-    variables.push(variable);
-    return variable;
-  };
+  const variables = new Variables();
   const sizes = [PIXELS, HIDDEN, HIDDEN, CLASSES];
   const layers = sizes.slice(1).map((units, i) => ({
-    weights: keep(normalValues(sizes[i]! * units, Math.sqrt(1 / sizes[i]!), random), [sizes[i]!, units]),
-    bias: keep(new Float32Array(units), [units]),
+    weights: variables.add(normalValues(sizes[i]! * units, Math.sqrt(1 / sizes[i]!), random), [
+      sizes[i]!,
+      units,
+    ]),
+    bias: variables.add(new Float32Array(units), [units]),
   }));
   const all = batchOf(
     trainingDigits(DIGITS),
@@ -83,11 +82,14 @@ function fullBatchTask(seed: number): Task<null> {
     return tf.mul(tf.mean(tf.sum(tf.square(tf.sub(x, targets)), 1)), 0.5) as tf.Scalar;
   };
   return {
-    variables,
+    variables: variables.all,
     batch: () => null,
     loss,
     evaluate: () => ({ loss: tf.tidy(() => loss().dataSync()[0]!) }),
-    dispose: () => tf.dispose([pixels, targets, variables]),
+    dispose: () => {
+      tf.dispose([pixels, targets]);
+      variables.dispose();
+    },
   };
 }
 

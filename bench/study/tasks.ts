@@ -30,7 +30,14 @@ export interface StudyTask {
   readonly finish?: (task: Task) => Figures;
 }
 
-const CNN_EPOCH = 430;
+/** Steps of an epoch of 55,000 digits. */
+const EPOCH = 430;
+
+const DIGIT_MEASURES: readonly Measure[] = [
+  { key: 'loss', name: 'validation loss', better: 'lower', digits: 4 },
+  { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4 },
+  { key: 'testAccuracy', name: 'test accuracy', better: 'higher', digits: 4 },
+];
 
 /** Everything that is trained in the study, the quickest first. */
 export const TASKS: readonly StudyTask[] = [
@@ -62,14 +69,10 @@ export const TASKS: readonly StudyTask[] = [
     title: 'MNIST, perceptron',
     text: 'A perceptron 784-256-10 on 55,000 digits, batches of 128; validation on 5,000 others, and the 10,000 test digits at the end.',
     make: (seed) => digitTask({ model: 'mlp', hidden: 256, batchSize: 128, limit: 55_000, seed }),
-    steps: { tuning: 2 * CNN_EPOCH, final: 5 * CNN_EPOCH },
-    evaluateEvery: CNN_EPOCH / 5,
+    steps: { tuning: 2 * EPOCH, final: 5 * EPOCH },
+    evaluateEvery: EPOCH / 5,
     logarithmic: true,
-    measures: [
-      { key: 'loss', name: 'validation loss', better: 'lower', digits: 4 },
-      { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4 },
-      { key: 'testAccuracy', name: 'test accuracy', better: 'higher', digits: 4 },
-    ],
+    measures: DIGIT_MEASURES,
     finish: testScores,
   },
   {
@@ -77,14 +80,10 @@ export const TASKS: readonly StudyTask[] = [
     title: 'MNIST, convolutional network',
     text: 'Two convolutions of 5×5 (16 and 32 filters) with pooling and a hidden layer of 128 units, on the same digits.',
     make: (seed) => digitTask({ model: 'cnn', hidden: 128, batchSize: 128, limit: 55_000, seed }),
-    steps: { tuning: 2 * CNN_EPOCH, final: 5 * CNN_EPOCH },
-    evaluateEvery: CNN_EPOCH / 2,
+    steps: { tuning: 2 * EPOCH, final: 5 * EPOCH },
+    evaluateEvery: EPOCH / 2,
     logarithmic: true,
-    measures: [
-      { key: 'loss', name: 'validation loss', better: 'lower', digits: 4 },
-      { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4 },
-      { key: 'testAccuracy', name: 'test accuracy', better: 'higher', digits: 4 },
-    ],
+    measures: DIGIT_MEASURES,
     finish: testScores,
   },
   {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { normalValues, type Random, seededRandom, seedOf } from '../training/random.js';
 import type { Task } from '../training/task.js';
+import { Variables } from '../training/variables.js';
 import { endDistribution, type Hypergrid, hypergrid, modesFound, totalVariation } from './hypergrid.js';
 
 /** The grid, the network, and how it learns. */
@@ -97,22 +98,17 @@ export function gridTask(options: GridTaskOptions): GridTask {
   const grid = hypergrid(dimensions, side, baseReward);
   const width = dimensions * side;
   const random = seededRandom(seedOf(seed, 0));
-  const variables: tf.Variable[] = [];
-  const keep = (values: Float32Array, shape: number[]): tf.Variable => {
-    const variable = tf.tidy(() => tf.variable(tf.tensor(values, shape)));
-    variables.push(variable);
-    return variable;
-  };
+  const variables = new Variables();
   // He et al. 2015: what a relu takes away is made up for.
   const layer = (inputs: number, units: number, gain: number) => ({
-    weights: keep(normalValues(inputs * units, Math.sqrt(gain / inputs), random), [inputs, units]),
-    bias: keep(new Float32Array(units), [units]),
+    weights: variables.add(normalValues(inputs * units, Math.sqrt(gain / inputs), random), [inputs, units]),
+    bias: variables.add(new Float32Array(units), [units]),
   });
   // Of one-hot coordinates, `dimensions` are 1.
   const first = layer(width, hidden, (2 * width) / dimensions);
   const second = layer(hidden, hidden, 2);
   const scores = layer(hidden, grid.actions, 0.01);
-  const partition = keep(new Float32Array(1), []);
+  const partition = variables.add(new Float32Array(1), []);
 
   /** ln P_F of every action, rows × actions; impossible ones far below 0. */
   const logPolicy = (places: Float32Array, impossible: Float32Array, rows: number): tf.Tensor2D => {
@@ -174,7 +170,7 @@ export function gridTask(options: GridTaskOptions): GridTask {
   const distribution = () => endDistribution(grid, policy());
   const task: GridTask = {
     grid,
-    variables,
+    variables: variables.all,
     batch,
     loss: ({ count, length, places, taken, impossible, goals }) => {
       const logs = logPolicy(places, impossible, count * length);
@@ -194,7 +190,7 @@ export function gridTask(options: GridTaskOptions): GridTask {
       };
     },
     distribution,
-    dispose: () => tf.dispose(variables),
+    dispose: () => variables.dispose(),
   };
   return task;
 }

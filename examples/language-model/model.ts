@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { normalValues, seededRandom } from '../training/random.js';
+import { Variables } from '../training/variables.js';
 
 /** Sizes of a Transformer. */
 export interface Sizes {
@@ -46,15 +47,11 @@ export function languageModel(sizes: Sizes, seed: number): LanguageModel {
   const { vocabulary, context, layers, heads, width } = sizes;
   if (width % heads !== 0) throw new Error(`A width of ${width} cannot be divided into ${heads} heads`);
   const random = seededRandom(seed);
-  const variables: tf.Variable[] = [];
-  const keep = (values: Float32Array, shape: number[]): tf.Variable => {
-    const variable = tf.tidy(() => tf.variable(tf.tensor(values, shape)));
-    variables.push(variable);
-    return variable;
-  };
+  const variables = new Variables();
   const drawn = (shape: [number, number], deviation = DEVIATION) =>
-    keep(normalValues(shape[0] * shape[1], deviation, random), shape);
-  const constant = (length: number, value: number) => keep(new Float32Array(length).fill(value), [length]);
+    variables.add(normalValues(shape[0] * shape[1], deviation, random), shape);
+  const constant = (length: number, value: number) =>
+    variables.add(new Float32Array(length).fill(value), [length]);
 
   const tokenTable = drawn([vocabulary, width]);
   const positionTable = drawn([context, width]);
@@ -123,7 +120,7 @@ export function languageModel(sizes: Sizes, seed: number): LanguageModel {
 
   return {
     sizes,
-    variables,
+    variables: variables.all,
     logits: (tokens) => {
       const [count, length] = tokens.shape;
       const table = tokenTable as unknown as tf.Tensor2D;
@@ -147,6 +144,6 @@ export function languageModel(sizes: Sizes, seed: number): LanguageModel {
       const scores = tf.matMul(normalize(x, gain, shift), table, false, true);
       return tf.reshape(scores, [count, length, vocabulary]);
     },
-    dispose: () => tf.dispose(variables),
+    dispose: () => variables.dispose(),
   };
 }

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 
 /** How a process ended. */
 export interface Ended {
@@ -22,6 +23,20 @@ export function runModule(source: string, args: readonly string[]): Promise<Ende
       process.execPath,
       [...flags, '--input-type=module', '--eval', source, ...own],
       { timeout: 60_000, killSignal: 'SIGKILL' },
+      (_, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
+    );
+  });
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Runs a program of the repository, by its path from there, in a process of its own. */
+export function runScript(script: string, words: readonly string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['--import', 'tsx', script, ...words],
+      { cwd: root },
       (_, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
     );
   });

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,7 @@ import type { Report } from '../../examples/training/program.js';
 import { normalValues, seededRandom, seedOf } from '../../examples/training/random.js';
 import type { Task } from '../../examples/training/task.js';
 import { train } from '../../examples/training/train.js';
+import { runScript } from './child-process.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 let folder: string;
@@ -42,17 +43,7 @@ function valuesOf(task: Task): number[][] {
   return task.variables.map((variable) => Array.from(variable.dataSync<'float32'>()));
 }
 
-/** Runs an example and gives what it printed. */
-function runExample(program: string, words: string[]) {
-  return new Promise<{ code: number; output: string; errors: string }>((resolve) => {
-    const child = execFile(
-      process.execPath,
-      ['--import', 'tsx', `examples/${program}/main.ts`, ...words],
-      { cwd: root },
-      (_, output, errors) => resolve({ code: child.exitCode ?? -1, output, errors }),
-    );
-  });
-}
+const runExample = (name: string, words: string[]) => runScript(`examples/${name}/main.ts`, words);
 
 describe('a training run', () => {
   const plan = { steps: 8, learningRate: (step: number) => 0.01 / (step + 1), evaluateEvery: 4 };
@@ -165,7 +156,7 @@ describe('the GFlowNet example', () => {
   test('finds all modes of the 8×8 grid and comes near the true distribution', async () => {
     const json = join(folder, 'grid.json');
     const words = ['--steps', '600', '--learning-rate', '0.01', '--optimizer', 'adamw', '--backend', 'wasm'];
-    const { code, output, errors } = await runExample('gflownet', [...words, '--json', json]);
+    const { code, stdout: output, stderr: errors } = await runExample('gflownet', [...words, '--json', json]);
     expect(errors).toBe('');
     expect(code).toBe(0);
     const report = JSON.parse(readFileSync(json, 'utf8')) as Report & {
@@ -205,7 +196,7 @@ describe('the GFlowNet example', () => {
   });
 
   test('says which grid is too large', async () => {
-    const { code, errors } = await runExample('gflownet', ['--dimensions', '6', '--side', '64']);
+    const { code, stderr: errors } = await runExample('gflownet', ['--dimensions', '6', '--side', '64']);
     expect(code).toBe(2);
     expect(errors).toContain('--side 64 and --dimensions 6 make');
   });
@@ -318,7 +309,7 @@ describe('the language model example', () => {
     const stoppedAt = Number(/Stopped after step (\d+)/.exec(interrupted.output)![1]);
     expect(stoppedAt).toBeGreaterThanOrEqual(40);
 
-    const { code, output, errors } = await runExample('language-model', words);
+    const { code, stdout: output, stderr: errors } = await runExample('language-model', words);
     expect(errors).toBe('');
     expect(code).toBe(0);
     expect(output).toContain(`Resumed after step ${stoppedAt}`);
@@ -338,8 +329,8 @@ describe('the language model example', () => {
       runExample('language-model', ['--heads', '3', '--backend', 'wasm']),
     ]);
     expect(answers.map(({ code }) => code)).toEqual([2, 2, 2]);
-    expect(answers[0]!.errors).toContain('--beta3 and --lr-cutoff are of the optimizer vradam');
-    expect(answers[1]!.errors).toContain('--warm-up must be below the 10 steps of the run');
-    expect(answers[2]!.errors).toContain('--width 128 cannot be divided into --heads 3');
+    expect(answers[0]!.stderr).toContain('--beta3 and --lr-cutoff are of the optimizer vradam');
+    expect(answers[1]!.stderr).toContain('--warm-up must be below the 10 steps of the run');
+    expect(answers[2]!.stderr).toContain('--width 128 cannot be divided into --heads 3');
   });
 });

@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -16,24 +14,15 @@ import { seededRandom, shuffledIndices } from '../../examples/training/random.js
 import { transposeBeforeMatMul } from '../../examples/training/transposed-matmul.js';
 import { plainOptimizer } from '../../src/bench/plain-javascript.js';
 import { capabilities, FlatOptimizer } from '../../src/index.js';
+import { runScript } from './child-process.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'vradam-mnist-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function runExample(words: string[]): Promise<{ code: number; output: string; errors: string }> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      ['--import', 'tsx', 'examples/mnist/main.ts', ...words],
-      { cwd: root },
-      (_, output, errors) => resolve({ code: child.exitCode ?? -1, output, errors }),
-    );
-  });
-}
+const runExample = (words: string[]) => runScript('examples/mnist/main.ts', words);
 
 describe('the MNIST example', () => {
   test('trains on real digits, recognises most test digits, and writes what it printed', async () => {
@@ -52,7 +41,7 @@ describe('the MNIST example', () => {
       '--json',
       json,
     ];
-    const { code, output, errors } = await runExample(words);
+    const { code, stdout: output, stderr: errors } = await runExample(words);
     expect(errors).toBe('');
     expect(code).toBe(0);
     const report = JSON.parse(readFileSync(json, 'utf8')) as DigitReport;
@@ -86,12 +75,12 @@ describe('the MNIST example', () => {
       runExample(['--optimizer', 'lion']),
     ]);
     expect(answers.map(({ code }) => code)).toEqual([2, 2, 2]);
-    expect(answers[0]!.errors).toContain("--epochs must be a whole number from 1 to 1000, not 'many'");
-    expect(answers[1]!.errors).toContain("Unknown option '--optimiser'");
-    expect(answers[2]!.errors).toContain(
+    expect(answers[0]!.stderr).toContain("--epochs must be a whole number from 1 to 1000, not 'many'");
+    expect(answers[1]!.stderr).toContain("Unknown option '--optimiser'");
+    expect(answers[2]!.stderr).toContain(
       "--optimizer must be one of vradam, adamw, adam, sgd, rmsprop, tf-adam, not 'lion'",
     );
-    for (const { errors } of answers) expect(errors.trim().split('\n')).toHaveLength(1);
+    for (const { stderr: errors } of answers) expect(errors.trim().split('\n')).toHaveLength(1);
   });
 
   test('has all 70,000 digits, and its normalized pixels have mean 0 and deviation 1', () => {

@@ -1,38 +1,25 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { evidenceBlock } from '../../bench/study/evidence.js';
 import { pictureChart } from '../../bench/study/panels.js';
 import { pictures } from '../../bench/study/pictures.js';
 import { readStudy } from '../../bench/study/results.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
+import { runScript } from '../integration/child-process.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'vradam-study-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function run(words: string[]): Promise<{ code: number; output: string; errors: string }> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      ['--import', 'tsx', ...words],
-      { cwd: root },
-      (_, output, errors) => resolve({ code: child.exitCode ?? -1, output, errors }),
-    );
-  });
-}
-
 test('the study trains, keeps what is done, and makes tables and pictures of it', async () => {
   const runs = join(folder, 'runs');
   const json = join(folder, 'study.json');
-  const words = ['bench/study/main.ts', '--quick', '--folder', runs, '--json', json];
-  const { code, errors } = await run(words);
+  const study = () => runScript('bench/study/main.ts', ['--quick', '--folder', runs, '--json', json]);
+  const { code, stderr: errors } = await study();
   expect(errors).toBe('');
   expect(code).toBe(0);
   const results = readStudy(json);
@@ -55,7 +42,7 @@ test('the study trains, keeps what is done, and makes tables and pictures of it'
   expect(files).toHaveLength(28);
   const times = files.map((file) => statSync(join(runs, file)).mtimeMs);
   rmSync(join(runs, files[0]!));
-  expect((await run(words)).code).toBe(0);
+  expect((await study()).code).toBe(0);
   // Only the run whose file was gone has been made again.
   expect(files.map((file) => statSync(join(runs, file)).mtimeMs).slice(1)).toEqual(times.slice(1));
 
@@ -72,9 +59,9 @@ test('the study trains, keeps what is done, and makes tables and pictures of it'
 
 test('the MNIST example trains its convolutional network', async () => {
   const json = join(folder, 'cnn.json');
-  const words = ['examples/mnist/main.ts', '--model', 'cnn', '--hidden', '32', '--limit', '3000'];
+  const words = ['--model', 'cnn', '--hidden', '32', '--limit', '3000'];
   words.push('--epochs', '2', '--batch-size', '32', '--learning-rate', '0.005', '--json', json);
-  const { code } = await run([...words, '--backend', 'tensorflow']);
+  const { code } = await runScript('examples/mnist/main.ts', [...words, '--backend', 'tensorflow']);
   expect(code).toBe(0);
   const report = JSON.parse(readFileSync(json, 'utf8')) as DigitReport;
   expect(report).toMatchObject({ backend: 'tensorflow', engine: 'cpu', steps: 188 });
@@ -82,7 +69,8 @@ test('the MNIST example trains its convolutional network', async () => {
 }, 300_000);
 
 test('the MNIST example says which backends can train its convolutional network', async () => {
-  const { code, errors } = await run(['examples/mnist/main.ts', '--model', 'cnn', '--backend', 'wasm']);
+  const words = ['--model', 'cnn', '--backend', 'wasm'];
+  const { code, stderr: errors } = await runScript('examples/mnist/main.ts', words);
   expect(code).toBe(1);
   expect(errors).toContain(
     'The wasm backend lacks operations that this needs; it runs on tensorflow and cpu',
