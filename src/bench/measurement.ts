@@ -9,7 +9,7 @@ import { describeMachine, type Machine } from './machine.js';
 import { FORMAT, type Method, type Results } from './results.js';
 import { interleave, median } from './rounds.js';
 import { STEP_STREAMS, STREAMS, streamContenders } from './streams.js';
-import { Foresight, WorkloadRounds } from './workload-rounds.js';
+import { Foresight, stretchOf, WorkloadRounds } from './workload-rounds.js';
 import type { Workload } from './workloads.js';
 
 /** What is to be measured. */
@@ -24,7 +24,7 @@ export interface Plan {
 export interface MeasurementListener {
   /** The run begins, with this many turns if nothing has to be measured again. */
   begin(turns: number): void;
-  /** A round of a workload begins; rounds count from 0. */
+  /** A stretch of a workload's rounds begins, with this one; rounds count from 0. */
   round(workload: Workload, round: number): void;
   /** So many turns were made, or will not be made. */
   turns(count: number): void;
@@ -32,7 +32,7 @@ export interface MeasurementListener {
 
 const BANDWIDTH_ELEMENTS = 2 ** 24;
 
-/** Of the rounds of all workloads, the part that may be measured again: a run takes as much longer. */
+/** Of the stretches of all workloads, the part that may be measured again: a run takes as much longer. */
 const MOST_AGAIN = 0.2;
 
 /** Bytes a second, in 1e9, of copying arrays far larger than the caches. */
@@ -57,23 +57,23 @@ function factsOf({ key, label, place, rule, ours, bytes, against }: ContenderEnt
   };
 }
 
-/** A round of a workload. */
+/** A stretch of a workload's rounds. */
 interface Part {
   readonly rounds: WorkloadRounds;
-  readonly round: number;
+  readonly number: number;
   conditions: Conditions;
 }
 
-/** What collects V8's garbage: what a round leaves must neither be collected in a turn of the next one nor fill the memory. */
+/** What collects V8's garbage: what a stretch leaves must neither be collected in a turn of the next one nor fill the memory. */
 function garbageCollector(): () => void {
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as () => void;
 }
 
 /**
- * Measures a round of every workload, then the next round of every one, and so on, so that what slows the machine down
- * for a while meets all of them. Small ones come first, so that contenders too slow for the large ones are known by
- * then. Rounds under bad conditions are measured again at the end.
+ * Measures a stretch of rounds of every workload, then the next one of every workload, and so on, so that what slows the
+ * machine down for a while meets all of them. Small ones come first, so that contenders too slow for the large ones are
+ * known by then. Stretches under bad conditions are measured again at the end.
  */
 export async function measure(
   plan: Plan,
@@ -93,16 +93,17 @@ export async function measure(
   };
   const foresight = new Foresight();
   const collectGarbage = garbageCollector();
-  const turnsOfPart = present.length + (addon === undefined ? 0 : STEP_STREAMS.length);
-  listener.begin(workloads.length * method.rounds * turnsOfPart);
+  const turnsOfRound = present.length + (addon === undefined ? 0 : STEP_STREAMS.length);
+  listener.begin(workloads.length * method.rounds * turnsOfRound);
 
   const conditions = watch(addon);
-  const make = async ({ rounds, round }: Omit<Part, 'conditions'>): Promise<Conditions> => {
-    listener.round(rounds.workload, round);
-    let left = turnsOfPart;
+  const make = async ({ rounds, number }: Omit<Part, 'conditions'>): Promise<Conditions> => {
+    const { first, count } = stretchOf(method, number);
+    listener.round(rounds.workload, first);
+    let left = turnsOfRound * count;
     collectGarbage();
     const found = conditions.start();
-    await rounds.make(round, () => {
+    await rounds.make(number, () => {
       left--;
       listener.turns(1);
     });
@@ -113,8 +114,8 @@ export async function measure(
     .toSorted((a, b) => a.parameters - b.parameters)
     .map((workload) => new WorkloadRounds(workload, present, method, foresight));
   const parts: Part[] = [];
-  for (let round = 0; round < method.rounds; round++) {
-    for (const rounds of all) parts.push({ rounds, round, conditions: await make({ rounds, round }) });
+  for (let number = 0; stretchOf(method, number).count > 0; number++) {
+    for (const rounds of all) parts.push({ rounds, number, conditions: await make({ rounds, number }) });
   }
   for (let again = Math.floor(MOST_AGAIN * parts.length); again > 0; again--) {
     const part = worst(parts);

@@ -9,6 +9,8 @@ export const FORMAT = 'vradam bench 1';
 /** How a run was made. */
 export interface Method {
   readonly rounds: number;
+  /** Rounds over the same memory; after so many, contenders and their memory are made anew. Default 1. */
+  readonly stretch?: number;
   /** Seconds of a contender's turn in a round. */
   readonly turn: number;
   /** Seconds; a contender whose step takes longer is left out. */
@@ -48,11 +50,12 @@ export interface Results {
 }
 
 /** How the figures were taken, in sentences. */
-export function methodText({ rounds, turn, longest }: Method): string {
+export function methodText({ rounds, stretch = 1, turn, longest }: Method): string {
+  const anew = stretch === 1 ? 'Each round' : `Every ${stretch} rounds are a stretch, which`;
   return (
-    `Medians of ${rounds} interleaved rounds: each round makes every contender and its memory anew and runs each for ` +
-    `about ${Math.round(1e3 * turn)} ms after warm-up, beginning with a different one each time. A workload's next round ` +
-    'comes after a round of every other. Ratios are taken within rounds. Gradients are given, so this is the optimizer ' +
+    `Medians of ${rounds} interleaved rounds: each round runs every contender for about ${Math.round(1e3 * turn)} ms after ` +
+    `warm-up, beginning with a different one each time. ${anew} makes every contender and its memory anew, and the next ` +
+    'one of a workload comes after one of every other. Ratios are taken within rounds. Gradients are given, so this is the optimizer ' +
     'alone. TensorFlow.js in Node.js computes before it returns; on a GPU, one value is read back at the end of each ' +
     `turn. Contenders whose step takes longer than ${longest} s are left out.`
   );

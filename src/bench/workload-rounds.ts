@@ -4,7 +4,7 @@ import { defaultThreads } from '../engines/threads.js';
 import type { Absent, ContenderEntry, Place, Prepared } from './contender.js';
 import { elements } from './models.js';
 import { type Method, roundedTime, type WorkloadResult } from './results.js';
-import { type Contender, interleave, type Samples } from './rounds.js';
+import { type Contender, interleave, median, type Samples } from './rounds.js';
 import { STEP_STREAMS, streamContenders } from './streams.js';
 import { gradientValues, parameterValues } from './values.js';
 import type { Workload } from './workloads.js';
@@ -18,8 +18,11 @@ const MOST_ON: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
 /** Streams run over arrays of at most this length, far beyond any cache; longer ones take as much more time. */
 const LONGEST_STREAM = 2 ** 25;
 
-/** Of a turn, the part that warms up who was warm in the rounds before: its memory is new, its code is compiled. */
-const WARM_UP = 0.35;
+/**
+ * Turns that warm a contender up. V8 throws away what it compiled for a contender that is no more, so the code of a new
+ * one is slow at first, by 10 to 25 µs a step.
+ */
+const WARM_UP = 3;
 
 /** What one step took of those that were measured or tried, to foresee which are too slow for larger workloads. */
 export class Foresight {
@@ -65,6 +68,12 @@ function streamsFor(
     })),
     dispose,
   };
+}
+
+/** The rounds of a stretch: its first one, counted from 0, and how many they are. */
+export function stretchOf({ rounds, stretch = 1 }: Method, number: number): { first: number; count: number } {
+  const first = number * stretch;
+  return { first, count: Math.min(stretch, rounds - first) };
 }
 
 /** What streams are called in samples, where they stand beside contenders. */
@@ -134,19 +143,20 @@ export class WorkloadRounds {
   }
 
   /**
-   * Makes every contender and its memory anew and gives each a turn. Where memory happens to lie decides how much of
+   * Makes every contender and its memory anew, and measures a stretch of rounds. Where memory happens to lie decides how much of
    * it the caches hold, and that stays as it is until it is freed: rounds over the same memory would agree with each
    * other and not with the next run.
    *
-   * @param round Counted from 0. One that was made before is replaced.
+   * @param number of the stretch, counted from 0. One that was made before is replaced.
    */
-  async make(round: number, onTurn: () => void): Promise<void> {
+  async make(number: number, onTurn: () => void): Promise<void> {
     const first = !this.#begun;
     this.#begun = true;
     if (first) this.#admit();
     if (this.#entries.length === 0) return;
     const { shapes, parameters } = this.workload;
     const { turn, longest } = this.#method;
+    const { first: before, count: rounds } = stretchOf(this.#method, number);
     const sizes = this.#sizes;
     const arrays = { parameters: sizes.map(parameterValues), gradients: sizes.map(gradientValues) };
     const streams = streamsFor(loadAddon().addon, parameters);
@@ -161,10 +171,10 @@ export class WorkloadRounds {
         }
       }
       const samples = await interleave([...streams.contenders, ...contenders], {
-        rounds: 1,
-        before: round,
+        rounds,
+        before,
         turn,
-        warmUp: first ? turn : WARM_UP * turn,
+        warmUp: WARM_UP * turn,
         // Who was quick enough once takes part in all rounds.
         longest: first ? longest : Number.POSITIVE_INFINITY,
         onTurn,
@@ -180,9 +190,9 @@ export class WorkloadRounds {
       });
       for (const { name, seconds } of samples) {
         const all = this.#seconds.get(name) ?? [];
-        all[round] = roundedTime(seconds[0]!);
+        for (const [i, one] of seconds.entries()) all[before + i] = roundedTime(one);
         this.#seconds.set(name, all);
-        if (!isStream({ name })) this.#foresight.learn(name, parameters, seconds[0]!);
+        if (!isStream({ name })) this.#foresight.learn(name, parameters, median(seconds));
       }
     } finally {
       for (const contender of contenders) await contender.dispose();

@@ -103,14 +103,14 @@ async function run(options: BenchArguments): Promise<void> {
   const contenders = chooseContenders([...arrayContenders(), ...entries], options.contenders);
   for (const line of absentLines(contenders, reason)) console.log(line);
 
-  const { rounds, turn, longest } = options;
+  const { rounds, stretch, turn, longest } = options;
   const plan = {
     workloads: options.workloads,
     contenders,
     backends: Object.fromEntries(
       backends.flatMap(({ name, from }) => (from === undefined ? [] : [[name, from]])),
     ),
-    method: { rounds, turn, longest },
+    method: { rounds, stretch, turn, longest },
   };
   let bar: ProgressBar | undefined;
   let where = '';

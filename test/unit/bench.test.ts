@@ -451,7 +451,7 @@ describe('a run', () => {
     expect([seen.size, most, alive]).toEqual([7, 1, 0]);
   });
 
-  const eachRound = async (rounds: number, watch: typeof watchConditions) => {
+  const eachRound = async (rounds: number, watch: typeof watchConditions, stretch = 1) => {
     let made = 0;
     const contender = {
       ...PLAIN,
@@ -465,7 +465,7 @@ describe('a run', () => {
         workloads: [flatWorkload(100, 1)],
         contenders: [contender],
         backends: {},
-        method: { rounds, turn: 1e-4, longest: 100 },
+        method: { rounds, stretch, turn: 1e-4, longest: 100 },
       },
       SILENT,
       watch,
@@ -478,6 +478,13 @@ describe('a run', () => {
     const far = { others: 0, handOver: 2e-6 };
     const watch = under(good, { others: 0.5, handOver: 1e-6 }, good, far, good, good, good, good, good, good);
     expect(await eachRound(10, watch)).toEqual({ seconds: [1, 11, 3, 12, 5, 6, 7, 8, 9, 10], others: 0 });
+  });
+
+  test('makes a stretch of rounds over the same memory, and measures it again as a whole', async () => {
+    const good = { others: 0 };
+    const watch = under(good, { others: 0.5 }, good, good, good, good);
+    const { seconds } = await eachRound(9, watch, 2);
+    expect(seconds).toEqual([1, 1, 6, 6, 3, 3, 4, 4, 5]);
   });
 
   test('gives up where conditions stay bad, and says how they were', async () => {

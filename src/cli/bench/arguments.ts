@@ -10,6 +10,8 @@ export interface BenchArguments {
   /** Groups or keys of contenders; undefined takes the standard ones. */
   readonly contenders: readonly string[] | undefined;
   readonly rounds: number;
+  /** Rounds over the same memory. */
+  readonly stretch: number;
   /** Seconds of a turn. */
   readonly turn: number;
   /** Seconds; slower contenders are left out. */
@@ -25,15 +27,17 @@ export interface BenchArguments {
 const DEFAULTS = {
   sizes: '1e3,1e4,1e5,1e6,1e7',
   workloads: `${FLAT},mnist-mlp,cifar-cnn,few-large,many-small`,
-  rounds: '15',
+  rounds: '16',
+  stretch: 4,
   turn: 0.012,
   longest: '0.3',
 };
 const QUICK = {
   sizes: '1e3,1e4,1e5,1e6',
   workloads: `${FLAT},mnist-mlp`,
-  rounds: '17',
-  turn: 0.014,
+  rounds: '30',
+  stretch: 5,
+  turn: 0.012,
   longest: '0.2',
 };
 
@@ -161,6 +165,7 @@ export function parseBenchArguments(words: readonly string[]): BenchArguments | 
     workloads: named.flatMap((key) => (key === FLAT ? flats : [modelWorkload(key)])),
     contenders: text('contenders') === undefined ? undefined : list(text('contenders')!, 'contenders'),
     rounds: number(text('rounds') ?? preset.rounds, 'rounds', 1, 1000, true),
+    stretch: preset.stretch,
     turn: preset.turn,
     longest: number(text('longest') ?? preset.longest, 'longest', 1e-6, 3600, false),
     project: text('project') ?? '.',
