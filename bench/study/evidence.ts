@@ -15,9 +15,6 @@ export const MARKERS = { start: '<!-- evidence:start -->', end: '<!-- evidence:e
 /** VRAdam's rivals. */
 const RIVALS = CONTENDERS.filter((name) => name !== 'vradam');
 
-/** A rate is as good as the best where its figure is at most so many times the best's distance from the ideal. */
-const AS_GOOD = 1.5;
-
 /** 0.003 → '3e-3'. */
 const rateText = (rate: number) => (rate >= 1 ? String(rate) : rate.toExponential().replace('e-', 'e-'));
 
@@ -93,7 +90,7 @@ function goodRates(results: StudyResults, task: StudyTask, optimizer: ContenderN
     .filter(({ job }) => job.task === task.key && job.optimizer === optimizer)
     .map(({ result }) => figureOf(result, measure.key, measure.better));
   const best = Math.min(...values);
-  return `${values.filter((value) => value <= AS_GOOD * best).length} of ${values.length}`;
+  return `${values.filter((value) => value <= task.near * best).length} of ${values.length}`;
 }
 
 function timesOf(results: StudyResults, task: StudyTask) {
@@ -114,7 +111,7 @@ function taskSection(results: StudyResults, task: StudyTask): string {
     'optimizer',
     'rate',
     ...task.measures.map(({ name }) => name),
-    `rates within ${AS_GOOD}× of the best`,
+    `rates within ${task.near}× of the best`,
   ];
   const [run] = runsOf(results, task, 'vradam');
   const { parameters } = run!.result;

@@ -110,7 +110,7 @@ export function ratePicture({ final }: StudyResults): Picture {
     const base = scheduleOf(job.learningRate, job.steps);
     const effective = pointsOf(result.effectiveLearningRates);
     return {
-      title: task.title.replace(/,.*/, task.key.endsWith('cnn') ? ' CNN' : ''),
+      title: task.short,
       x: steps,
       y: { name: 'learning rate', type: 'log' },
       lines: [
@@ -197,7 +197,7 @@ export function edgePicture({ stability }: StudyResults): Picture {
     id: 'edge',
     title: 'The edge of stability',
     description:
-      'The largest eigenvalue of the (preconditioned) Hessian times the effective learning rate, in parts of what the optimizer can bear on a quadratic: at the dotted line training is at its edge of stability. First seed.',
+      'The largest eigenvalue of the (preconditioned) Hessian times the effective learning rate, in parts of what the optimizer can bear on a quadratic: at the dotted line training is at its edge of stability. Where the curvature is negative there is no point. First seed.',
     columns: 2,
     colors: Object.fromEntries(rates.map((rate, i) => [rateName(rate), RAMP[i % RAMP.length]!])),
     panels,
@@ -214,9 +214,10 @@ export function oscillationPicture({ stability }: StudyResults): Picture {
     stability.filter(({ job }) => job.learningRate === rate && job.seed === seed);
   const rates = SHOWN_RATES.filter((rate) => runsAt(rate).length > 0);
   const every = 5;
+  const { steps: length } = stability[0]!.job;
   const curve = (values: readonly number[]) =>
     values.flatMap((value, step): Point[] => (step % every === 0 && value > 0 ? [[step, value]] : []));
-  const steps = { name: 'step', type: 'value', min: 0 } as const;
+  const steps = { name: 'step', type: 'value', min: 0, max: length } as const;
   const losses = rates.map(
     (rate): Panel => ({
       title: `learning rate ${rate}`,

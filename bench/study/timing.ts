@@ -41,7 +41,7 @@ export async function runTiming({ task: key, rounds }: TimingJob): Promise<Timin
       tf.dispose([value, grads]);
       return { gradients: computed - begun, optimizer: done - computed };
     };
-    return { name, task, step, gradients: [] as number[], optimizer: [] as number[] };
+    return { name, task, tfOptimizer: optimizer, step, gradients: [] as number[], optimizer: [] as number[] };
   });
   for (const { step } of contenders) for (let k = 0; k < WARM_UP_STEPS; k++) step();
   const { gradients, optimizer } = contenders[0]!.step();
@@ -56,7 +56,10 @@ export async function runTiming({ task: key, rounds }: TimingJob): Promise<Timin
     }
   }
   const disturbance = rounded(others());
-  for (const { task } of contenders) task.dispose();
+  for (const { task, tfOptimizer } of contenders) {
+    task.dispose();
+    tfOptimizer.dispose();
+  }
   const entries = contenders.map(({ name, gradients, optimizer }) => [
     name,
     { gradients: rounded(median(gradients)), optimizer: rounded(median(optimizer)) },
