@@ -158,7 +158,7 @@ export function divergencePicture({ stability }: StudyResults): Picture {
     id: 'divergence',
     title: 'Full-batch training at rising learning rates',
     description:
-      'Left, the loss over the last 50 steps; right, how far the loss rose in all steps together, in parts of the first loss. Means over seeds in a band from the lowest to the highest. Runs whose loss became infinite or NaN have no point.',
+      'Left, the loss over the last 50 steps; right, how far the loss rose in all steps together, in parts of the first loss. Means over seeds in a band from the lowest to the highest. Runs whose loss did not stay finite have no point.',
     columns: 2,
     colors: OPTIMIZER_COLORS,
     panels: [
