@@ -10,7 +10,7 @@
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 2;
+constexpr std::uint32_t kCudaAbi = 3;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
@@ -67,8 +67,9 @@ enum CudaReportField : std::uint32_t {
   kReportRefusedTensor = 2,  // -1: none
   kReportRefusedElement = 3,
   kReportRefusedValue = 4,
-  kReportOutcome = 5,  // a CudaOutcome
-  kReportFieldCount = 6,
+  kReportCopiedBytes = 5,  // of parameters and gradients, to the device and back
+  kReportOutcome = 6,      // a CudaOutcome
+  kReportFieldCount = 7,
 };
 constexpr std::uint32_t kReportFieldsPerGroup = 2;
 

@@ -51,6 +51,7 @@ struct StepResult {
   std::vector<double> penalties;
   std::vector<double> effective_learning_rates;
   std::optional<Refusal> refusal;
+  std::uint64_t copied_bytes = 0;  // of parameters and gradients, to memory of the engine's own and back
 };
 
 // A run of consecutive elements of one tensor that starts at a chunk; the grain of work.

@@ -299,21 +299,31 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       on_device[i].p_in = on_device[i].p_out = memory.parameter.data();
       on_device[i].gradient = memory.gradient.data();
     }
-    if (plan_.chunks() > runtime::chunks_per_part()) {
-      return step_in_parts(tensors, on_device.data(), rates, report);
-    }
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (tensors[i].active == 0) continue;
-      const std::uint64_t bytes = entries_[i].size * sizeof(float);
-      runtime::upload(stream_, on_device[i].p_out, tensors[i].p_in, bytes);
-      runtime::upload(stream_, const_cast<void*>(on_device[i].gradient), tensors[i].gradient, bytes);
-    }
-    if (conclude(enqueue(on_device.data(), rates), report) != kApplied) return;
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (tensors[i].active == 0) continue;
-      runtime::download(stream_, on_device[i].p_out, tensors[i].p_out, entries_[i].size * sizeof(float));
-    }
+    const bool in_parts = plan_.chunks() > runtime::chunks_per_part();
+    const std::uint64_t copied = in_parts ? step_in_parts(tensors, on_device.data(), rates, report)
+                                          : step_at_once(tensors, on_device.data(), rates, report);
+    report[kReportCopiedBytes] = static_cast<double>(copied);
   });
+}
+
+std::uint64_t CudaEngine::step_at_once(const CudaTensor* host, const CudaTensor* device,
+                                       const StepScalars* rates, double* report) {
+  std::uint64_t copied = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (host[i].active == 0) continue;
+    const std::uint64_t bytes = entries_[i].size * sizeof(float);
+    runtime::upload(stream_, device[i].p_out, host[i].p_in, bytes);
+    runtime::upload(stream_, const_cast<void*>(device[i].gradient), host[i].gradient, bytes);
+    copied += 2 * bytes;
+  }
+  if (conclude(enqueue(device, rates), report) != kApplied) return copied;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (host[i].active == 0) continue;
+    const std::uint64_t bytes = entries_[i].size * sizeof(float);
+    runtime::download(stream_, device[i].p_out, host[i].p_out, bytes);
+    copied += bytes;
+  }
+  return copied;
 }
 
 template <typename F>
@@ -331,10 +341,11 @@ void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, 
 // Gradients travel first, and each part of them is read while the next one is on its way. When that has
 // decided the step, parameters follow: one part arrives and another one leaves while a third is updated. A
 // step that is refused has brought nothing back.
-void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
-                               double* report) {
+std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
+                                        const StepScalars* rates, double* report) {
   const runtime::CopyStreams copies = runtime::copy_streams();
   prepare(device, rates);
+  std::uint64_t copied = 0;
   const cuda::StepView step = view(0);
   const bool reads = reads_ || plan_.clips();
   const auto part_from = [&](std::uint64_t first) {
@@ -349,6 +360,7 @@ void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
                  const auto upload = [&](const void* to, const void* from) {
                    runtime::upload(copies.up, static_cast<float*>(const_cast<void*>(to)) + begin,
                                    static_cast<const float*>(from) + begin, count * sizeof(float));
+                   copied += count * sizeof(float);
                  };
                  if (parameters) upload(device[tensor].p_in, host[tensor].p_in);
                  if (gradients) upload(device[tensor].gradient, host[tensor].gradient);
@@ -382,7 +394,7 @@ void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
 
   cuda::StepView part = part_from(0);
   update(part);
-  if (conclude(steps_enqueued_++, report) != kApplied) return;
+  if (conclude(steps_enqueued_++, report) != kApplied) return copied;
   for (;;) {
     const bool last = part.end_chunk == step.chunk_count;
     const cuda::StepView next = last ? part : part_from(part.end_chunk);
@@ -391,8 +403,9 @@ void CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
                [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
                  runtime::download(copies.down, device[tensor].p_out + begin, host[tensor].p_out + begin,
                                    count * sizeof(float));
+                 copied += count * sizeof(float);
                });
-    if (last) return;
+    if (last) return copied;
     runtime::order(stream_, copies.down);
     part = next;
   }

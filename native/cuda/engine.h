@@ -108,9 +108,12 @@ class CudaEngine {
   cuda::StepView view(std::uint64_t number) const;
   void launch(std::uint64_t number);
   void launch_passes(cuda::Stream stream, const cuda::StepView& step) const;
-  // A step on the host's memory whose copies overlap with its passes.
-  void step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
-                     double* report);
+  // A step on the host's memory: all of it copied before and after, or in parts, so that copies overlap with
+  // passes. Bytes that were copied.
+  std::uint64_t step_at_once(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+                             double* report);
+  std::uint64_t step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+                              double* report);
   // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
   template <typename F>
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;

@@ -12,8 +12,8 @@
 
 namespace vradam {
 
-// Gradient norm, clip coefficient, and of the refusal tensor, element and value.
-constexpr std::size_t kResultFields = 5;
+// Gradient norm, clip coefficient, of the refusal tensor, element and value, and the bytes that were copied.
+constexpr std::size_t kResultFields = 6;
 constexpr std::size_t kResultFieldsPerGroup = 2;
 
 inline double* result_argument(const Napi::CallbackInfo& info, std::size_t index, std::size_t groups) {
@@ -32,6 +32,7 @@ inline void write_result(const StepResult& result, double* report) {
   report[2] = result.refusal ? static_cast<double>(result.refusal->tensor) : -1.0;
   report[3] = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
   report[4] = result.refusal ? static_cast<double>(result.refusal->value) : 0.0;
+  report[5] = static_cast<double>(result.copied_bytes);
   for (std::size_t k = 0; k < result.penalties.size(); ++k) {
     report[kResultFields + kResultFieldsPerGroup * k] = result.penalties[k];
     report[kResultFields + kResultFieldsPerGroup * k + 1] = result.effective_learning_rates[k];

@@ -146,6 +146,7 @@ StepResult result_of(const std::vector<double>& report, std::size_t groups) {
                              static_cast<std::uint64_t>(report[kReportRefusedElement]),
                              static_cast<float>(report[kReportRefusedValue])};
   }
+  result.copied_bytes = static_cast<std::uint64_t>(report[kReportCopiedBytes]);
   for (std::size_t k = 0; k < groups; ++k) {
     const double* const group = report.data() + kReportFieldCount + kReportFieldsPerGroup * k;
     result.penalties.push_back(group[0]);

@@ -84,7 +84,7 @@ function outOfReach(engine: string): string {
  * parameters and gradients already lie: that of the host, or with the engine cuda that of a GPU. New parameters are new
  * tensors, which the variables take over, so that nothing that anybody holds ever changes. `copiedBytes` counts the
  * values that an op uses for the first time since JavaScript gave them, and what the engine cuda carries to its GPU and
- * back where TensorFlow has none; nothing else is ever copied.
+ * back where TensorFlow ran the op on the host; nothing else is ever copied.
  */
 export const tensorflow: Adapter = {
   name: 'tensorflow',
@@ -127,8 +127,6 @@ export const tensorflow: Adapter = {
     const attributes = [{ name: 'N', type: backend.binding.TF_ATTR_INT, value: count }];
     const inputs = [ticket, ...parametersIn, ...given];
     const copiedBytes = bytesInJavaScript(backend, parametersIn) + bytesInJavaScript(backend, given);
-    const staged = engine.name === 'cuda' && !backend.isUsingGpuDevice;
-    const bytes = parametersIn.reduce((sum, { size }) => sum + 4 * size, 0);
     let parametersOut: Tensor[] = [];
     try {
       const report = stepper.stepWith((learningRates, gradientScale) => {
@@ -141,9 +139,7 @@ export const tensorflow: Adapter = {
           failure = error;
         }
         const outcome = engine.takeStep(slot);
-        if (outcome !== undefined && (failure === undefined || !outcome.applied)) {
-          return staged ? { ...outcome, copiedBytes: bytes * (outcome.applied ? 3 : 2) } : outcome;
-        }
+        if (outcome !== undefined && (failure === undefined || !outcome.applied)) return outcome;
         const sentence = failure instanceof Error ? failure.message : String(failure);
         throw new VRAdamError('ERR_VRADAM_ENGINE', `TensorFlow did not run the step: ${sentence}`, {
           cause: failure,

@@ -76,9 +76,13 @@ export function packGroups(groups: readonly GroupSettings[]): Float64Array {
   );
 }
 
+/** Numbers of the report of every engine's step, before those of its groups. */
+export const RESULT_FIELDS = 6;
+
 /**
  * What a step did, from the doubles that the addon writes: gradient norm, clip coefficient, the refusing tensor (negative
- * for none), element and value, and from `groupsAt` on the penalty and effective learning rate of each group.
+ * for none), element and value, bytes that were copied, and from `groupsAt` on the penalty and effective learning rate
+ * of each group.
  */
 export function readReport(
   report: Float64Array,
@@ -98,6 +102,7 @@ export function readReport(
     clipCoefficient: report[1]!,
     penalties,
     effectiveLearningRates,
+    copiedBytes: report[5]!,
     refusal:
       refused && report[2]! >= 0 ? { tensor: report[2]!, element: report[3]!, value: report[4]! } : undefined,
   };

@@ -1,4 +1,4 @@
-import { packGroups, readReport } from './addon.js';
+import { packGroups, RESULT_FIELDS, readReport } from './addon.js';
 import type { CudaAddon, CudaEngineHandle, CudaMemory } from './cuda-addon.js';
 import { LAUNCHES } from './cuda-addon.js';
 import { type CudaArray, memoryOf } from './device-array.js';
@@ -9,9 +9,8 @@ import type { EnqueuedStep, QueueingEngine } from './queue.js';
 
 /** Reports the device keeps; the report of a step is overwritten when this many more have been enqueued. */
 const REPORT_SLOTS = 1024;
-const REPORT_FIELDS = 6;
-/** Of the report of a step that was offered, which is that of every engine. */
-const OFFERED_FIELDS = 5;
+/** Those of every engine, which are those of a step that was offered, and the outcome. */
+const REPORT_FIELDS = RESULT_FIELDS + 1;
 const REPORT_FIELDS_PER_GROUP = 2;
 
 /** `StepInput` on the device. */
@@ -83,7 +82,7 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
       ),
     );
     this.#firstPending++;
-    return this.#stagedOutcome(input, report);
+    return this.#outcome(report);
   }
 
   async stepAsync(input: StepInput): Promise<StepOutcome> {
@@ -102,7 +101,7 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
       throw asVRAdamError(error);
     }
     this.#firstPending++;
-    return this.#stagedOutcome(input, report);
+    return this.#outcome(report);
   }
 
   /** Enqueues a step on device memory and returns at once. */
@@ -144,11 +143,11 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
   }
 
   takeStep(slot: number): StepOutcome | undefined {
-    const report = new Float64Array(OFFERED_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
+    const report = new Float64Array(RESULT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
     const applied = translateNative(() => this.#handle.takeStep(slot, report));
     if (applied === undefined) return undefined;
     this.#firstPending++;
-    return readReport(report, OFFERED_FIELDS, applied);
+    return readReport(report, RESULT_FIELDS, applied);
   }
 
   /** Waits for every step that was enqueued and fills in its outcome. */
@@ -199,19 +198,9 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
     this.#handle.dispose();
   }
 
-  /**
-   * With what was copied: parameters and gradients to the device, and parameters back; no more than that for a refused
-   * step, most of whose parameters stay where they are.
-   */
-  #stagedOutcome(input: StepInput, report: Float64Array): StepOutcome & { readonly copiedBytes: number } {
-    const outcome = this.#outcome(report);
-    const elements = this.#sizes.reduce((sum, size, i) => sum + (input.gradients[i] ? size : 0), 0);
-    return { ...outcome, copiedBytes: elements * Float32Array.BYTES_PER_ELEMENT * (outcome.applied ? 3 : 2) };
-  }
-
   #outcome(report: Float64Array): StepOutcome {
     // Neither applied nor refused: halted by the refusal of an earlier step. A refused step may have no culprit,
     // where the gradients were changed while it ran.
-    return readReport(report, REPORT_FIELDS, report[5] === 1, report[5] === 0);
+    return readReport(report, REPORT_FIELDS, report[6] === 1, report[6] === 0);
   }
 }

@@ -55,7 +55,7 @@ export interface StepOutcome {
   readonly penalties: readonly number[];
   /** η of each group, in double precision. */
   readonly effectiveLearningRates: readonly number[];
-  /** Bytes of parameters and gradients that the engine copied to its own memory and back; absent for none. */
+  /** Bytes of parameters and gradients that the engine copied to memory of its own and back; absent or 0 for none. */
   readonly copiedBytes?: number;
   /** The first offending element in order of registration, where the step was refused. */
   readonly refusal: { readonly tensor: number; readonly element: number; readonly value: number } | undefined;

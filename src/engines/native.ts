@@ -1,10 +1,9 @@
-import { type Addon, type NativeEngineHandle, packGroups, readReport } from './addon.js';
+import { type Addon, type NativeEngineHandle, packGroups, RESULT_FIELDS, readReport } from './addon.js';
 import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError } from './native-errors.js';
 import type { OfferingEngine } from './offer.js';
 import { defaultThreads } from './threads.js';
 
-const REPORT_FIELDS = 5;
 const REPORT_FIELDS_PER_GROUP = 2;
 
 /** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
@@ -28,7 +27,7 @@ export class NativeEngine implements OfferingEngine {
   ) {
     this.#groups = settings.groups.length;
     this.#learningRates = new Float64Array(this.#groups);
-    this.#report = new Float64Array(REPORT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
+    this.#report = new Float64Array(RESULT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
     try {
       this.#handle = new addon.Engine(
         packGroups(settings.groups),
@@ -63,7 +62,7 @@ export class NativeEngine implements OfferingEngine {
         input.gradientScale,
         this.#report,
       );
-      return readReport(this.#report, REPORT_FIELDS, applied);
+      return readReport(this.#report, RESULT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }
@@ -80,7 +79,7 @@ export class NativeEngine implements OfferingEngine {
         input.gradientScale,
         report,
       );
-      return readReport(report, REPORT_FIELDS, applied);
+      return readReport(report, RESULT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }
@@ -103,7 +102,7 @@ export class NativeEngine implements OfferingEngine {
   takeStep(slot: number): StepOutcome | undefined {
     try {
       const applied = this.#handle.takeStep(slot, this.#report);
-      return applied === undefined ? undefined : readReport(this.#report, REPORT_FIELDS, applied);
+      return applied === undefined ? undefined : readReport(this.#report, RESULT_FIELDS, applied);
     } catch (error) {
       throw asVRAdamError(error);
     }

@@ -1,6 +1,6 @@
 // Random calls across the Node-API border and into FlatOptimizer, in a process of their own: a crash is the end of it.
 // Arguments: calls seed. Prints the seed of every thousand calls before making them.
-import { type Addon, loadAddon, type NativeEngineHandle } from '../../src/engines/addon.js';
+import { type Addon, loadAddon, type NativeEngineHandle, RESULT_FIELDS } from '../../src/engines/addon.js';
 import { FlatOptimizer, VRAdamError } from '../../src/index.js';
 import { Random } from './random.js';
 import { anything, Mischief } from './values.js';
@@ -76,7 +76,7 @@ function callEngine(live: Live, random: Random): void {
       }),
     );
   const rates = () => spoil(new Float64Array(live.groups).fill(1e-3));
-  const report = () => spoil(new Float64Array(5 + 2 * live.groups));
+  const report = () => spoil(new Float64Array(RESULT_FIELDS + 2 * live.groups));
   const one = (size: number) => {
     const { array, intact } = fenced(size, random);
     fences.push(intact);

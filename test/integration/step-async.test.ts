@@ -6,7 +6,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
 import { gradientsOf, type Manner, numbers, train } from '../../scripts/soak/training.mjs';
-import { loadAddon } from '../../src/engines/addon.js';
+import { loadAddon, RESULT_FIELDS } from '../../src/engines/addon.js';
 import { FlatOptimizer } from '../../src/flat-optimizer.js';
 import { runModule } from './child-process.js';
 
@@ -159,7 +159,7 @@ describe('memory that only a pending step knows', () => {
       '',
     );
     handle.addTensor(0, LARGE);
-    const report = new Float64Array(7);
+    const report = new Float64Array(RESULT_FIELDS + 2);
     const begin = () => {
       const parameters = [numbers(LARGE, 5)];
       const array = new WeakRef(parameters[0]!);
@@ -177,7 +177,7 @@ describe('memory that only a pending step knows', () => {
     const kept = array.deref() !== undefined;
     await promise;
     expect(kept).toBe(true);
-    expect(report[5]).toBe(stepped(LARGE, 5).penalty);
+    expect(report[RESULT_FIELDS]).toBe(stepped(LARGE, 5).penalty);
     handle.dispose();
   });
 

@@ -2,6 +2,7 @@
 // one with a GPU. Usage: cuda_engine_test PLUGIN [large]
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -23,6 +24,7 @@ namespace {
 int failures = 0;
 const CudaApi* api = nullptr;
 std::uint64_t (*count_launches)() = nullptr;  // of the emulation
+std::uint64_t part_chunks = 0;                // that travel as one, as the runtime says
 std::string test_name;
 
 void fail(const std::string& what) {
@@ -437,77 +439,131 @@ void test_other_powers() {
   check(apart <= 1e-12, "the penalty agrees to 1e-12, not " + std::to_string(apart));
 }
 
-// Steps on the host's memory that travel in several parts, `bad` now and then among the gradients.
-void run_on_host(const std::string& name, Scenario scenario, float bad, bool halts) {
-  test_name = name + ", on the host's memory" + (halts ? "" : ", not halting");
-  EngineSettings settings;
-  settings.groups = scenario.groups;
-  if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
-  settings.check_gradients = scenario.checks;
-  CpuEngine cpu(settings, *find_kernels(""), 1);
-  const CudaSettings cuda = {scenario.groups.data(),
-                             static_cast<std::uint32_t>(scenario.groups.size()),
-                             scenario.clip_norm,
-                             scenario.checks,
-                             halts,
-                             scenario.launches};
-  CudaFailure failure;
-  CudaEngine* engine = nullptr;
-  must(api->create(&cuda, &engine, &failure), failure);
-  std::mt19937_64 random(9);
-  std::vector<std::vector<float>> expected;
-  for (const auto& [of, size] : scenario.tensors) {
-    cpu.add_tensor(of, size);
-    must(api->add_tensor(engine, of, size, &failure), failure);
-    expected.push_back(values(random, size));
+// Steps on the host's memory, and the CPU engine beside them.
+class HostPair {
+ public:
+  HostPair(const Scenario& scenario, bool halts) : scenario_(scenario), random_(9) {
+    EngineSettings settings;
+    settings.groups = scenario.groups;
+    if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
+    settings.check_gradients = scenario.checks;
+    cpu_ = std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
+    const CudaSettings cuda = {scenario.groups.data(),
+                               static_cast<std::uint32_t>(scenario.groups.size()),
+                               scenario.clip_norm,
+                               scenario.checks,
+                               halts,
+                               scenario.launches};
+    CudaFailure failure;
+    must(api->create(&cuda, &engine_, &failure), failure);
+    for (const auto& [of, size] : scenario.tensors) {
+      cpu_->add_tensor(of, size);
+      must(api->add_tensor(engine_, of, size, &failure), failure);
+      expected_.push_back(values(random_, size));
+    }
+    p_ = expected_;
+    for (std::size_t k = 0; k < scenario.groups.size(); ++k) rates_.push_back({0.01, 0.5, 1.0});
+    report_.resize(kReportFieldCount + 2 * scenario.groups.size());
   }
-  std::vector<std::vector<float>> p = expected;
-  const std::size_t count = p.size();
-  for (int step = 0; step < scenario.steps; ++step) {
-    std::vector<std::vector<float>> g;
-    for (const std::vector<float>& of : p) g.push_back(values(random, of.size()));
-    if (step % 2 == 1) g[step % count].back() = bad;
-    std::vector<std::vector<float>> next = p;
-    std::vector<TensorBuffers> buffers(count);
-    std::vector<CudaTensor> tensors(count);
+  ~HostPair() { api->destroy(engine_); }
+
+  // The gradients of the next step, of those tensors that `active` says of their index.
+  template <typename Active>
+  std::vector<std::vector<float>>& offer(const Active& active) {
+    const std::size_t count = p_.size();
+    g_.resize(count);
+    next_ = p_;
+    buffers_.resize(count);
+    tensors_.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
-      const bool active = step == 0 || (step + i) % 5 != 0;
-      buffers[i] = {expected[i].data(), expected[i].data(), g[i].data(), active};
-      tensors[i] = {p[i].data(), (scenario.elsewhere ? next : p)[i].data(), g[i].data(), active,
-                    GradientType::kFloat32};
+      g_[i] = values(random_, p_[i].size());
+      buffers_[i] = {expected_[i].data(), expected_[i].data(), g_[i].data(), active(i)};
+      tensors_[i] = {p_[i].data(), (scenario_.elsewhere ? next_ : p_)[i].data(), g_[i].data(), active(i),
+                     GradientType::kFloat32};
     }
-    std::vector<StepScalars> rates;
-    for (std::size_t k = 0; k < scenario.groups.size(); ++k) rates.push_back({0.01, 0.5, 1.0});
-    const StepResult result = cpu.step({buffers.data(), rates.data(), GradientType::kFloat32});
-    std::vector<double> report(kReportFieldCount + 2 * scenario.groups.size());
-    must(api->step_on_host(engine, tensors.data(), rates.data(), report.data(), &failure), failure);
-    if (scenario.elsewhere) p = next;
-    check(report[kReportOutcome] == (result.applied ? 1 : 0), "applied");
-    check(result.applied || step % 2 == 1, "only a bad gradient refuses a step");
+    return g_;
+  }
+
+  // The step that was offered. Whether it was applied.
+  bool step() {
+    const StepResult result = cpu_->step({buffers_.data(), rates_.data(), GradientType::kFloat32});
+    CudaFailure failure;
+    must(api->step_on_host(engine_, tensors_.data(), rates_.data(), report_.data(), &failure), failure);
+    if (scenario_.elsewhere) p_ = next_;
+    check(report_[kReportOutcome] == (result.applied ? 1 : 0), "applied");
+    check(report_[kReportCopiedBytes] == copied_bytes(result.applied), "copied bytes");
     const double element = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
-    check(report[kReportRefusedElement] == element, "refused element");
-    for (std::size_t k = 0; k < scenario.groups.size(); ++k) {
-      check(same_number(report[kReportFieldCount + 2 * k], result.penalties[k]), "penalty");
+    check(report_[kReportRefusedElement] == element, "refused element");
+    for (std::size_t k = 0; k < scenario_.groups.size(); ++k) {
+      check(same_number(report_[kReportFieldCount + 2 * k], result.penalties[k]), "penalty");
     }
-    for (std::size_t i = 0; i < count; ++i) {
+    compare();
+    return result.applied;
+  }
+
+  void compare() const {
+    for (std::size_t i = 0; i < p_.size(); ++i) {
       const auto index = static_cast<std::uint32_t>(i);
       const std::string tensor = " of tensor " + std::to_string(i);
-      check(same_bytes(p[i], expected[i]), "parameters" + tensor);
-      std::vector<float> v(p[i].size());
-      std::vector<float> s(p[i].size());
+      check(same_bytes(p_[i], expected_[i]), "parameters" + tensor);
+      std::vector<float> v(p_[i].size());
+      std::vector<float> s(p_[i].size());
       std::uint64_t steps = 0;
-      must(api->read_state(engine, index, v.data(), s.data(), &steps, &failure), failure);
-      check(v.empty() || std::memcmp(v.data(), cpu.velocity(index), 4 * v.size()) == 0, "velocity" + tensor);
-      check(s.empty() || std::memcmp(s.data(), cpu.second_moment(index), 4 * s.size()) == 0,
+      CudaFailure failure;
+      must(api->read_state(engine_, index, v.data(), s.data(), &steps, &failure), failure);
+      check(v.empty() || std::memcmp(v.data(), cpu_->velocity(index), 4 * v.size()) == 0,
+            "velocity" + tensor);
+      check(s.empty() || std::memcmp(s.data(), cpu_->second_moment(index), 4 * s.size()) == 0,
             "second moment" + tensor);
-      check(steps == cpu.plan().tensors()[i].steps, "step count" + tensor);
+      check(steps == cpu_->plan().tensors()[i].steps, "step count" + tensor);
     }
   }
-  api->destroy(engine);
+
+ private:
+  // Gradients and parameters travel to the device, and parameters back; of a refused step, parameters of the
+  // first part and nothing back.
+  double copied_bytes(bool applied) const {
+    std::uint64_t elements = 0;
+    std::uint64_t of_first_part = 0;
+    std::uint64_t left = part_chunks * kChunk;
+    for (std::size_t i = 0; i < p_.size(); ++i) {
+      const std::uint64_t size = p_[i].size();
+      if (buffers_[i].active) elements += size;
+      if (buffers_[i].active) of_first_part += std::min(size, left);
+      left -= std::min(left, (size + kChunk - 1) / kChunk * kChunk);
+    }
+    return 4.0 * static_cast<double>(applied ? 3 * elements : elements + of_first_part);
+  }
+
+  Scenario scenario_;
+  std::mt19937_64 random_;
+  std::unique_ptr<CpuEngine> cpu_;
+  CudaEngine* engine_ = nullptr;
+  std::vector<std::vector<float>> expected_;
+  std::vector<std::vector<float>> p_;
+  std::vector<std::vector<float>> next_;
+  std::vector<std::vector<float>> g_;
+  std::vector<TensorBuffers> buffers_;
+  std::vector<CudaTensor> tensors_;
+  std::vector<StepScalars> rates_;
+  std::vector<double> report_;
+};
+
+// Steps that travel in several parts, `bad` now and then among the gradients.
+void run_on_host(const std::string& name, const Scenario& scenario, float bad, bool halts) {
+  test_name = name + ", on the host's memory" + (halts ? "" : ", not halting");
+  HostPair pair(scenario, halts);
+  const std::size_t count = scenario.tensors.size();
+  for (std::size_t step = 0; step < static_cast<std::size_t>(scenario.steps); ++step) {
+    std::vector<std::vector<float>>& g =
+        pair.offer([&](std::size_t i) { return step == 0 || (step + i) % 5 != 0; });
+    if (step % 2 == 1) g[step % count].back() = bad;
+    check(pair.step() || step % 2 == 1, "only a bad gradient refuses a step");
+  }
 }
 
-// `part`: elements that travel as one.
-void test_host(std::uint64_t part) {
+void test_host() {
+  const std::uint64_t part = part_chunks * kChunk;
   for (const CudaLaunches launches : {CudaLaunches::kAuto, CudaLaunches::kPasses}) {
     Scenario scenario = of_sizes({part / 2, 3, 2 * part + 1, part, 77});
     scenario.launches = launches;
@@ -569,9 +625,9 @@ int main(int count, char** arguments) {
   test_refusal();
   test_repeated_launches();
   test_other_powers();
-  // As many as the runtime says: 1024 chunks on a GPU, 5 on the emulation.
   const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
-  test_host((emulated ? 5 : 1024) * kChunk);
+  part_chunks = emulated ? 5 : 1024;
+  test_host();
   // One launch ends with 12 chunks on the emulation, with 4096 on a GPU.
   test_growth(emulated ? 10 : 4000);
   if (count > 2) test_large(std::strtoull(arguments[2], nullptr, 10));

@@ -388,6 +388,7 @@ class Training {
 
     CHECK(slot().state == StepSlot::State::kDone);
     compare(expected, slot().result);
+    compare_copies(given);
     CHECK(outcome.failure == (expected.applied ? "" : "The step was refused"));
     for (std::size_t k = 0; k < given.size(); ++k) {
       const Value& before = inputs[1 + k];
@@ -470,6 +471,18 @@ class Training {
       CHECK(same_number(result.penalties[k], expected.penalties[k]));
       CHECK(same_number(result.effective_learning_rates[k], expected.effective_learning_rates[k]));
     }
+  }
+
+  // Nothing is copied but to the CUDA engine's GPU where TensorFlow has the tensors on the host; for a step
+  // that is refused, parameters may stay there.
+  void compare_copies(const std::vector<std::uint32_t>& given) const {
+    const bool staged =
+        std::holds_alternative<std::shared_ptr<CudaHandle>>(engine_) && device_.type() == std::string("CPU");
+    std::uint64_t bytes = 0;
+    for (const std::uint32_t i : given) bytes += staged ? 4 * parameters_[i].size() : 0;
+    const StepResult& result = slot().result;
+    if (result.applied) CHECK(result.copied_bytes == 3 * bytes);
+    CHECK(result.copied_bytes >= bytes && result.copied_bytes <= (result.applied ? 3 : 2) * bytes);
   }
 
   std::vector<float> values(std::uint64_t size) {
