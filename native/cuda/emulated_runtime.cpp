@@ -1,7 +1,9 @@
 // A device made of the host: memory of the host, and passes whose blocks and threads are turns of loops. The
 // engine above it and the passes are those of the GPU. It is for tests; the environment makes it fail:
 //
-//   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture; or launch: launches fail
+//   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture;
+//                                launch: launches fail; staging: there is no memory for copies from the
+//                                device to go through
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
 //   VRADAM_CUDA_EMULATED_GPUS    devices that the process sees
 #include <atomic>
@@ -29,6 +31,9 @@ constexpr std::uint32_t kBlocks = 3;
 constexpr std::uint32_t kMostKept = 1;
 constexpr std::uint64_t kOneLaunchChunks = 12;
 constexpr std::uint64_t kChunksPerPart = 5;
+
+// Larger copies go through memory of the host that has to be there.
+constexpr std::uint64_t kSmallCopy = 256;
 
 // What there is of the device is one thread's at a time.
 std::recursive_mutex device_mutex;
@@ -101,6 +106,14 @@ const char* fault() {
   return name == nullptr ? "" : name;
 }
 
+bool fails(const char* what) {
+  return std::strcmp(fault(), what) == 0;
+}
+
+void need_staging() {
+  if (fails("staging")) throw std::bad_alloc();
+}
+
 // Shared memory of the blocks of a launch, full of NaN until it is written.
 class BlockMemories {
  public:
@@ -158,7 +171,7 @@ std::atomic<std::uint64_t> launches{0};
 
 // Enqueues a pass; `run` runs it.
 void launch(Stream stream, std::function<void()> run) {
-  if (std::strcmp(fault(), "launch") == 0) throw DeviceLost(lost("an illegal memory access was encountered"));
+  if (fails("launch")) throw DeviceLost(lost("an illegal memory access was encountered"));
   const Lock lock(device_mutex);
   if (stream == &own) ++launches;
   of(stream).enqueue(std::move(run));
@@ -180,12 +193,10 @@ thread_local std::chrono::steady_clock::time_point clock_start;
 namespace runtime {
 
 CudaDevice probe() {
-  const char* const name = fault();
-  if (std::strcmp(name, "no-driver") == 0) throw Unavailable(no_driver());
-  if (std::strcmp(name, "old-driver") == 0) throw Unavailable(old_driver(12040));
-  if (std::strcmp(name, "no-device") == 0) throw Unavailable(no_device());
-  if (std::strcmp(name, "old-architecture") == 0)
-    throw Unavailable(old_architecture("NVIDIA Tesla P100", 60));
+  if (fails("no-driver")) throw Unavailable(no_driver());
+  if (fails("old-driver")) throw Unavailable(old_driver(12040));
+  if (fails("no-device")) throw Unavailable(no_device());
+  if (fails("old-architecture")) throw Unavailable(old_architecture("NVIDIA Tesla P100", 60));
   CudaDevice device{};
   std::strcpy(device.name, "emulation on the host");
   device.multiprocessors = kBlocks;
@@ -238,6 +249,7 @@ void upload(Stream stream, void* device, const void* host, std::uint64_t bytes) 
 
 void download(Stream stream, const void* device, void* host, std::uint64_t bytes) {
   if (bytes == 0) return;
+  if (bytes > kSmallCopy) need_staging();
   const Lock lock(device_mutex);
   of(stream).run();
   std::memcpy(host, device, bytes);
@@ -261,6 +273,7 @@ void synchronize(Stream stream) {
 }
 
 CopyStreams copy_streams() {
+  need_staging();
   return {&up, &down};
 }
 

@@ -290,8 +290,11 @@ std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* 
 
 void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
+    // All that copies need is there before anything happens.
+    const runtime::CopyStreams copies = runtime::copy_streams();
     std::vector<CudaTensor> on_device(tensors, tensors + entries_.size());
     for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (tensors[i].active == 0) continue;
       Tensor& memory = memory_[i];
       const std::uint64_t size = entries_[i].size;
       memory.parameter.adopt(memory.parameter.grown(stream_, size));
@@ -300,7 +303,7 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       on_device[i].gradient = memory.gradient.data();
     }
     const bool in_parts = plan_.chunks() > runtime::chunks_per_part();
-    const std::uint64_t copied = in_parts ? step_in_parts(tensors, on_device.data(), rates, report)
+    const std::uint64_t copied = in_parts ? step_in_parts(copies, tensors, on_device.data(), rates, report)
                                           : step_at_once(tensors, on_device.data(), rates, report);
     report[kReportCopiedBytes] = static_cast<double>(copied);
   });
@@ -341,9 +344,8 @@ void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, 
 // Gradients travel first, and each part of them is read while the next one is on its way. When that has
 // decided the step, parameters follow: one part arrives and another one leaves while a third is updated. A
 // step that is refused has brought nothing back.
-std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
-                                        const StepScalars* rates, double* report) {
-  const runtime::CopyStreams copies = runtime::copy_streams();
+std::uint64_t CudaEngine::step_in_parts(const runtime::CopyStreams& copies, const CudaTensor* host,
+                                        const CudaTensor* device, const StepScalars* rates, double* report) {
   prepare(device, rates);
   std::uint64_t copied = 0;
   const cuda::StepView step = view(0);
@@ -415,6 +417,7 @@ std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor
 // is looked at, though that library had better know.
 void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
+    runtime::copy_streams();  // a report is a copy, too
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (tensors[i].active == 0 || entries_[i].size == 0) continue;
       runtime::require_device_memory(tensors[i].p_in);

@@ -112,8 +112,8 @@ class CudaEngine {
   // passes. Bytes that were copied.
   std::uint64_t step_at_once(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
                              double* report);
-  std::uint64_t step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
-                              double* report);
+  std::uint64_t step_in_parts(const cuda::runtime::CopyStreams& copies, const CudaTensor* host,
+                              const CudaTensor* device, const StepScalars* rates, double* report);
   // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
   template <typename F>
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;

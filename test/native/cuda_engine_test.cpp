@@ -484,11 +484,16 @@ class HostPair {
     return g_;
   }
 
+  // The step that was offered, on the device alone.
+  CudaStatus attempt(CudaFailure* failure) {
+    return api->step_on_host(engine_, tensors_.data(), rates_.data(), report_.data(), failure);
+  }
+
   // The step that was offered. Whether it was applied.
   bool step() {
     const StepResult result = cpu_->step({buffers_.data(), rates_.data(), GradientType::kFloat32});
     CudaFailure failure;
-    must(api->step_on_host(engine_, tensors_.data(), rates_.data(), report_.data(), &failure), failure);
+    must(attempt(&failure), failure);
     if (scenario_.elsewhere) p_ = next_;
     check(report_[kReportOutcome] == (result.applied ? 1 : 0), "applied");
     check(report_[kReportCopiedBytes] == copied_bytes(result.applied), "copied bytes");
@@ -586,6 +591,79 @@ void test_host() {
   }
 }
 
+// Has the emulation fail while it is there.
+class Emulated {
+ public:
+  Emulated(const char* variable, const char* value) : variable_(variable) { setenv(variable, value, 1); }
+  ~Emulated() { unsetenv(variable_); }
+  Emulated(const Emulated&) = delete;
+  Emulated& operator=(const Emulated&) = delete;
+
+ private:
+  const char* variable_;
+};
+
+// A step that lacks memory for anything changes nothing, says so, and can be made when there is some.
+void refuse_for_memory(HostPair& pair, const char* variable, const char* value) {
+  CudaFailure failure{};
+  {
+    const Emulated lacking(variable, value);
+    check(pair.attempt(&failure) == CudaStatus::kOutOfMemory, "out of memory");
+  }
+  check(std::strstr(failure.sentence, "nothing has changed") != nullptr, failure.sentence);
+  pair.compare();
+  check(pair.step(), "the step is made when there is memory");
+}
+
+void test_no_staging() {
+  for (const std::uint64_t size : {4097, 50000}) {
+    test_name = "no memory for copies to go through, " + std::to_string(size) + " elements";
+    HostPair pair(of_sizes({size, 3}), true);
+    for (int step = 0; step < 2; ++step) {
+      pair.offer([](std::size_t) { return true; });
+      refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_FAULT", "staging");
+    }
+  }
+  test_name = "no memory for the copy of a report";
+  Scenario scenario = of_sizes({5});
+  scenario.groups.assign(20, group());
+  Pair pair(scenario, 1);
+  const DeviceFloats p(5, 0);
+  const DeviceFloats g(5, 0);
+  const CudaTensor tensor = {p.data(), p.data(), g.data(), 1, GradientType::kFloat32};
+  const std::vector<StepScalars> rates(20, {0.01, 1.0, 1.0});
+  std::vector<double> report(kReportFieldCount + 2 * rates.size());
+  CudaFailure failure{};
+  {
+    const Emulated lacking("VRADAM_CUDA_EMULATED_FAULT", "staging");
+    check(api->step_on_device(pair.engine(), &tensor, rates.data(), report.data(), &failure) ==
+              CudaStatus::kOutOfMemory,
+          "out of memory");
+  }
+  std::vector<float> v(5);
+  std::vector<float> s(5);
+  std::uint64_t steps = 0;
+  must(api->read_state(pair.engine(), 0, v.data(), s.data(), &steps, &failure), failure);
+  check(steps == 0, "nothing has changed");
+}
+
+// Memory of the device is taken for tensors that have a gradient, when they first have one.
+void test_no_memory() {
+  test_name = "no memory for tensors without a gradient";
+  HostPair pair(of_sizes({5000, 300}), true);
+  for (int step = 0; step < 3; ++step) {
+    pair.offer([&](std::size_t i) { return step != 0 && i == 1; });
+    if (step == 1) {
+      refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_MEMORY", "1");
+    } else {
+      const Emulated full("VRADAM_CUDA_EMULATED_MEMORY", "1");
+      check(pair.step(), "what has memory needs none");
+    }
+  }
+  pair.offer([](std::size_t) { return true; });
+  refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_MEMORY", "1");
+}
+
 void test_large(std::uint64_t size) {
   test_name = std::to_string(size) + " elements";
   Scenario scenario = of_sizes({size, 3});
@@ -628,6 +706,10 @@ int main(int count, char** arguments) {
   const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
   part_chunks = emulated ? 5 : 1024;
   test_host();
+  if (emulated) {
+    test_no_staging();
+    test_no_memory();
+  }
   // One launch ends with 12 chunks on the emulation, with 4096 on a GPU.
   test_growth(emulated ? 10 : 4000);
   if (count > 2) test_large(std::strtoull(arguments[2], nullptr, 10));
