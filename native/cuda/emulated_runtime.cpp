@@ -2,8 +2,8 @@
 // engine above it and the passes are those of the GPU. It is for tests; the environment makes it fail:
 //
 //   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture;
-//                                launch: launches fail; staging: there is no memory for copies from the
-//                                device to go through
+//                                launch: launches fail; record: they cannot be recorded; staging: there
+//                                is no memory for copies from the device to go through
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
 //   VRADAM_CUDA_EMULATED_GPUS    devices that the process sees
 #include <atomic>
@@ -392,6 +392,7 @@ struct Sequence {
 };
 
 Sequence* record(const std::function<void(Stream)>& launches) {
+  if (fails("record")) return nullptr;
   auto sequence = std::make_unique<Sequence>();
   launches(&sequence->recording);
   return sequence.release();

@@ -257,11 +257,12 @@ void CudaEngine::launch_passes(cuda::Stream stream, const cuda::StepView& step) 
 }
 
 // Launches that come a second time are recorded, and from then on are enqueued as one; recording costs more
-// than a step's launches, which need not come again.
+// than a step's launches, which need not come again. Where it fails once, it is left alone.
 void CudaEngine::launch(std::uint64_t number) {
   if (launch_plan_.one_launch) return runtime::launch_whole_step(stream_, launch_plan_, view(number));
-  if (launched_ && sequence_ == nullptr) {
+  if (launched_ && records_ && sequence_ == nullptr) {
     sequence_.reset(runtime::record([this](cuda::Stream recording) { launch_passes(recording, view(0)); }));
+    records_ = sequence_ != nullptr;
   }
   if (sequence_ != nullptr) {
     runtime::enqueue(stream_, sequence_.get());

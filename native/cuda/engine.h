@@ -143,6 +143,7 @@ class CudaEngine {
   // Where passes are launches of their own: the same ones in every step, as long as the same tensors are
   // active.
   bool launched_ = false;  // once, since that changed
+  bool records_ = true;
   std::unique_ptr<cuda::runtime::Sequence, ReleaseSequence> sequence_;
 
   cuda::DeviceArray<cuda::TensorEntry> device_entries_;

@@ -105,6 +105,17 @@ struct Destination {
   cudaGraphNode_t last = nullptr;
 };
 
+// A graph while it is made.
+struct Recording : Destination {
+  Recording() = default;
+  ~Recording() {
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+};
+
 // Device 0 of those that CUDA_VISIBLE_DEVICES shows.
 struct Device {
   cudaDeviceProp properties{};
@@ -516,28 +527,28 @@ void launch_update_pass(Stream stream, const StepView& step) {
 }
 
 struct Sequence {
-  Destination recording;
   cudaGraphExec_t executable = nullptr;
 
   ~Sequence() {
     if (executable != nullptr) cudaGraphExecDestroy(executable);
-    if (recording.graph != nullptr) cudaGraphDestroy(recording.graph);
     cudaGetLastError();
   }
 };
 
+// What fails in here has touched nothing on the device, so the device is not lost by it.
 Sequence* record(const std::function<void(Stream)>& launches) {
-  device();
+  const cudaStream_t own = device().own.stream;
   auto sequence = std::make_unique<Sequence>();
-  must(cudaGraphCreate(&sequence->recording.graph, 0));
-  launches(&sequence->recording);
-  const cudaError_t status =
-      cudaGraphInstantiateWithFlags(&sequence->executable, sequence->recording.graph, 0);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
+  Recording recording;
+  try {
+    must(cudaGraphCreate(&recording.graph, 0));
+    launches(static_cast<Destination*>(&recording));
+    must(cudaGraphInstantiateWithFlags(&sequence->executable, recording.graph, 0));
+    // What it needs of the device it takes now, and not in the midst of a step.
+    must(cudaGraphUpload(sequence->executable, own));
+  } catch (const DeviceLost&) {
     return nullptr;
   }
-  must(status);
   return sequence.release();
 }
 

@@ -103,7 +103,8 @@ void launch_update_pass(Stream stream, const StepView& step);
 
 // Launches that were recorded, to be enqueued as one.
 struct Sequence;
-// Records what `launches` launches on the stream that it is given. Null where there is no room for it.
+// Records what `launches` launches on the stream that it is given. Null where that fails, which changes
+// nothing.
 Sequence* record(const std::function<void(Stream)>& launches);
 void enqueue(Stream stream, const Sequence* sequence);
 // Does not wait: what is enqueued goes on.

@@ -664,6 +664,19 @@ void test_no_memory() {
   refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_MEMORY", "1");
 }
 
+// Launches that cannot be recorded go on one by one, and nobody tries again.
+void test_no_recording() {
+  test_name = "launches that cannot be recorded";
+  Scenario scenario = of_sizes({30000, 9});
+  scenario.launches = CudaLaunches::kPasses;
+  Pair pair(scenario, 3);
+  {
+    const Emulated fault("VRADAM_CUDA_EMULATED_FAULT", "record");
+    for (int step = 0; step < 3; ++step) pair.step();
+  }
+  check(launches_of([&] { pair.step(); }) > 1, "recorded nevertheless");
+}
+
 void test_large(std::uint64_t size) {
   test_name = std::to_string(size) + " elements";
   Scenario scenario = of_sizes({size, 3});
@@ -709,6 +722,7 @@ int main(int count, char** arguments) {
   if (emulated) {
     test_no_staging();
     test_no_memory();
+    test_no_recording();
   }
   // One launch ends with 12 chunks on the emulation, with 4096 on a GPU.
   test_growth(emulated ? 10 : 4000);
