@@ -1,7 +1,7 @@
 // A device made of the host: memory of the host, and passes whose blocks and threads are turns of loops. The
 // engine above it and the passes are those of the GPU. It is for tests; the environment makes it fail:
 //
-//   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture;
+//   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture, no-kernels, unusable;
 //                                launch: launches fail; record: they cannot be recorded; staging: there
 //                                is no memory for copies from the device to go through
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
@@ -197,6 +197,8 @@ CudaDevice probe() {
   if (fails("old-driver")) throw Unavailable(old_driver(12040));
   if (fails("no-device")) throw Unavailable(no_device());
   if (fails("old-architecture")) throw Unavailable(old_architecture("NVIDIA Tesla P100", 60));
+  if (fails("no-kernels")) throw Unavailable(no_kernels("NVIDIA GPU of tomorrow", 200));
+  if (fails("unusable")) throw Unavailable(unusable("NVIDIA H100", "out of memory"));
   CudaDevice device{};
   std::strcpy(device.name, "emulation on the host");
   device.multiprocessors = kBlocks;

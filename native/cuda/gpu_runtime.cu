@@ -88,6 +88,13 @@ __global__ void __launch_bounds__(kThreads, 3) update_kernel(const __grid_consta
   update_pass<true>(Threads(), shared_of(0), step);
 }
 
+const void* const kKernels[] = {
+    reinterpret_cast<const void*>(whole_step_kernel),  reinterpret_cast<const void*>(norm_kernel),
+    reinterpret_cast<const void*>(penalty_kernel),     reinterpret_cast<const void*>(reduce_kernel),
+    reinterpret_cast<const void*>(settle_norm_kernel), reinterpret_cast<const void*>(settle_kernel),
+    reinterpret_cast<const void*>(update_kernel),
+};
+
 // Shared memory of passes that sum up a chunk, and of those that do not.
 constexpr std::uint64_t kReadingBytes = shared_bytes(0, false);
 constexpr std::uint64_t kDecidingBytes = sizeof(BlockMemory);
@@ -162,20 +169,27 @@ std::uint32_t kept_in(std::uint64_t bytes, bool keeps_all) {
   return kept;
 }
 
+// Throws Unavailable: nothing is on the device yet that could be lost.
 Device open() {
   Device device;
-  describe(&device.properties);
+  const CudaDevice described = describe(&device.properties);
   const cudaDeviceProp& properties = device.properties;
-  must(cudaSetDevice(0));
-  cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, whole_step_kernel) != cudaSuccess) {
+  const auto need = [&](cudaError_t status) {
+    if (status == cudaSuccess) return;
     cudaGetLastError();
-    throw Unavailable(std::string("The GPU ") + properties.name + " has compute capability " +
-                      std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                      ", for which this build has no kernels");
+    if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction) {
+      throw Unavailable(no_kernels(described.name, described.compute_capability));
+    }
+    throw Unavailable(unusable(described.name, cudaGetErrorString(status)));
+  };
+  need(cudaSetDevice(0));
+  // All of them: a kernel is loaded when it is first asked for, and what fails then should fail here.
+  for (const void* const kernel : kKernels) {
+    cudaFuncAttributes attributes;
+    need(cudaFuncGetAttributes(&attributes, kernel));
   }
   for (Destination* const to : {&device.own, &device.up, &device.down}) {
-    must(cudaStreamCreateWithFlags(&to->stream, cudaStreamNonBlocking));
+    need(cudaStreamCreateWithFlags(&to->stream, cudaStreamNonBlocking));
   }
   if (!properties.cooperativeLaunch) return device;
   // A part of each block's share is the system's; what is asked for beyond it is not given.
@@ -185,12 +199,12 @@ Device open() {
       per_block < properties.sharedMemPerBlockOptin ? per_block : properties.sharedMemPerBlockOptin;
   device.most_kept = kept_in(most, false);
   device.most_kept_alone = kept_in(most, true);
-  must(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                             static_cast<int>(most)));
-  must(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+  need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                             cudaSharedmemCarveoutMaxShared));
   int blocks = 0;
-  must(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, whole_step_kernel, kThreads, most));
+  need(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, whole_step_kernel, kThreads, most));
   device.blocks = static_cast<std::uint32_t>(blocks * properties.multiProcessorCount);
   return device;
 }

@@ -28,9 +28,21 @@ inline std::string no_device() {
   return "The NVIDIA driver finds no GPU";
 }
 
-inline std::string old_architecture(const std::string& name, std::uint32_t capability) {
+inline std::string capability_of(const std::string& name, std::uint32_t capability) {
   return "The GPU " + name + " has compute capability " + std::to_string(capability / 10) + "." +
-         std::to_string(capability % 10) + " and this build needs 7.5 or newer";
+         std::to_string(capability % 10);
+}
+
+inline std::string old_architecture(const std::string& name, std::uint32_t capability) {
+  return capability_of(name, capability) + " and this build needs 7.5 or newer";
+}
+
+inline std::string no_kernels(const std::string& name, std::uint32_t capability) {
+  return capability_of(name, capability) + ", for which this build has no kernels";
+}
+
+inline std::string unusable(const std::string& name, const std::string& why) {
+  return "The GPU " + name + " cannot be used: " + why;
 }
 
 inline std::string no_memory(std::uint64_t bytes, std::uint64_t free, std::uint64_t total) {

@@ -53,6 +53,16 @@ describe.skipIf(onGpu)('without a GPU to use, the reason is told and the CPU eng
       { VRADAM_CUDA_EMULATED_FAULT: 'old-architecture' },
       /P100 has compute capability 6\.0 and this build needs 7\.5/,
     ],
+    [
+      'a GPU without kernels',
+      { VRADAM_CUDA_EMULATED_FAULT: 'no-kernels' },
+      /has compute capability 20\.0, for which this build has no kernels/,
+    ],
+    [
+      'a GPU that fails when it is opened',
+      { VRADAM_CUDA_EMULATED_FAULT: 'unusable' },
+      /The GPU NVIDIA H100 cannot be used: out of memory/,
+    ],
     ['VRADAM_CUDA=0', { VRADAM_CUDA: '0' }, /VRADAM_CUDA=0 switches the engine off/],
     ['a plugin that is not there', { VRADAM_CUDA_PLUGIN: '/nowhere/x.so' }, /x\.so could not be loaded/],
   ])('%s', (_, environment, reason) => {
