@@ -30,8 +30,7 @@ struct CudaDevice {
   std::uint32_t compute_capability;  // 90 for 9.0
   std::uint32_t driver_version;      // CUDA version that the driver supports, 13000 for 13.0
   std::uint32_t multiprocessors;
-  std::uint32_t visible;  // devices that the process sees; this is the first
-  std::uint64_t memory;   // bytes
+  std::uint64_t memory;  // bytes
 };
 
 // How a step is cut into launches. The bytes are the same.

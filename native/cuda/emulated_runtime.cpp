@@ -5,7 +5,6 @@
 //                                launch: launches fail; record: they cannot be recorded; staging: there
 //                                is no memory for copies from the device to go through
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
-//   VRADAM_CUDA_EMULATED_GPUS    devices that the process sees
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -202,8 +201,6 @@ CudaDevice probe() {
   CudaDevice device{};
   std::strcpy(device.name, "emulation on the host");
   device.multiprocessors = kBlocks;
-  const char* const visible = std::getenv("VRADAM_CUDA_EMULATED_GPUS");
-  device.visible = visible == nullptr ? 1 : static_cast<std::uint32_t>(std::strtoul(visible, nullptr, 10));
   return device;
 }
 

@@ -155,7 +155,6 @@ CudaDevice describe(cudaDeviceProp* properties) {
   device.compute_capability = static_cast<std::uint32_t>(properties->major * 10 + properties->minor);
   device.driver_version = static_cast<std::uint32_t>(version);
   device.multiprocessors = static_cast<std::uint32_t>(properties->multiProcessorCount);
-  device.visible = static_cast<std::uint32_t>(count);
   device.memory = properties->totalGlobalMem;
   if (device.compute_capability < kOldestArchitecture) {
     throw Unavailable(old_architecture(device.name, device.compute_capability));

@@ -51,7 +51,6 @@ Napi::Value open_cuda(const Napi::CallbackInfo& info) {
   described.Set("computeCapability", device.compute_capability / 10.0);
   described.Set("cudaVersion", device.driver_version / 1000 + device.driver_version % 1000 / 100.0);
   described.Set("multiprocessors", device.multiprocessors);
-  described.Set("visible", device.visible);
   described.Set("memory", static_cast<double>(device.memory));
   opened.Set("device", described);
   opened.Set("Memory", CudaMemoryWrap::define(env, plugin));

@@ -1,6 +1,6 @@
 import { backend as currentBackend, type DataId, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { loadAddon } from '../engines/addon.js';
-import { loadCuda } from '../engines/cuda-addon.js';
+import { loadCuda, whyNoCuda } from '../engines/cuda-addon.js';
 import { canOffer } from '../engines/offer.js';
 import { VRAdamError } from '../errors.js';
 import type { Stepper } from '../stepper.js';
@@ -70,13 +70,11 @@ function bytesInJavaScript(backend: TensorflowBackend, tensors: readonly Tensor[
 
 /** Why an engine cannot reach tensors on a GPU. */
 function outOfReach(engine: string): string {
-  const { cuda, reason } = loadCuda();
   const where = 'TensorFlow keeps its tensors on a GPU';
-  if (cuda === undefined) return `${where}, and the engine cuda is not available. ${reason}`;
-  const { visible } = cuda.device;
-  return visible === 1
+  const reason = whyNoCuda();
+  return reason === undefined
     ? `${where}, which the engine ${engine} does not reach`
-    : `${where}, the last of the ${visible} that it sees, and the engine cuda works on the first: let CUDA_VISIBLE_DEVICES show this process one GPU only`;
+    : `${where}, and the engine cuda is not available. ${reason}`;
 }
 
 /**
@@ -91,8 +89,7 @@ export const tensorflow: Adapter = {
 
   preferredEngine() {
     const backend = currentBackend() as unknown as TensorflowBackend;
-    // tfjs-node computes on the last GPU that it sees, the engine on the first.
-    return backend.isUsingGpuDevice && loadCuda().cuda?.device.visible === 1 ? 'cuda' : undefined;
+    return backend.isUsingGpuDevice && loadCuda().cuda !== undefined ? 'cuda' : undefined;
   },
 
   obstacle({ engine }: Stepper) {

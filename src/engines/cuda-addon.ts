@@ -62,8 +62,6 @@ export interface CudaDevice {
   /** The version of CUDA that the driver supports. */
   readonly cudaVersion: number;
   readonly multiprocessors: number;
-  /** GPUs that this process sees; this is the first of them. */
-  readonly visible: number;
   /** Bytes. */
   readonly memory: number;
 }
@@ -109,6 +107,11 @@ let load: CudaLoad | undefined;
 export function loadCuda(): CudaLoad {
   load ??= tryLoad();
   return load;
+}
+
+/** Why the engine cuda cannot be used, where somebody has asked for it before. Opens nothing. */
+export function whyNoCuda(): string | undefined {
+  return load?.reason;
 }
 
 function tryLoad(): CudaLoad {

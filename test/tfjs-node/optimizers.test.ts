@@ -207,12 +207,31 @@ describe('where the op cannot be had, an obstacle says why', () => {
     const onGpu = Object.create(backend, { isUsingGpuDevice: { value: true } }) as tf.KernelBackend;
     tf.registerBackend('pretended', () => onGpu);
     await tf.setBackend('pretended');
-    expect(tensorflow.obstacle!(stepper('cpu'))).toMatch(/GPU/);
+    const sentence = 'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach';
+    expect(tensorflow.obstacle!(stepper('cpu'))).toBe(sentence);
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
     for (let i = 0; i < 2; i++) expect(selectAdapter('tensorflow', stepper('cpu')).name).toBe('portable');
     expect(warn).toHaveBeenCalledOnce();
     expect(warn.mock.calls[0]![0]).toMatch(/GPU.*Steps copy parameters and gradients/);
     await tf.setBackend('tensorflow');
+  });
+
+  it("tensors are on a GPU, and for 'auto' there is no engine cuda", () => {
+    vi.stubEnv('VRADAM_CUDA', '0');
+    const pretended = backend as unknown as { isUsingGpuDevice: boolean };
+    pretended.isUsingGpuDevice = true;
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    try {
+      const v = variable('v', [1, 2]);
+      using optimizer = adam(0.1);
+      optimizer.applyGradients({ v: settled([1, 1], [2]) });
+      expect(optimizer.lastStep).toMatchObject({ engine: 'cpu', adapter: 'portable' });
+      expect(v.dataSync()[0]).toBeLessThan(1);
+    } finally {
+      pretended.isUsingGpuDevice = false;
+      vi.unstubAllEnvs();
+    }
+    expect(warn.mock.lastCall![0]).toMatch(/the engine cuda is not available\. VRADAM_CUDA=0 switches/);
   });
 
   it('the backend is another', async () => {
