@@ -4,6 +4,7 @@ import { portable } from './adapters/portable.js';
 import { preferredEngine, selectAdapter } from './adapters/select.js';
 import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TensorState } from './engines/engine.js';
+import { isOutOfDeviceMemory } from './engines/native-errors.js';
 import { node } from './engines/node.js';
 import {
   type FactoryDefaults,
@@ -25,9 +26,26 @@ const platform: Platform = {
 /** Makes steps with an engine, which an adapter brings to the tensors of the current backend. */
 class AdaptedStepper extends Stepper implements StepExecutor {
   #adapter: Adapter = portable;
+  /** Whether 'auto' chose the engine. */
+  readonly #chosen: boolean;
+  /** Why 'auto' is no longer the engine cuda, where it was. */
+  #left: string | undefined;
 
   constructor(options: ResolvedOptions) {
     super(options, portable.name, platform);
+    this.#chosen = options.engine === 'auto';
+  }
+
+  /** As `Stepper`'s; but where 'auto' is the engine cuda and its GPU has no room, the engine cpu goes on. */
+  override register(name: string, size: number): number {
+    try {
+      return super.register(name, size);
+    } catch (error) {
+      if (!this.#chosen || this.engine.name !== 'cuda' || !isOutOfDeviceMemory(error)) throw error;
+      this.changeEngine('cpu');
+      this.#left = `${error.message}. TF_FORCE_GPU_ALLOW_GROWTH=true in the environment makes TensorFlow leave more memory to the engine cuda; now the engine cpu makes the steps`;
+      return super.register(name, size);
+    }
   }
 
   override get lastStep(): StepReport | undefined {
@@ -40,7 +58,7 @@ class AdaptedStepper extends Stepper implements StepExecutor {
   }
 
   stepVariables(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
-    const adapter = selectAdapter(getBackend(), this);
+    const adapter = selectAdapter(getBackend(), this, this.#left);
     if (adapter !== this.#adapter) this.#adapter.release?.(this);
     this.#adapter = adapter;
     this.#adapter.step(this, variables, gradients);

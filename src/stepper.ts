@@ -72,7 +72,8 @@ interface RegisteredTensor {
  * `FlatOptimizer` and `VRAdamOptimizer`.
  */
 export class Stepper {
-  readonly engine: Engine;
+  #engine: Engine;
+  readonly #settings: EngineSettings;
   readonly #options: ResolvedOptions;
   readonly #adapter: string;
   readonly #platform: Platform;
@@ -100,13 +101,38 @@ export class Stepper {
     this.#adapter = adapter;
     this.#platform = platform;
     this.#rates = options.groups.map((group) => group.learningRate);
-    this.engine = platform.createEngine(options.engine, {
+    this.#settings = {
       groups: options.groups.map((group) => group.settings),
       clipNorm: options.clipNorm,
       checkGradients: options.onNonFinite !== 'ignore',
       threads: options.threads,
       haltOnRefusal: options.onNonFinite === 'throw',
-    });
+    };
+    this.#engine = platform.createEngine(options.engine, this.#settings);
+  }
+
+  get engine(): Engine {
+    return this.#engine;
+  }
+
+  /**
+   * Goes on with another engine, which takes over the tensors and their state.
+   *
+   * @throws ERR_VRADAM_ENGINE if it is not available, or memory does not suffice; then nothing has changed.
+   */
+  protected changeEngine(name: EngineName): void {
+    const next = this.#platform.createEngine(name, this.#settings);
+    try {
+      for (const [i, { group, size }] of this.#tensors.entries()) {
+        next.addTensor(group, size);
+        next.writeTensor(i, this.#engine.readTensor(i));
+      }
+    } catch (error) {
+      next.dispose();
+      throw error;
+    }
+    this.#engine.dispose();
+    this.#engine = next;
   }
 
   /** Whether new parameters may replace values that others have read; see the option. */

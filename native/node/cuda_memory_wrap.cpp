@@ -24,7 +24,10 @@ struct CudaMemoryWrap::Memory {
 };
 
 void demand(Napi::Env env, CudaStatus status, const CudaFailure& failure) {
-  if (status != CudaStatus::kOk) throw engine_error(env, failure.sentence);
+  if (status == CudaStatus::kOk) return;
+  const Napi::Error error = engine_error(env, failure.sentence);
+  if (status == CudaStatus::kOutOfMemory) error.Value().Set("outOfMemory", true);
+  throw error;
 }
 
 Napi::Function CudaMemoryWrap::define(Napi::Env env, const CudaPlugin& plugin) {

@@ -29,12 +29,14 @@ function warnOnce(obstacle: string): void {
 /**
  * The adapter for the current backend of TensorFlow.js and the engine of an optimizer. Where the backend's own
  * cannot serve, that is the portable one, and a warning says why, unless the engine is JavaScript's.
+ *
+ * @param because Why the engine is one that the adapter cannot serve, where there is more to say than that.
  */
-export function selectAdapter(backend: string, stepper: Stepper): Adapter {
+export function selectAdapter(backend: string, stepper: Stepper, because?: string): Adapter {
   const own = ADAPTERS[backend];
   if (own === undefined) return portable;
   const obstacle = own.obstacle?.(stepper);
   if (obstacle === undefined) return own;
-  if (stepper.engine.name !== 'javascript') warnOnce(obstacle);
+  if (stepper.engine.name !== 'javascript') warnOnce(because ?? obstacle);
   return portable;
 }

@@ -9,6 +9,12 @@ export function asVRAdamError(error: unknown): unknown {
   return error;
 }
 
+/** Whether an error is a lack of the GPU's memory, because of which nothing has changed. */
+export function isOutOfDeviceMemory(error: unknown): error is VRAdamError {
+  const cause = error instanceof VRAdamError ? error.cause : undefined;
+  return (cause as { outOfMemory?: boolean } | undefined)?.outOfMemory === true;
+}
+
 /** Runs `f` and throws the addon's errors as VRAdamErrors. */
 export function translateNative<T>(f: () => T): T {
   try {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { tensorflow } from '../../src/adapters/tensorflow.js';
-import { vradam } from '../../src/index.js';
+import { type VRAdamOptimizer, vradam } from '../../src/index.js';
 import { choosePlugin } from '../gpu/plugin.js';
 import { numbers } from '../integration/models.js';
 import { expectError } from '../unit/expect-error.js';
@@ -16,11 +16,11 @@ afterEach(() => tf.disposeVariables());
 const size = 5000;
 
 /** Runs `f` with a backend that says that it has a GPU. */
-function pretendingAGpu<T>(f: () => T): T {
+async function pretendingAGpu(f: () => void | Promise<void>): Promise<void> {
   const pretended = backend as unknown as { isUsingGpuDevice: boolean };
   pretended.isUsingGpuDevice = true;
   try {
-    return f();
+    await f();
   } finally {
     pretended.isUsingGpuDevice = false;
   }
@@ -103,10 +103,10 @@ describe('the engine cuda inside TensorFlow', () => {
 });
 
 describe('where TensorFlow keeps its tensors on a GPU', () => {
-  it("'auto' is the engine cuda, which counts what it copies wherever TensorFlow ran the op", () => {
+  it("'auto' is the engine cuda, which counts what it copies wherever TensorFlow ran the op", async () => {
     const v = variable('v', [1, 2]);
     const gradient = settled([1, 1], [2]);
-    pretendingAGpu(() => {
+    await pretendingAGpu(() => {
       using optimizer = vradam(0.1);
       optimizer.applyGradients({ v: gradient });
       expect(optimizer.lastStep).toMatchObject({ engine: 'cuda', adapter: 'tensorflow', copiedBytes: 24 });
@@ -114,12 +114,59 @@ describe('where TensorFlow keeps its tensors on a GPU', () => {
     expect(v.dataSync()[0]).toBeLessThan(1);
   });
 
-  it('the engine cpu does not reach them', () => {
+  it("'auto' goes on with the engine cpu and the same bytes where the GPU has no room for the state", async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const run = (set: string, optimizer: VRAdamOptimizer, full: () => void) => {
+      const first = variable(`${set}/first`, numbers(size, 1));
+      const second = variable(`${set}/second`, numbers(70, 2));
+      for (let step = 0; step < 4; step++) {
+        if (step === 2) full();
+        const gradients = { [first.name]: settled(numbers(size, 3 + step), [size]) };
+        if (step >= 2) gradients[second.name] = settled(numbers(70, 13 + step), [70]);
+        optimizer.applyGradients(gradients);
+      }
+      return [bytes(first), bytes(second)];
+    };
+    using expected = vradam(0.1, { engine: 'cpu' });
+    const values = run('here', expected, () => {});
+    try {
+      await pretendingAGpu(async () => {
+        using optimizer = vradam(0.1);
+        const full = () => {
+          expect(optimizer.lastStep).toMatchObject({ engine: 'cuda', adapter: 'tensorflow' });
+          process.env.VRADAM_CUDA_EMULATED_MEMORY = '1';
+        };
+        expect(run('there', optimizer, full)).toEqual(values);
+        expect(optimizer.lastStep).toMatchObject({ step: 4, engine: 'cpu', adapter: 'portable' });
+        const weights = async (of: VRAdamOptimizer) =>
+          (await of.getWeights()).map(({ tensor }) => bytes(tensor));
+        expect(await weights(optimizer)).toEqual(await weights(expected));
+        expect(warn).toHaveBeenCalledOnce();
+        expect(warn.mock.calls[0]![0]).toMatch(/no memory for .*TF_FORCE_GPU_ALLOW_GROWTH=true .*engine cpu/);
+
+        // Who asks for the engine cuda gets it or an error.
+        delete process.env.VRADAM_CUDA_EMULATED_MEMORY;
+        using insisting = vradam(0.1, { engine: 'cuda' });
+        process.env.VRADAM_CUDA_EMULATED_MEMORY = '1';
+        const v = variable('v', [1]);
+        const step = () => insisting.applyGradients({ v: settled([1], [1]) });
+        expectError(step, 'ERR_VRADAM_ENGINE', 'no memory for', 'nothing has changed');
+        expect([...v.dataSync()]).toEqual([1]);
+      });
+    } finally {
+      delete process.env.VRADAM_CUDA_EMULATED_MEMORY;
+      warn.mockRestore();
+    }
+  });
+
+  it('the engine cpu does not reach them', async () => {
     using optimizer = vradam(0.1, { engine: 'cpu' });
     const { executor } = optimizer as unknown as { executor: Parameters<typeof tensorflow.step>[0] };
     expect(tensorflow.obstacle!(executor)).toBeUndefined();
-    expect(pretendingAGpu(() => tensorflow.obstacle!(executor))).toBe(
-      'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach',
+    await pretendingAGpu(() =>
+      expect(tensorflow.obstacle!(executor)).toBe(
+        'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach',
+      ),
     );
   });
 });
