@@ -135,9 +135,9 @@ StepResult step(CpuEngine& engine, const StepSlot& slot, const Call& call) {
   return engine.step({tensors.buffers.data(), slot.scalars.data(), GradientType::kFloat32});
 }
 
-// What the report of a step on the CUDA engine says.
-StepResult result_of(const std::vector<double>& report, std::size_t groups) {
-  StepResult result;
+// Writes what the report of a step on the CUDA engine says into a result that has room for its groups: the
+// step may be applied by then, and nothing may fail any more.
+void read_report(const std::vector<double>& report, StepResult& result) noexcept {
   result.applied = static_cast<std::uint32_t>(report[kReportOutcome]) == kApplied;
   result.gradient_norm = report[kReportGradientNorm];
   result.clip_coefficient = report[kReportClipCoefficient];
@@ -147,12 +147,11 @@ StepResult result_of(const std::vector<double>& report, std::size_t groups) {
                              static_cast<float>(report[kReportRefusedValue])};
   }
   result.copied_bytes = static_cast<std::uint64_t>(report[kReportCopiedBytes]);
-  for (std::size_t k = 0; k < groups; ++k) {
+  for (std::size_t k = 0; k < result.penalties.size(); ++k) {
     const double* const group = report.data() + kReportFieldCount + kReportFieldsPerGroup * k;
-    result.penalties.push_back(group[0]);
-    result.effective_learning_rates.push_back(group[1]);
+    result.penalties[k] = group[0];
+    result.effective_learning_rates[k] = group[1];
   }
-  return result;
 }
 
 // On the GPU, everything that was given to the device is waited for twice: before the step, because
@@ -170,13 +169,17 @@ StepResult step(CudaHandle& engine, const StepSlot& slot, const Call& call) {
     tensors[i] = {its.p_in, its.p_out, its.gradient, its.active ? 1u : 0u, GradientType::kFloat32};
   }
   std::vector<double> report(engine.report_width());
+  StepResult result;
+  result.penalties.resize(engine.groups.size());
+  result.effective_learning_rates.resize(engine.groups.size());
   const auto make_step = call.device == Device::kGpu ? engine.api->step_on_device : engine.api->step_on_host;
   CudaFailure failure{};
   if (make_step(engine.engine, tensors.data(), slot.scalars.data(), report.data(), &failure) !=
       CudaStatus::kOk) {
     throw Failure{"ERR_VRADAM_ENGINE", failure.sentence};
   }
-  return result_of(report, engine.groups.size());
+  read_report(report, result);
+  return result;
 }
 
 // TensorFlow calls this; no exception may reach it.
@@ -235,15 +238,17 @@ std::string define(const std::string& name) {
   tf.TF_RegisterOpDefinition(op, status.get());
   if (failed()) return tf.TF_Message(status.get());
 
-  // The number of the slot is read here, wherever the tensors are.
-  for (const auto& [device, compute_there] :
-       {std::pair("CPU", &compute<Device::kCpu>), std::pair("GPU", &compute<Device::kGpu>)}) {
+  const auto add_kernel = [&](const char* device, void (*compute_there)(void*, KernelContext*)) {
     KernelBuilder* const kernel =
         tf.TF_NewKernelBuilder(name.c_str(), device, nullptr, compute_there, nullptr);
+    // The number of the slot is read here, wherever the tensors are.
     tf.TF_KernelBuilder_HostMemory(kernel, "slot");
     tf.TF_RegisterKernelBuilder((name + "_" + device).c_str(), kernel, status.get());
-    if (failed()) return tf.TF_Message(status.get());
-  }
+  };
+  add_kernel("CPU", &compute<Device::kCpu>);
+  if (failed()) return tf.TF_Message(status.get());
+  // Where this one is refused, TensorFlow brings tensors of its GPU before the one above.
+  add_kernel("GPU", &compute<Device::kGpu>);
   return "";
 }
 

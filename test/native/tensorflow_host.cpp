@@ -9,6 +9,7 @@ using tensorflow_host::Memory;
 using tensorflow_host::Value;
 
 constexpr int kOk = 0;
+constexpr int kUnimplemented = 12;
 constexpr int kOutOfRange = 11;
 constexpr int kResourceExhausted = 8;
 
@@ -48,6 +49,7 @@ namespace {
 
 std::map<std::string, std::vector<std::string>> ops;
 std::map<std::pair<std::string, std::string>, TF_KernelBuilder> kernels;
+std::string refused_device;
 
 void set(TF_Status* status, int code, const std::string& message) {
   status->code = code;
@@ -105,9 +107,10 @@ void TF_KernelBuilder_HostMemory(TF_KernelBuilder* builder, const char* argument
   builder->host_arguments.emplace_back(argument);
 }
 void TF_RegisterKernelBuilder(const char*, TF_KernelBuilder* builder, TF_Status* status) {
-  kernels.emplace(std::pair(builder->op, builder->device), *builder);
+  const bool refused = builder->device == refused_device;
+  if (!refused) kernels.emplace(std::pair(builder->op, builder->device), *builder);
   delete builder;
-  set(status, kOk, "");
+  set(status, refused ? kUnimplemented : kOk, refused ? "no kernels for this device" : "");
 }
 
 int TF_NumInputs(TF_OpKernelContext* context) {
@@ -169,6 +172,10 @@ std::vector<std::string> signature(const std::string& op) {
 
 std::vector<std::string> host_arguments(const std::string& op, const std::string& device) {
   return kernels.at({op, device}).host_arguments;
+}
+
+void refuse_kernels(const std::string& device) {
+  refused_device = device;
 }
 
 Outcome run(const std::string& op, const std::string& device, Memory& memory,

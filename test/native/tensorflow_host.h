@@ -37,6 +37,9 @@ std::vector<std::string> signature(const std::string& op);
 // The arguments of a kernel that lie in the memory of the host; its device has to have one.
 std::vector<std::string> host_arguments(const std::string& op, const std::string& device);
 
+// From now on kernels for this device are refused.
+void refuse_kernels(const std::string& device);
+
 // Runs the op's kernel for a device, whose memory takes the outputs.
 Outcome run(const std::string& op, const std::string& device, Memory& memory,
             const std::vector<Value>& inputs);

@@ -5,6 +5,7 @@
 //
 // Usage: tensorflow_op_test PLUGIN
 #include <dlfcn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -228,6 +229,7 @@ class Gpu : public Device {
     find(cuInit, "cuInit");
     find(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain");
     find(cuCtxSetCurrent, "cuCtxSetCurrent");
+    find(cuCtxSynchronize, "cuCtxSynchronize");
     find(cuStreamCreate, "cuStreamCreate");
     find(cuStreamSynchronize, "cuStreamSynchronize");
     find(cuLaunchHostFunc, "cuLaunchHostFunc");
@@ -252,6 +254,8 @@ class Gpu : public Device {
   void upload(void* to, const void* from, std::size_t bytes) override {
     must(cuStreamSynchronize(stream_));
     must(cuMemcpyHtoD(address(to), from, bytes));
+    // It may return before it has happened, and the stream would not wait for it.
+    must(cuCtxSynchronize());
   }
   void download(void* to, const void* from, std::size_t bytes) override {
     must(cuStreamSynchronize(stream_));
@@ -287,6 +291,7 @@ class Gpu : public Device {
   int (*cuInit)(unsigned);
   int (*cuDevicePrimaryCtxRetain)(void**, int);
   int (*cuCtxSetCurrent)(void*);
+  int (*cuCtxSynchronize)();
   int (*cuStreamCreate)(void**, unsigned);
   int (*cuStreamSynchronize)(void*);
   int (*cuLaunchHostFunc)(void*, void (*)(void*), void*);
@@ -557,6 +562,26 @@ void test_registration() {
   }
 }
 
+// Where TensorFlow takes no kernel for its GPU, the op is there on its CPU. In a process of its own, since an
+// op is registered once.
+void test_refused_kernel() {
+  const pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    tensorflow_host::refuse_kernels("GPU");
+    op_name = tensorflow::register_step_op().name;
+    CHECK(!op_name.empty());
+    const Scenario scenario = of_sizes({300, 5});
+    Cpu cpu;
+    train(cpu, scenario, make_cpu(scenario));
+    train(cpu, scenario, make_cuda(scenario));
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 bool mentions(const std::string& sentence, const std::string& what) {
   return sentence.find(what) != std::string::npos;
 }
@@ -649,6 +674,7 @@ int main(int count, char** arguments) {
   } else {
     make_gpu = [] { return std::make_unique<Gpu>(); };
   }
+  if (emulated != nullptr) test_refused_kernel();
   const tensorflow::StepOp op = tensorflow::register_step_op();
   if (op.name.empty()) std::printf("%s\n", op.reason.c_str());
   CHECK(!op.name.empty());
