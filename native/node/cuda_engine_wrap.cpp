@@ -119,8 +119,8 @@ class CudaWorker : public Napi::AsyncWorker {
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
-    CudaFailure failure{};
-    if (work(&failure) != CudaStatus::kOk) SetError(failure.sentence);
+    const std::string wrong = work();
+    if (!wrong.empty()) SetError(wrong);
   }
   void OnOK() override {
     const Napi::HandleScope scope(Env());
@@ -131,7 +131,8 @@ class CudaWorker : public Napi::AsyncWorker {
   }
 
  protected:
-  virtual CudaStatus work(CudaFailure* failure) = 0;
+  // Returns what went wrong, or an empty string.
+  virtual std::string work() = 0;
   virtual Napi::Value conclude() { return Env().Undefined(); }
 
   std::shared_ptr<CudaHandle> held_;
@@ -146,7 +147,11 @@ class SynchronizeWorker : public CudaWorker {
       : CudaWorker(env, "vradam.synchronize", std::move(held)) {}
 
  protected:
-  CudaStatus work(CudaFailure* failure) override { return held_->api->synchronize(held_->engine, failure); }
+  std::string work() override {
+    CudaFailure failure{};
+    const CudaStatus status = held_->api->synchronize(held_->engine, &failure);
+    return status == CudaStatus::kOk ? "" : failure.sentence;
+  }
 };
 
 // A step on host memory. Holds every array, so that none goes away.
@@ -161,10 +166,15 @@ class StepWorker : public CudaWorker {
   }
 
  protected:
-  CudaStatus work(CudaFailure* failure) override {
+  std::string work() override {
     const std::lock_guard<std::mutex> lock(held_->mutex);
-    return held_->api->step_on_host(held_->engine, step_.tensors.data(), step_.scalars.data(), result_.data(),
-                                    failure);
+    if (held_->sizes.size() != step_.tensors.size()) {
+      return "A tensor was added before the step began; nothing has changed";
+    }
+    CudaFailure failure{};
+    const CudaStatus status = held_->api->step_on_host(held_->engine, step_.tensors.data(),
+                                                       step_.scalars.data(), result_.data(), &failure);
+    return status == CudaStatus::kOk ? "" : failure.sentence;
   }
 
   Napi::Value conclude() override {
