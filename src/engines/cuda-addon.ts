@@ -127,14 +127,22 @@ function tryLoad(): CudaLoad {
   return { cuda: opened };
 }
 
-/** Why a plugin is not the one whose checksum lies beside it, as that of the package does; undefined where it is. */
+/**
+ * Why a plugin is not, or may not be, the one whose checksum lies beside it, as that of the package does; undefined
+ * where it is, or none lies there.
+ */
 function damageOf(plugin: string): string | undefined {
   const beside = `${plugin}.sha256`;
   if (!existsSync(beside) || !existsSync(plugin)) return undefined;
-  const sum = createHash('sha256').update(readFileSync(plugin)).digest('hex');
-  const [expected] = readFileSync(beside, 'utf8').split(' ');
-  if (sum === expected) return undefined;
-  return `The CUDA plugin ${plugin} is damaged: its SHA-256 is ${sum}, and the file ${beside} says ${expected}`;
+  try {
+    const sum = createHash('sha256').update(readFileSync(plugin)).digest('hex');
+    const [expected] = readFileSync(beside, 'utf8').trim().split(/\s+/);
+    if (sum === expected) return undefined;
+    return `The CUDA plugin ${plugin} is damaged: its SHA-256 is ${sum}, and the file ${beside} says ${expected}`;
+  } catch (error) {
+    const sentence = error instanceof Error ? error.message : String(error);
+    return `The CUDA plugin ${plugin} cannot be checked against ${beside}: ${sentence}`;
+  }
 }
 
 function findPlugin(): string | undefined {

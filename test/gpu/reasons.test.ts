@@ -1,6 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -83,8 +91,10 @@ it.skipIf(onGpu)('a plugin is used as long as it is the one whose checksum lies 
     const plugin = join(folder, 'libvradam_cuda.so');
     copyFileSync(emulatedPlugin(), plugin);
     const sum = createHash('sha256').update(readFileSync(plugin)).digest('hex');
-    writeFileSync(`${plugin}.sha256`, `${sum}  libvradam_cuda.so\n`);
-    expect(ask({ VRADAM_CUDA_PLUGIN: plugin })).toMatchObject({ available: true });
+    for (const line of [`${sum}\n`, `${sum}  libvradam_cuda.so\n`]) {
+      writeFileSync(`${plugin}.sha256`, line);
+      expect(ask({ VRADAM_CUDA_PLUGIN: plugin })).toMatchObject({ available: true });
+    }
 
     appendFileSync(plugin, 'x');
     const said = ask({ VRADAM_CUDA_PLUGIN: plugin });
@@ -93,6 +103,12 @@ it.skipIf(onGpu)('a plugin is used as long as it is the one whose checksum lies 
       /libvradam_cuda\.so is damaged: its SHA-256 is [0-9a-f]{64}, and the file .* says/,
     );
     expect(said.reason).toContain(`says ${sum}`);
+
+    rmSync(`${plugin}.sha256`);
+    mkdirSync(`${plugin}.sha256`);
+    const unread = ask({ VRADAM_CUDA_PLUGIN: plugin });
+    expect(unread).toMatchObject({ available: false, fallback: 'cpu' });
+    expect(unread.reason).toMatch(/libvradam_cuda\.so cannot be checked against .*\.sha256: EISDIR/);
   } finally {
     rmSync(folder, { recursive: true });
   }
