@@ -342,9 +342,9 @@ void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, 
   }
 }
 
-// Gradients travel first, and each part of them is read while the next one is on its way. When that has
-// decided the step, parameters follow: one part arrives and another one leaves while a third is updated. A
-// step that is refused has brought nothing back.
+// Gradients travel first, and each part of them is read while the next one is sent. When that has decided the
+// step, parameters follow: each part is updated while the next one is sent and the one before is fetched, in
+// turn. A step that is refused has brought nothing back.
 std::uint64_t CudaEngine::step_in_parts(const runtime::CopyStreams& copies, const CudaTensor* host,
                                         const CudaTensor* device, const StepScalars* rates, double* report) {
   prepare(device, rates);

@@ -56,9 +56,8 @@ inline std::string on_host() {
 
 inline std::string on_another_device(int device) {
   return "A tensor of the step lies on GPU " + std::to_string(device) +
-         " and the engine works on GPU 0: let CUDA_VISIBLE_DEVICES show this process one GPU only; nothing "
-         "has "
-         "changed";
+         " and the engine works on GPU 0: let CUDA_VISIBLE_DEVICES show this process one GPU only; "
+         "nothing has changed";
 }
 
 inline std::string lost(const std::string& why) {

@@ -1,4 +1,4 @@
-// What the engine needs of a device: memory, copies, launches. Two builds: cuda_runtime.cu on a GPU,
+// What the engine needs of a device: memory, copies, launches. Two builds: gpu_runtime.cu on a GPU,
 // emulated_runtime.cpp on the host.
 #pragma once
 

@@ -18,8 +18,8 @@ struct StepOp {
 //
 // It has a kernel for TensorFlow's CPU, on which either engine makes the step, and one for its GPU, on which
 // the CUDA engine does, where the tensors are. The step itself waits in the slot of that number
-// (step_slot.h). Outputs are fresh memory: whoever holds an
-// input keeps seeing the values it had. An op that fails leaves why in the slot, and no outputs.
+// (step_slot.h). Outputs are fresh memory: whoever holds an input keeps seeing the values it had. An op that
+// fails leaves why in the slot, and no outputs.
 StepOp register_step_op();
 
 }  // namespace vradam::tensorflow
