@@ -1,9 +1,10 @@
 // Puts what the study found into docs/evidence.md: its tables and pictures. Nothing there is typed by hand.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SCHEMES } from '../src/bench/drawing.js';
 import { replaceBlock } from '../src/bench/markdown.js';
+import { ROOT, resultsPath, writeFiles } from './repository.js';
 import { evidenceBlock, MARKERS } from './study/evidence.js';
 import { pictureChart } from './study/panels.js';
 import { pictures } from './study/pictures.js';
@@ -15,7 +16,6 @@ Writes the part of docs/evidence.md between its evidence markers, and the pictur
 npm run study (default bench/results/study.json).
 `;
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const DOCUMENT = 'docs/evidence.md';
 const FOLDER = 'docs/evidence';
 
@@ -32,14 +32,15 @@ export function generated(source: string): Record<string, string> {
   const results = readStudy(join(ROOT, source));
   if (results.quick) throw new Error(`${source} is of a quick run, which says nothing`);
   const document = readFileSync(join(ROOT, DOCUMENT), 'utf8');
-  const drawn = pictures(results).flatMap((picture) => {
+  const made = pictures(results);
+  const drawn = made.flatMap((picture) => {
     const chart = pictureChart(picture);
     return SCHEMES.map(
       (scheme) => [`${FOLDER}/${picture.id}-${scheme}.svg`, `${chart.svg(scheme)}\n`] as const,
     );
   });
   return {
-    [DOCUMENT]: replaceBlock(document, evidenceBlock(results, source), MARKERS, DOCUMENT),
+    [DOCUMENT]: replaceBlock(document, evidenceBlock(results, made, source), MARKERS, DOCUMENT),
     ...Object.fromEntries(drawn),
   };
 }
@@ -49,20 +50,14 @@ function main([file = SOURCE, ...rest]: readonly string[]): number {
     process.stdout.write(HELP);
     return file === '--help' ? 0 : 2;
   }
-  const source = relative(ROOT, resolve(file));
-  if (source.startsWith('..') || !existsSync(file)) {
-    console.error(`Expected a file of results within the repository but received '${file}'`);
-    return 2;
-  }
+  const source = resultsPath(file);
+  if (source === undefined) return 2;
   const files = generated(source);
   mkdirSync(join(ROOT, FOLDER), { recursive: true });
   for (const name of readdirSync(join(ROOT, FOLDER))) {
     if (!(`${FOLDER}/${name}` in files)) rmSync(join(ROOT, FOLDER, name));
   }
-  for (const [path, text] of Object.entries(files)) {
-    writeFileSync(join(ROOT, path), text);
-    console.log(`Wrote ${path}`);
-  }
+  writeFiles(files);
   return 0;
 }
 

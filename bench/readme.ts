@@ -1,19 +1,18 @@
 // Puts the figures of a run into the README: its tables and its picture. Nothing there is typed by hand.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { timeChart } from '../src/bench/charts.js';
 import { SCHEMES } from '../src/bench/drawing.js';
 import { readmeBlock, withBlock } from '../src/bench/readme.js';
 import { readResults } from '../src/bench/results.js';
+import { ROOT, resultsPath, writeFiles } from './repository.js';
 
 const HELP = `Usage: npm run bench:readme -- bench/results/FILE.json
 
 Writes the part of README.md between its bench markers, docs/benchmark-light.svg and docs/benchmark-dark.svg from a
 file of vradam bench --json that has at least two flat sizes.
 `;
-
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Paths from the README of the picture's two drawings. */
 export const PICTURES = { light: 'docs/benchmark-light.svg', dark: 'docs/benchmark-dark.svg' } as const;
@@ -40,15 +39,9 @@ function main([file, ...rest]: readonly string[]): number {
     process.stdout.write(HELP);
     return file === '--help' ? 0 : 2;
   }
-  const source = relative(ROOT, resolve(file));
-  if (source.startsWith('..') || !existsSync(file)) {
-    console.error(`Expected a file of results within the repository but received '${file}'`);
-    return 2;
-  }
-  for (const [path, text] of Object.entries(generated(source))) {
-    writeFileSync(join(ROOT, path), text);
-    console.log(`Wrote ${path}`);
-  }
+  const source = resultsPath(file);
+  if (source === undefined) return 2;
+  writeFiles(generated(source));
   return 0;
 }
 

@@ -1,12 +1,12 @@
 // Puts the figures of runs of bench:gpu into docs/verified-on-gpu.md, beside the targets. Nothing there is typed by hand.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { markdownTable, replaceBlock } from '../../src/bench/markdown.js';
+import { ROOT, resultsPath, writeFiles } from '../repository.js';
 import type { GpuResults } from './results.js';
-import { outcomes } from './targets.js';
+import { outcomeRows } from './targets.js';
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = 'docs/verified-on-gpu.md';
 const MARKERS = { start: '<!-- gpu:start -->', end: '<!-- gpu:end -->' } as const;
 
@@ -22,12 +22,6 @@ export function gpuSection(results: GpuResults, source: string): string {
   const { gpu, driver, machine, torch, copyBandwidth, rounds, rows } = results;
   const clocks = Object.entries(driver ?? {}).map(([name, value]) => `${name} ${value}`);
   const peers = torch === undefined ? 'without PyTorch' : `PyTorch ${torch}`;
-  const targets = outcomes(results).map(({ what, target, found, met }) => [
-    what,
-    target,
-    found ?? 'not measured',
-    met === undefined ? '' : met ? 'met' : 'missed',
-  ]);
   const times = rows.map(({ parameters, tensors, contender, seconds, bandwidth }) => [
     parameters.toExponential().replace('+', ''),
     String(tensors),
@@ -38,7 +32,11 @@ export function gpuSection(results: GpuResults, source: string): string {
   return [
     `### ${gpu.name}`,
     `${machine.date}, commit ${machine.commit ?? 'unknown'}; ${[...clocks, peers].join(', ')}. A copy moves ${(copyBandwidth / 1e9).toFixed(0)} GB/s, read and written. Medians of ${rounds} rounds; every figure is from [${source}](../${source}).`,
-    markdownTable(['what', 'target on an H200', 'here', ''], [false, false, true, false], targets),
+    markdownTable(
+      ['what', 'target on an H200', 'here', ''],
+      [false, false, true, false],
+      outcomeRows(results),
+    ),
     markdownTable(
       ['parameters', 'tensors', 'contender', 'µs a step', 'of the copy'],
       [true, true, false, true, true],
@@ -59,18 +57,14 @@ function main(files: readonly string[]): number {
     console.log('Usage: npm run bench:gpu-docs -- bench/results/GPU.json …');
     return files.length === 0 ? 2 : 0;
   }
-  const missing = files.find((file) => relative(ROOT, resolve(file)).startsWith('..') || !existsSync(file));
-  if (missing !== undefined) {
-    console.error(`Expected a file of results within the repository but received '${missing}'`);
-    return 2;
-  }
-  const runs = files.map((file): [string, GpuResults] => [
-    relative(ROOT, resolve(file)),
-    JSON.parse(readFileSync(file, 'utf8')) as GpuResults,
+  const sources = files.map(resultsPath);
+  if (!sources.every((source) => source !== undefined)) return 2;
+  const runs = sources.map((source): [string, GpuResults] => [
+    source,
+    JSON.parse(readFileSync(join(ROOT, source), 'utf8')) as GpuResults,
   ]);
-  const path = join(ROOT, DOCUMENT);
-  writeFileSync(path, gpuDocument(readFileSync(path, 'utf8'), Object.fromEntries(runs)));
-  console.log(`Wrote ${DOCUMENT}`);
+  const document = readFileSync(join(ROOT, DOCUMENT), 'utf8');
+  writeFiles({ [DOCUMENT]: gpuDocument(document, Object.fromEntries(runs)) });
   return 0;
 }
 

@@ -10,7 +10,7 @@ import { loadCuda } from '../../src/engines/cuda-addon.js';
 import { PyTorchCuda } from '../peers/pytorch-cuda.js';
 import { makeContender, RULES } from './contenders.js';
 import type { GpuResults, Row } from './results.js';
-import { outcomes } from './targets.js';
+import { outcomeRows } from './targets.js';
 
 const HELP = `Times steps of the CUDA engine.
 
@@ -185,12 +185,7 @@ async function main(): Promise<void> {
         { heading: 'here', align: 'right' },
         { heading: '' },
       ],
-      outcomes({ rows, copyBandwidth: copy }).map(({ what, target, found, met }) => [
-        what,
-        target,
-        found ?? 'not measured',
-        met === undefined ? '' : met ? 'met' : 'missed',
-      ]),
+      outcomeRows({ rows, copyBandwidth: copy }),
     )}`,
   );
 

@@ -155,3 +155,13 @@ export function outcomes({ rows, copyBandwidth }: Pick<GpuResults, 'rows' | 'cop
     };
   });
 }
+
+/** The outcomes as rows of a table: what, target, figure, and whether it is met. */
+export function outcomeRows(results: Pick<GpuResults, 'rows' | 'copyBandwidth'>): string[][] {
+  return outcomes(results).map(({ what, target, found, met }) => [
+    what,
+    target,
+    found ?? 'not measured',
+    met === undefined ? '' : met ? 'met' : 'missed',
+  ]);
+}

@@ -2,11 +2,12 @@ import { machineLine } from '../../src/bench/machine.js';
 import { markdownTable } from '../../src/bench/markdown.js';
 import { figureOf } from './choice.js';
 import { BETA3S, CONTENDERS, type ContenderName, CUTOFFS, type Variant } from './jobs.js';
-import { NAMES, pictures } from './pictures.js';
+import type { Picture } from './panels.js';
+import { NAMES, ratesOf, rateText, studied } from './pictures.js';
 import type { StudyResults } from './results.js';
 import { endLoss, oscillation, survived } from './stability-figures.js';
 import { summary, type Verdict, verdict } from './statistics.js';
-import { type Measure, type StudyTask, TASKS } from './tasks.js';
+import type { Measure, StudyTask } from './tasks.js';
 import type { TrainingResult } from './training.js';
 
 /** Where the generated part of docs/evidence.md lies. */
@@ -15,11 +16,14 @@ export const MARKERS = { start: '<!-- evidence:start -->', end: '<!-- evidence:e
 /** VRAdam's rivals. */
 const RIVALS = CONTENDERS.filter((name) => name !== 'vradam');
 
-/** 0.003 → '3e-3'. */
-const rateText = (rate: number) => (rate >= 1 ? String(rate) : rate.toExponential().replace('e-', 'e-'));
-
-const studied = (results: StudyResults): StudyTask[] =>
-  TASKS.filter(({ key }) => results.final.some(({ job }) => job.task === key));
+/** A table whose first `texts` columns are words, and whose others are figures. */
+function table(head: readonly string[], texts: number, rows: readonly (readonly string[])[]): string {
+  return markdownTable(
+    head,
+    head.map((_, i) => i >= texts),
+    rows,
+  );
+}
 
 /** A measure's figures over the seeds; infinitely bad ones for runs that diverged. */
 function figuresOf(runs: readonly { result: TrainingResult }[], { key, better }: Measure): number[] {
@@ -65,15 +69,11 @@ function summaryTable(results: StudyResults): string {
     ...RIVALS.map((rival) => against[rival]!),
   ]);
   const head = ['task', 'measure', ...RIVALS.map((rival) => `against ${NAMES[rival]}`)];
-  return markdownTable(
-    head,
-    head.map(() => false),
-    rows,
-  );
+  return table(head, head.length, rows);
 }
 
-function picture(results: StudyResults, id: string): string {
-  const found = pictures(results).find((one) => one.id === id)!;
+function picture(drawn: readonly Picture[], id: string): string {
+  const found = drawn.find((one) => one.id === id)!;
   const alt = `${found.title}. ${found.description}`.replace(/"/g, '&quot;');
   return [
     '<picture>',
@@ -97,7 +97,7 @@ function timesOf(results: StudyResults, task: StudyTask) {
   return results.timing.find(({ job }) => job.task === task.key)?.result;
 }
 
-function taskSection(results: StudyResults, task: StudyTask): string {
+function taskSection(results: StudyResults, drawn: readonly Picture[], task: StudyTask): string {
   const rows = CONTENDERS.map((optimizer) => {
     const runs = runsOf(results, task, optimizer);
     return [
@@ -119,12 +119,8 @@ function taskSection(results: StudyResults, task: StudyTask): string {
   return [
     `### ${task.title}`,
     `${task.text} ${parameters.toLocaleString('en-US')} parameters; ${run!.job.steps.toLocaleString('en-US')} steps, and ${tuning.toLocaleString('en-US')} while rates were chosen.`,
-    markdownTable(
-      head,
-      head.map((_, i) => i > 0),
-      rows,
-    ),
-    picture(results, `loss-${task.key}`),
+    table(head, 1, rows),
+    picture(drawn, `loss-${task.key}`),
   ].join('\n\n');
 }
 
@@ -147,11 +143,7 @@ function timeTable(results: StudyResults): string {
     });
   });
   const head = ['task', 'optimizer', 'gradients, ms', 'optimizer, ms', 'share of the step', 'training, s'];
-  return markdownTable(
-    head,
-    head.map((_, i) => i > 1),
-    rows,
-  );
+  return table(head, 2, rows);
 }
 
 /** Figures of one setting of VRAdam, over its seeds. */
@@ -173,17 +165,13 @@ function sensitivitySection(results: StudyResults, task: StudyTask): string {
   const rate = rateText(results.chosen[task.key]!.vradam);
   return [
     `**${task.title}**, ${task.measures[0]!.name}, at the rate ${rate}:`,
-    markdownTable(
-      head,
-      head.map((_, i) => i > 0),
-      rows,
-    ),
+    table(head, 1, rows),
     `With the defaults, but the norm of the gradient (\`normGrad\`): ${variantText(results, task, { normGrad: true })}. With a penalty of its own for each tensor: ${variantText(results, task, { perTensor: true })}.`,
   ].join('\n\n');
 }
 
 function stabilityTable({ stability }: StudyResults): string {
-  const rates = [...new Set(stability.map(({ job }) => job.learningRate))].toSorted((a, b) => a - b);
+  const rates = ratesOf(stability);
   const rows = CONTENDERS.map((optimizer) => {
     const at = (rate: number) =>
       stability
@@ -217,11 +205,7 @@ function stabilityTable({ stability }: StudyResults): string {
     'best loss',
     `finite at rate ${rateText(rates.at(-1)!)}`,
   ];
-  return markdownTable(
-    head,
-    head.map((_, i) => i > 0),
-    rows,
-  );
+  return table(head, 1, rows);
 }
 
 /** What other programs took while times were measured, where it was too much. */
@@ -235,14 +219,15 @@ function disturbance({ timing }: StudyResults): string {
 /**
  * The generated part of docs/evidence.md, between its markers.
  *
+ * @param drawn the pictures of these results.
  * @param source Path of the results from the repository's root.
  */
-export function evidenceBlock(results: StudyResults, source: string): string {
+export function evidenceBlock(results: StudyResults, drawn: readonly Picture[], source: string): string {
   const tasks = studied(results);
   const seeds = new Set(results.final.map(({ job }) => job.seed)).size;
   const sensitivitySeeds = new Set(results.sensitivity.map(({ job }) => job.seed)).size;
   const stabilitySeeds = new Set(results.stability.map(({ job }) => job.seed)).size;
-  const rates = [...new Set(results.tuning.map(({ job }) => job.learningRate))].toSorted((a, b) => a - b);
+  const rates = ratesOf(results.tuning);
   return [
     MARKERS.start,
     `<!-- made by npm run evidence -- ${source}; do not edit -->`,
@@ -251,8 +236,8 @@ export function evidenceBlock(results: StudyResults, source: string): string {
     summaryTable(results),
     '## The tasks',
     `Mean ± standard deviation over ${seeds} seeds.`,
-    ...tasks.map((task) => taskSection(results, task)),
-    picture(results, 'rates'),
+    ...tasks.map((task) => taskSection(results, drawn, task)),
+    picture(drawn, 'rates'),
     '## What the step costs',
     `Medians over interleaved rounds, on all processors and with nothing else running.${disturbance(results)} Training is the steps of one run, without evaluations.`,
     timeTable(results),
@@ -262,9 +247,9 @@ export function evidenceBlock(results: StudyResults, source: string): string {
     '## The edge of stability',
     `A perceptron 784-32-32-10 with tanh learns the first 1000 digits by their squared error, all of them in every step, at a constant rate for ${results.stability[0]!.job.steps.toLocaleString('en-US')} steps; ${stabilitySeeds} seeds. A rate is survived where every seed ends below half of its first loss, and so at every smaller rate.`,
     stabilityTable(results),
-    picture(results, 'divergence'),
-    picture(results, 'oscillation'),
-    picture(results, 'edge'),
+    picture(drawn, 'divergence'),
+    picture(drawn, 'oscillation'),
+    picture(drawn, 'edge'),
     `Measured on ${results.machine.date}: ${machineLine(results.machine)}; backend ${results.backend}. Every figure is from [${source}](../${source}).`,
     MARKERS.end,
   ].join('\n\n');

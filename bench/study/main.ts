@@ -44,11 +44,15 @@ const OPTIONS = {
   json: file('where the results are written (bench/results/study.json)'),
 };
 
-/** What a run keeps in the results: curves only where a picture shows them. */
-function kept(result: TrainingResult, curves: boolean): TrainingResult {
-  if (curves) return result;
+/**
+ * What a run keeps in the results: curves only where a picture shows them. Curves over steps are shown of one seed, those
+ * of evaluations have bands over all.
+ */
+function kept({ job, result }: Done<TrainingJob, TrainingResult>, firstSeed: number | undefined) {
   const none = { every: 1, means: [] };
-  return { ...result, evaluations: [], losses: none, effectiveLearningRates: none, penalties: none };
+  const bare = { ...result, losses: none, effectiveLearningRates: none, penalties: none };
+  if (job.kind !== 'final') return { job, result: { ...bare, evaluations: [] } };
+  return { job, result: job.seed === firstSeed ? result : bare };
 }
 
 async function study(scale: Scale, runner: Runner, workers: number): Promise<Omit<StudyResults, 'quick'>> {
@@ -60,16 +64,7 @@ async function study(scale: Scale, runner: Runner, workers: number): Promise<Omi
   const timing = await runner.run<TimingJob, TimingResult>(timingJobs(scale), 1);
   const [firstSeed] = scale.seeds;
   const of = (runs: readonly Done<TrainingJob, TrainingResult>[], kind: TrainingJob['kind']) =>
-    runs
-      .filter(({ job }) => job.kind === kind)
-      .map(({ job, result }) => {
-        const slim = kept(result, kind === 'final');
-        // Curves over steps are shown of one seed; those of evaluations have bands over all.
-        return {
-          job,
-          result: job.seed === firstSeed ? slim : { ...kept(slim, false), evaluations: slim.evaluations },
-        };
-      });
+    runs.filter(({ job }) => job.kind === kind).map((run) => kept(run, firstSeed));
   return {
     format: FORMAT,
     machine: describeMachine(),

@@ -61,14 +61,13 @@ function tickText(value: number): string {
   return Number(value.toPrecision(3)).toLocaleString('en-US', { maximumFractionDigits: 4 });
 }
 
-function bounds(axis: Axis, values: readonly number[]): { min: number; max: number } | undefined {
-  const fitting = values.filter((value) => Number.isFinite(value) && (axis.type === 'value' || value > 0));
+/** Whole decades around what a logarithmic axis has to show; undefined where that is nothing. */
+function decades({ min, max }: Axis, values: readonly number[]): { min: number; max: number } | undefined {
+  const fitting = values.filter((value) => Number.isFinite(value) && value > 0);
   if (fitting.length === 0) return undefined;
-  const [low, high] = [Math.min(...fitting), Math.max(...fitting)];
-  if (axis.type === 'value') return { min: axis.min ?? low, max: axis.max ?? high };
   return {
-    min: axis.min ?? 10 ** Math.floor(Math.log10(low) + 1e-9),
-    max: axis.max ?? 10 ** Math.ceil(Math.log10(high) - 1e-9),
+    min: min ?? 10 ** Math.floor(Math.log10(Math.min(...fitting)) + 1e-9),
+    max: max ?? 10 ** Math.ceil(Math.log10(Math.max(...fitting)) - 1e-9),
   };
 }
 
@@ -120,7 +119,7 @@ export function pictureChart(picture: Picture): Chart {
         ...common(panel.y),
         nameGap: 44,
         ...(panel.y.type === 'log'
-          ? bounds(panel.y, all)
+          ? decades(panel.y, all)
           : { scale: true, min: panel.y.min, max: panel.y.max }),
       });
       titles.push({

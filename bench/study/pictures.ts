@@ -38,7 +38,19 @@ const RAMP: readonly Colors[] = [
   { light: '#c04a00', dark: '#ff9a52' },
 ];
 
-const rateName = (rate: number) => `rate ${rate.toExponential().replace('e+0', '').replace('e+', 'e')}`;
+/** 0.003 → '3e-3', 3 → '3'. */
+export const rateText = (rate: number) => (rate >= 1 ? String(rate) : rate.toExponential());
+const rateName = (rate: number) => `rate ${rateText(rate)}`;
+
+/** The learning rates of some runs, ascending. */
+export function ratesOf(runs: readonly { readonly job: { readonly learningRate: number } }[]): number[] {
+  return [...new Set(runs.map(({ job }) => job.learningRate))].toSorted((a, b) => a - b);
+}
+
+/** The tasks that a study has trained. */
+export function studied({ final }: StudyResults): StudyTask[] {
+  return TASKS.filter(({ key }) => final.some(({ job }) => job.task === key));
+}
 
 const lowest = (values: readonly number[]) => Math.min(...values);
 const highest = (values: readonly number[]) => Math.max(...values);
@@ -175,7 +187,7 @@ export function divergencePicture({ stability }: StudyResults): Picture {
 
 /** How near training comes to the edge of stability, by optimizer and rate. */
 export function edgePicture({ stability }: StudyResults): Picture {
-  const rates = [...new Set(stability.map(({ job }) => job.learningRate))].toSorted((a, b) => a - b);
+  const rates = ratesOf(stability);
   const panels = CONTENDERS.map(
     (optimizer): Panel => ({
       title: NAMES[optimizer],
@@ -258,9 +270,8 @@ export function oscillationPicture({ stability }: StudyResults): Picture {
 
 /** All pictures of the study. */
 export function pictures(results: StudyResults): Picture[] {
-  const tasks = TASKS.filter(({ key }) => results.final.some(({ job }) => job.task === key));
   return [
-    ...tasks.map((task) => taskPicture(results, task)),
+    ...studied(results).map((task) => taskPicture(results, task)),
     ratePicture(results),
     divergencePicture(results),
     oscillationPicture(results),

@@ -82,14 +82,13 @@ const TENSORFLOW_GREETINGS = /^(WARNING: All log messages before absl|I0000 )/;
 
 function startWorker(workers: number): ChildProcess {
   // One thread for each makes better use of the cores than many threads for one, and makes sums repeatable.
-  const threads = workers === 1 ? {} : { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1' };
+  const one = { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1', VRADAM_THREADS: '1' };
   const child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
     execArgv: ['--import', 'tsx'],
     env: {
       ...process.env,
       TF_CPP_MIN_LOG_LEVEL: '2',
-      ...threads,
-      ...(workers === 1 ? {} : { VRADAM_THREADS: '1' }),
+      ...(workers === 1 ? {} : one),
     },
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
   });

@@ -8,6 +8,7 @@ import { Variables } from '../../examples/training/variables.js';
 import type { StabilityJob } from './jobs.js';
 import { rounded } from './rounding.js';
 import { sharpness, startDirection } from './sharpness.js';
+import { WEIGHT_DECAY } from './training.js';
 
 /** The sharpness after a step. */
 export interface SharpnessPoint {
@@ -32,7 +33,6 @@ export interface StabilityResult {
 
 const DIGITS = 1000;
 const HIDDEN = 32;
-const WEIGHT_DECAY = 1e-5;
 const BETA1 = 0.9;
 const BETA2 = 0.999;
 const EPSILON = 1e-8;

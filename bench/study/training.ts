@@ -21,7 +21,7 @@ export interface TrainingResult {
 }
 
 /** Weight decay of all runs of vradam and adamw, as in the paper; TensorFlow.js's optimizers have none. */
-const WEIGHT_DECAY = 1e-5;
+export const WEIGHT_DECAY = 1e-5;
 /** The rate at the end, as in the paper. */
 const LAST_RATE = 1e-5;
 /** Part of the steps in which the rate rises; the paper's 5 of 100 epochs. */

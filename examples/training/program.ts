@@ -57,7 +57,6 @@ export interface Prepared {
 /** A run at its end. */
 export interface FinishedRun {
   readonly backend: BackendName;
-  readonly optimizer: ScheduledOptimizer;
   readonly history: History;
 }
 
@@ -128,6 +127,12 @@ function optimizerOf(values: TrainingValues): ScheduledOptimizer {
   });
 }
 
+/** The effective learning rate as the end of a line; nothing where the optimizer has none. */
+function rateText({ effectiveLearningRates }: History): string {
+  const rate = effectiveLearningRates.at(-1);
+  return rate === undefined ? '' : `, effective learning rate ${rate.toExponential(2)}`;
+}
+
 const withCommas = (value: number): string => value.toLocaleString('en-US');
 
 /** Trains as the command line asks, prints how it goes, and saves what is to be saved. */
@@ -167,16 +172,11 @@ async function run<O extends Options>(
       evaluateEvery,
       ...(before === undefined ? {} : { history: before }),
       isStopped: () => isStopped,
-      onStep: (done, { losses, effectiveLearningRates }) => {
-        const rate = effectiveLearningRates.at(-1);
-        const rateText = rate === undefined ? '' : `, effective learning rate ${rate.toExponential(2)}`;
-        bar.update(done, `loss ${losses.at(-1)!.toFixed(4)}${rateText}`);
-      },
+      onStep: (done, history) =>
+        bar.update(done, `loss ${history.losses.at(-1)!.toFixed(4)}${rateText(history)}`),
       onEvaluation: async (done, figures, history) => {
-        const rate = history.effectiveLearningRates.at(-1);
-        const rateText = rate === undefined ? '' : `, effective learning rate ${rate.toExponential(2)}`;
         bar.stop(); // a line may be printed only where no bar is drawn
-        console.log(`Step ${done} of ${steps}: ${describe(figures)}${rateText}`);
+        console.log(`Step ${done} of ${steps}: ${describe(figures)}${rateText(history)}`);
         await save(history);
         bar = progressBar('Training', steps);
       },
@@ -210,7 +210,7 @@ async function run<O extends Options>(
     parameters: parametersOf(task),
     steps,
     history,
-    ...(await finish?.({ backend, optimizer, history })),
+    ...(await finish?.({ backend, history })),
   };
   if (json !== undefined) {
     writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);

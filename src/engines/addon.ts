@@ -78,6 +78,8 @@ export function packGroups(groups: readonly GroupSettings[]): Float64Array {
 
 /** Numbers of the report of every engine's step, before those of its groups. */
 export const RESULT_FIELDS = 6;
+/** Numbers of each group in it: penalty and effective learning rate. */
+export const REPORT_FIELDS_PER_GROUP = 2;
 
 /**
  * What a step did, from the doubles that the addon writes: gradient norm, clip coefficient, the refusing tensor (negative
@@ -92,7 +94,7 @@ export function readReport(
 ): StepOutcome {
   const penalties: number[] = [];
   const effectiveLearningRates: number[] = [];
-  for (let at = groupsAt; at < report.length; at += 2) {
+  for (let at = groupsAt; at < report.length; at += REPORT_FIELDS_PER_GROUP) {
     penalties.push(report[at]!);
     effectiveLearningRates.push(report[at + 1]!);
   }

@@ -1,4 +1,4 @@
-import { packGroups, RESULT_FIELDS, readReport } from './addon.js';
+import { packGroups, REPORT_FIELDS_PER_GROUP, RESULT_FIELDS, readReport } from './addon.js';
 import type { CudaAddon, CudaEngineHandle, CudaMemory } from './cuda-addon.js';
 import { LAUNCHES } from './cuda-addon.js';
 import { type CudaArray, memoryOf } from './device-array.js';
@@ -11,7 +11,6 @@ import type { EnqueuedStep, QueueingEngine } from './queue.js';
 const REPORT_SLOTS = 1024;
 /** Those of every engine, which are those of a step that was offered, and the outcome. */
 const REPORT_FIELDS = RESULT_FIELDS + 1;
-const REPORT_FIELDS_PER_GROUP = 2;
 
 /** `StepInput` on the device. */
 export interface DeviceStepInput {

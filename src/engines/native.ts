@@ -1,10 +1,15 @@
-import { type Addon, type NativeEngineHandle, packGroups, RESULT_FIELDS, readReport } from './addon.js';
+import {
+  type Addon,
+  type NativeEngineHandle,
+  packGroups,
+  REPORT_FIELDS_PER_GROUP,
+  RESULT_FIELDS,
+  readReport,
+} from './addon.js';
 import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
-import { asVRAdamError } from './native-errors.js';
+import { asVRAdamError, translateNative } from './native-errors.js';
 import type { OfferingEngine } from './offer.js';
 import { defaultThreads } from './threads.js';
-
-const REPORT_FIELDS_PER_GROUP = 2;
 
 /** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
 export class NativeEngine implements OfferingEngine {
@@ -28,44 +33,37 @@ export class NativeEngine implements OfferingEngine {
     this.#groups = settings.groups.length;
     this.#learningRates = new Float64Array(this.#groups);
     this.#report = new Float64Array(RESULT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
-    try {
-      this.#handle = new addon.Engine(
-        packGroups(settings.groups),
-        settings.clipNorm ?? Number.NaN,
-        settings.checkGradients,
-        threads,
-        instructionSet,
-      );
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    this.#handle = translateNative(
+      () =>
+        new addon.Engine(
+          packGroups(settings.groups),
+          settings.clipNorm ?? Number.NaN,
+          settings.checkGradients,
+          threads,
+          instructionSet,
+        ),
+    );
   }
 
   addTensor(group: number, size: number): number {
-    try {
-      const tensor = this.#handle.addTensor(group, size);
-      this.#sizes.push(size);
-      return tensor;
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    const tensor = translateNative(() => this.#handle.addTensor(group, size));
+    this.#sizes.push(size);
+    return tensor;
   }
 
   step(input: StepInput): StepOutcome {
     this.#learningRates.set(input.learningRates);
-    try {
-      const applied = this.#handle.step(
+    const applied = translateNative(() =>
+      this.#handle.step(
         input.parametersIn,
         input.parametersOut,
         input.gradients,
         this.#learningRates,
         input.gradientScale,
         this.#report,
-      );
-      return readReport(this.#report, RESULT_FIELDS, applied);
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+      ),
+    );
+    return readReport(this.#report, RESULT_FIELDS, applied);
   }
 
   async stepAsync(input: StepInput): Promise<StepOutcome> {
@@ -92,39 +90,26 @@ export class NativeEngine implements OfferingEngine {
     gradientScale: number,
   ): void {
     this.#learningRates.set(learningRates);
-    try {
-      this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale);
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    translateNative(() =>
+      this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale),
+    );
   }
 
   takeStep(slot: number): StepOutcome | undefined {
-    try {
-      const applied = this.#handle.takeStep(slot, this.#report);
-      return applied === undefined ? undefined : readReport(this.#report, RESULT_FIELDS, applied);
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    const applied = translateNative(() => this.#handle.takeStep(slot, this.#report));
+    return applied === undefined ? undefined : readReport(this.#report, RESULT_FIELDS, applied);
   }
 
   readTensor(tensor: number): TensorState {
     const size = this.#sizes[tensor] ?? 0;
     const velocity = new Float32Array(size);
     const secondMoment = new Float32Array(size);
-    try {
-      return { velocity, secondMoment, steps: this.#handle.readTensor(tensor, velocity, secondMoment) };
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    const steps = translateNative(() => this.#handle.readTensor(tensor, velocity, secondMoment));
+    return { velocity, secondMoment, steps };
   }
 
   writeTensor(tensor: number, state: TensorState): void {
-    try {
-      this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps);
-    } catch (error) {
-      throw asVRAdamError(error);
-    }
+    translateNative(() => this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps));
   }
 
   dispose(): void {

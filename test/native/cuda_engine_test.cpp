@@ -113,22 +113,33 @@ std::vector<float> values(std::mt19937_64& random, std::uint64_t size) {
   return all;
 }
 
+// The two engines of a scenario, without tensors.
+std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
+  EngineSettings settings;
+  settings.groups = scenario.groups;
+  if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
+  settings.check_gradients = scenario.checks;
+  return std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
+}
+
+CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
+  const CudaSettings settings = {scenario.groups.data(),
+                                 static_cast<std::uint32_t>(scenario.groups.size()),
+                                 scenario.clip_norm,
+                                 scenario.checks,
+                                 halts,
+                                 scenario.launches};
+  CudaEngine* engine = nullptr;
+  CudaFailure failure;
+  must(api->create(&settings, &engine, &failure), failure);
+  return engine;
+}
+
 class Pair {
  public:
   Pair(const Scenario& scenario, unsigned seed) : scenario_(scenario), random_(seed) {
-    EngineSettings settings;
-    settings.groups = scenario.groups;
-    if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
-    settings.check_gradients = scenario.checks;
-    cpu_ = std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
-    const CudaSettings cuda = {scenario.groups.data(),
-                               static_cast<std::uint32_t>(scenario.groups.size()),
-                               scenario.clip_norm,
-                               scenario.checks,
-                               0,
-                               scenario.launches};
-    CudaFailure failure;
-    must(api->create(&cuda, &engine_, &failure), failure);
+    cpu_ = make_cpu(scenario);
+    engine_ = make_cuda(scenario, false);
     for (const auto& [of, size] : scenario.tensors) register_tensor(of, size);
   }
   ~Pair() { api->destroy(engine_); }
@@ -443,19 +454,9 @@ void test_other_powers() {
 class HostPair {
  public:
   HostPair(const Scenario& scenario, bool halts) : scenario_(scenario), random_(9) {
-    EngineSettings settings;
-    settings.groups = scenario.groups;
-    if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
-    settings.check_gradients = scenario.checks;
-    cpu_ = std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
-    const CudaSettings cuda = {scenario.groups.data(),
-                               static_cast<std::uint32_t>(scenario.groups.size()),
-                               scenario.clip_norm,
-                               scenario.checks,
-                               halts,
-                               scenario.launches};
+    cpu_ = make_cpu(scenario);
+    engine_ = make_cuda(scenario, halts);
     CudaFailure failure;
-    must(api->create(&cuda, &engine_, &failure), failure);
     for (const auto& [of, size] : scenario.tensors) {
       cpu_->add_tensor(of, size);
       must(api->add_tensor(engine_, of, size, &failure), failure);
