@@ -27,7 +27,7 @@ export default defineConfig([
   },
   {
     // The command line carries the packages it is made of, so that none of them has to be installed.
-    entry: { main: 'src/cli/main.ts' },
+    entry: { main: 'cli/main.ts' },
     outDir: 'dist/cli',
     format: 'esm',
     target: 'node20',

@@ -7,9 +7,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import { loadTfjsNode, testbedReady } from '../scripts/tfjs-node-testbed.mjs';
-import { describeMachine, machineLine } from '../src/bench/machine.js';
-import { interleave, median, ratio, spread, stepContender } from '../src/bench/rounds.js';
 import { adam, type VRAdamOptimizer, vradam } from '../src/index.js';
+import { describeMachine, machineLine } from './machine.js';
+import { interleave, median, ratio, spread, stepContender } from './rounds.js';
 
 const HELP = `Usage: npx tsx bench/adapters.ts [options]
 

@@ -6,9 +6,9 @@ import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import Table from 'cli-table3';
 import { bundleFlatOptimizer } from '../scripts/soak/bundle.mjs';
-import { describeMachine, machineLine } from '../src/bench/machine.js';
-import { median } from '../src/bench/rounds.js';
 import { FlatOptimizer, type FlatOptions } from '../src/index.js';
+import { describeMachine, machineLine } from './machine.js';
+import { median } from './rounds.js';
 
 const HELP = `Usage: npx tsx bench/async.ts [options]
 

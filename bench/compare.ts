@@ -1,10 +1,11 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
-import { compare, handOverFactor } from '../src/bench/comparison.js';
-import { MOST_HAND_OVER } from '../src/bench/conditions.js';
-import { millisecondsText } from '../src/bench/figures.js';
-import { machineLine } from '../src/bench/machine.js';
-import { disturbance, readResults } from '../src/bench/results.js';
-import { textTable } from '../src/cli/console/table.js';
+
+import { textTable } from '../cli/console/table.js';
+import { compare, handOverFactor } from './comparison.js';
+import { MOST_HAND_OVER } from './conditions.js';
+import { millisecondsText } from './figures.js';
+import { machineLine } from './machine.js';
+import { disturbance, readResults } from './results.js';
 
 const HELP = `Usage: npm run bench:compare -- BEFORE.json AFTER.json
 

@@ -3,22 +3,14 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
-import { describeMachine, machineLine } from '../src/bench/machine.js';
-import { plainOptimizer } from '../src/bench/plain-javascript.js';
-import {
-  type Contender,
-  interleave,
-  median,
-  ratio,
-  type Samples,
-  spread,
-  stepContender,
-} from '../src/bench/rounds.js';
-import { STREAMS, streamContenders } from '../src/bench/streams.js';
 import { loadAddon } from '../src/engines/addon.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { FlatOptimizer, type FlatOptions } from '../src/index.js';
+import { describeMachine, machineLine } from './machine.js';
 import { PyTorch } from './peers/pytorch.js';
+import { plainOptimizer } from './plain-javascript.js';
+import { type Contender, interleave, median, ratio, type Samples, spread, stepContender } from './rounds.js';
+import { STREAMS, streamContenders } from './streams.js';
 
 const HELP = `Usage: npm run bench:cpu -- [options]
 

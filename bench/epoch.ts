@@ -6,9 +6,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import Table from 'cli-table3';
 import { digitTask } from '../examples/mnist/task.js';
 import { type BackendName, startBackend } from '../examples/training/backend.js';
-import { describeMachine, machineLine } from '../src/bench/machine.js';
-import { type Contender, interleave, median, ratio, spread } from '../src/bench/rounds.js';
 import { adam, vradam } from '../src/index.js';
+import { describeMachine, machineLine } from './machine.js';
+import { type Contender, interleave, median, ratio, spread } from './rounds.js';
 
 const { values: options } = parseArgs({
   options: {

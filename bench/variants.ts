@@ -2,11 +2,11 @@
 // Usage: npx tsx bench/variants.ts [--sizes 1e6,1e7,5e7] [--rounds 11]
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
-import { describeMachine, machineLine } from '../src/bench/machine.js';
-import { interleave, median, ratio, stepContender } from '../src/bench/rounds.js';
 import { loadAddon } from '../src/engines/addon.js';
 import { NativeEngine } from '../src/engines/native.js';
-import { VRADAM_DEFAULTS } from '../src/options.js';
+import { VRADAM_DEFAULTS } from '../src/options/options.js';
+import { describeMachine, machineLine } from './machine.js';
+import { interleave, median, ratio, stepContender } from './rounds.js';
 
 const { values: options } = parseArgs({
   options: {

@@ -47,7 +47,7 @@ const FOLDERS = [
   'test/gpu',
   'test/unit',
   'bench',
-  'src/cli/console',
+  'cli/console',
   'native/cuda',
   'native/core',
   'native/cpu',

@@ -78,8 +78,8 @@ async function shareTensorflowPackages() {
 
 async function prepare() {
   const { tsImport } = await import('tsx/esm/api');
-  const { withLock } = await tsImport('../src/cli/link-tensorflow/lock.ts', import.meta.url);
-  const { link, stepTeller, tellReport } = await tsImport('../src/cli/link-tensorflow.ts', import.meta.url);
+  const { withLock } = await tsImport('../cli/link-tensorflow/lock.ts', import.meta.url);
+  const { link, stepTeller, tellReport } = await tsImport('../cli/link-tensorflow.ts', import.meta.url);
   const ready = path.join(testbed, 'ready.json');
   await mkdir(testbed, { recursive: true });
   await withLock(path.join(testbed, '.lock'), async () => {

@@ -2,7 +2,7 @@ import { CudaEngine } from '../../src/engines/cuda.js';
 import type { CudaAddon } from '../../src/engines/cuda-addon.js';
 import { type CudaArray, createDeviceArray } from '../../src/engines/device-array.js';
 import type { GroupSettings } from '../../src/engines/engine.js';
-import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options.js';
+import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
 
 /** A rule to time. */
 export interface Rule {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { markdownTable, replaceBlock } from '../../src/bench/markdown.js';
+import { markdownTable, replaceBlock } from '../markdown.js';
 import { ROOT, resultsPath, writeFiles } from '../repository.js';
 import type { GpuResults } from './results.js';
 import { outcomeRows } from './targets.js';

@@ -1,5 +1,5 @@
-import type { Machine } from '../../src/bench/machine.js';
 import type { CudaDevice } from '../../src/engines/cuda-addon.js';
+import type { Machine } from '../machine.js';
 
 /** The time of one contender's step at one size. */
 export interface Row {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Contender } from '../../src/bench/rounds.js';
+import type { Contender } from '../rounds.js';
 
 const SCRIPT = fileURLToPath(new URL('pytorch.py', import.meta.url));
 

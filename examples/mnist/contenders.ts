@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { plainOptimizer } from '../../src/bench/plain-javascript.js';
+import { plainOptimizer } from '../../bench/plain-javascript.js';
 import { FlatOptimizer, VRAdamError } from '../../src/index.js';
 import type { EngineChoice } from '../training/optimizers.js';
 import type { TensorValues } from './model.js';

@@ -1,5 +1,5 @@
-import { interleave, median, ratio, stepContender } from '../../src/bench/rounds.js';
-import { textTable } from '../../src/cli/console/table.js';
+import { interleave, median, ratio, stepContender } from '../../bench/rounds.js';
+import { textTable } from '../../cli/console/table.js';
 import { contendersFor } from './contenders.js';
 import type { TensorValues } from './model.js';
 import type { Rule } from './rules.js';

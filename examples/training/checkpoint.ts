@@ -1,13 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Piece, writeAtomically } from '../../src/atomic-file.js';
+import { type Piece, writeAtomically } from '../../src/state/atomic-file.js';
 import {
   type Dtype,
   decodeHeader,
   decodeHeaderLength,
   encodeHeader,
   PREFIX_BYTES,
-} from '../../src/safetensors.js';
+} from '../../src/state/safetensors.js';
 import { Failure } from './failure.js';
 import type { History } from './history.js';
 

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import { describeMachine, machineLine } from '../../src/bench/machine.js';
-import { progressBar } from '../../src/cli/console/progress.js';
+import { describeMachine, machineLine } from '../../bench/machine.js';
+import { progressBar } from '../../cli/console/progress.js';
 import { schedules, VRAdamError } from '../../src/index.js';
 import {
   choice,

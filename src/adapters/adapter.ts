@@ -1,7 +1,7 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { EngineName } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
-import type { Stepper, StepReport } from '../stepper.js';
+import type { Stepper, StepReport } from '../step/stepper.js';
 
 /** How an engine reaches the tensors of one TensorFlow.js backend. */
 export type AdapterName = 'cpu' | 'wasm' | 'tensorflow' | 'portable';

@@ -7,9 +7,9 @@ import {
   engine as tensorflow,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import { checkFloat32Array, isFloat32Array } from '../buffers.js';
+import { checkFloat32Array, isFloat32Array } from '../engines/buffers.js';
 import { VRAdamError } from '../errors.js';
-import type { Stepper } from '../stepper.js';
+import type { Stepper } from '../step/stepper.js';
 import { type Adapter, checkThere, UNREAD } from './adapter.js';
 import { isUnaliased, isUnseen, keepPrivate, makePrivate, watch } from './private-memory.js';
 

@@ -1,5 +1,5 @@
 import type { EngineName } from '../engines/engine.js';
-import type { Stepper } from '../stepper.js';
+import type { Stepper } from '../step/stepper.js';
 import type { Adapter } from './adapter.js';
 import { cpu } from './cpu.js';
 import { portable } from './portable.js';

@@ -3,7 +3,7 @@ import { loadAddon } from '../engines/addon.js';
 import { loadCuda, whyNoCuda } from '../engines/cuda-addon.js';
 import { canOffer } from '../engines/offer.js';
 import { VRAdamError } from '../errors.js';
-import type { Stepper } from '../stepper.js';
+import type { Stepper } from '../step/stepper.js';
 import type { Adapter } from './adapter.js';
 import { portable } from './portable.js';
 

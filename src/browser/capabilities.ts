@@ -1,4 +1,4 @@
-import type { Capabilities } from '../capabilities.js';
+import type { Capabilities } from '../engines/capabilities.js';
 import { NO_NATIVE_CODE } from './platform.js';
 
 /** Says what a browser can do and, for what it cannot, why. */

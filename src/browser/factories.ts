@@ -4,7 +4,7 @@ import {
   type Schedule,
   VRADAM_DEFAULTS,
   type VRAdamOptions,
-} from '../options.js';
+} from '../options/options.js';
 import { VRAdamOptimizer } from './optimizer.js';
 
 /**

@@ -1,4 +1,4 @@
-import { type FlatOptions, PlainOptimizer, type Sizes } from '../plain-optimizer.js';
+import { type FlatOptions, PlainOptimizer, type Sizes } from '../optimizers/plain-optimizer.js';
 import { noFiles } from './checkpoint.js';
 import { browser } from './platform.js';
 

@@ -38,9 +38,9 @@ import type {
   TensorState,
 } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
-import type { ResolvedOptions } from '../options.js';
-import { type StepBuffers, Stepper, type StepReport } from '../stepper.js';
-import type { StepExecutor } from '../tensorflow-optimizer.js';
+import type { StepExecutor } from '../optimizers/tensorflow-optimizer.js';
+import type { ResolvedOptions } from '../options/options.js';
+import { type StepBuffers, Stepper, type StepReport } from '../step/stepper.js';
 import { checkEngine } from './platform.js';
 
 /*

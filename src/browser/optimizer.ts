@@ -1,6 +1,11 @@
 import { serialization } from '@tensorflow/tfjs-core';
-import { type FactoryDefaults, type Schedule, VRADAM_DEFAULTS, type VRAdamOptions } from '../options.js';
-import { TensorFlowOptimizer } from '../tensorflow-optimizer.js';
+import { TensorFlowOptimizer } from '../optimizers/tensorflow-optimizer.js';
+import {
+  type FactoryDefaults,
+  type Schedule,
+  VRADAM_DEFAULTS,
+  type VRAdamOptions,
+} from '../options/options.js';
 import { noFiles } from './checkpoint.js';
 import { OperationsStepper } from './operations.js';
 

@@ -1,5 +1,5 @@
-import { checkFloat32Array } from '../buffers.js';
 import { invalid, VRAdamError } from '../errors.js';
+import { checkFloat32Array } from './buffers.js';
 import type { CudaAddon, CudaMemory } from './cuda-addon.js';
 import { translateNative } from './native-errors.js';
 

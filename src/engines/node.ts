@@ -1,4 +1,4 @@
-import type { Platform } from '../stepper.js';
+import type { Platform } from '../step/stepper.js';
 import { pin, unpin } from './pinning.js';
 import { createEngine } from './select.js';
 

@@ -85,7 +85,7 @@ const helps = new Map<string, string>();
 function helpOf(command: string): string {
   let help = helps.get(command);
   if (help === undefined) {
-    const words = ['--import', 'tsx', path.join(repository, 'src', 'cli', 'main.ts'), command, '--help'];
+    const words = ['--import', 'tsx', path.join(repository, 'cli', 'main.ts'), command, '--help'];
     const { status, stdout } = spawnSync(process.execPath, words, { cwd: repository, encoding: 'utf8' });
     help = status === 0 ? stdout : '';
     helps.set(command, help);

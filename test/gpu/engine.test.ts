@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { CudaEngine } from '../../src/engines/cuda.js';
 import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
-import { VRADAM_DEFAULTS } from '../../src/options.js';
+import { VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { bytesOf, dataOf, type Scenario, scenarios, stepInPlace, withTensors } from '../unit/scenarios.js';
 
 const { cuda, reason } = loadCuda();

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { cuda } from '../../src/cuda.js';
+import { cuda } from '../../src/engines/cuda-device.js';
 import { emulatedPlugin, onGpu } from './plugin.js';
 
 const probe = `

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { speedupChart, timeChart } from '../../bench/charts.js';
+import { page } from '../../bench/page.js';
 import { generated, PICTURES } from '../../bench/readme.js';
-import { speedupChart, timeChart } from '../../src/bench/charts.js';
-import { page } from '../../src/bench/page.js';
-import { readmeBlock, sourceOf } from '../../src/bench/readme.js';
-import { type Results, readResults, resultsText } from '../../src/bench/results.js';
+import { readmeBlock, sourceOf } from '../../bench/readme-tables.js';
+import { type Results, readResults, resultsText } from '../../bench/results.js';
 import { around, inventedResults } from '../unit/bench-results.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -31,7 +31,7 @@ function runScript(script: string, words: readonly string[]) {
   });
 }
 
-const bench = (...words: string[]) => runScript('src/cli/main.ts', ['bench', ...words]);
+const bench = (...words: string[]) => runScript('cli/main.ts', ['bench', ...words]);
 
 describe('vradam bench', () => {
   test('measures what it is asked to and prints and writes the figures', async () => {

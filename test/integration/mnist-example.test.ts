@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { plainOptimizer } from '../../bench/plain-javascript.js';
 import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
 import { readIdx } from '../../examples/mnist/idx.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
@@ -12,7 +13,6 @@ import { optionsOf, ruleOf } from '../../examples/mnist/rules.js';
 import { digitTask } from '../../examples/mnist/task.js';
 import { seededRandom, shuffledIndices } from '../../examples/training/random.js';
 import { transposeBeforeMatMul } from '../../examples/training/transposed-matmul.js';
-import { plainOptimizer } from '../../src/bench/plain-javascript.js';
 import { capabilities, FlatOptimizer } from '../../src/index.js';
 import { runScript } from './child-process.js';
 

@@ -2,11 +2,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { evidenceBlock } from '../../bench/study/evidence.js';
-import { pictureChart } from '../../bench/study/panels.js';
-import { pictures } from '../../bench/study/pictures.js';
-import { readStudy } from '../../bench/study/results.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
+import { evidenceBlock } from '../../study/evidence.js';
+import { pictureChart } from '../../study/panels.js';
+import { pictures } from '../../study/pictures.js';
+import { readStudy } from '../../study/results.js';
 import { runScript } from '../integration/child-process.js';
 
 let folder: string;
@@ -18,7 +18,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 test('the study trains, keeps what is done, and makes tables and pictures of it', async () => {
   const runs = join(folder, 'runs');
   const json = join(folder, 'study.json');
-  const study = () => runScript('bench/study/main.ts', ['--quick', '--folder', runs, '--json', json]);
+  const study = () => runScript('study/main.ts', ['--quick', '--folder', runs, '--json', json]);
   const { code, stderr: errors } = await study();
   expect(errors).toBe('');
   expect(code).toBe(0);

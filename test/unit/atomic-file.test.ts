@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type FileOperations, writeAtomically } from '../../src/atomic-file.js';
+import { type FileOperations, writeAtomically } from '../../src/state/atomic-file.js';
 
 const real: FileOperations = {
   create: (path) => openSync(path, 'wx'),

@@ -1,5 +1,5 @@
-import type { ContenderFacts } from '../../src/bench/contender.js';
-import { FORMAT, type Results, type WorkloadResult } from '../../src/bench/results.js';
+import type { ContenderFacts } from '../../bench/contender.js';
+import { FORMAT, type Results, type WorkloadResult } from '../../bench/results.js';
 
 /** Seconds of a step by contender, one for each round. */
 export type Times = Readonly<Record<string, readonly number[]>>;

@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FlatOptimizer, type FlatOptions } from '../../src/flat-optimizer.js';
-import { decodeHeader, decodeHeaderLength } from '../../src/safetensors.js';
+import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
+import { decodeHeader, decodeHeaderLength } from '../../src/state/safetensors.js';
 import { expectRejection } from './expect-error.js';
 
 let folder: string;

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { InfoReport } from '../../cli/info.js';
 import manifest from '../../package.json' with { type: 'json' };
-import type { InfoReport } from '../../src/cli/info.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const empty = mkdtempSync(path.join(tmpdir(), 'vradam-cli-'));
@@ -14,7 +14,7 @@ afterAll(() => rmSync(empty, { recursive: true }));
 function vradam(words: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ['--import', 'tsx', path.join(root, 'src', 'cli', 'main.ts'), ...words],
+    ['--import', 'tsx', path.join(root, 'cli', 'main.ts'), ...words],
     { cwd: root, encoding: 'utf8', env: { ...process.env, ...env } },
   );
   return { status, stdout, stderr };

@@ -6,8 +6,8 @@ import {
   FlatOptimizer,
   type FlatOptions,
   type FlatState,
-} from '../../src/flat-optimizer.js';
-import { schedules } from '../../src/schedules.js';
+} from '../../src/optimizers/flat-optimizer.js';
+import { schedules } from '../../src/options/schedules.js';
 import { expectError, expectRejection } from './expect-error.js';
 
 const SHAPE = 'ERR_VRADAM_SHAPE';

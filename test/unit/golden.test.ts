@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FlatOptimizer } from '../../src/flat-optimizer.js';
-import { resolveOptionsWithLearningRate, VRADAM_DEFAULTS } from '../../src/options.js';
+import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { resolveOptionsWithLearningRate, VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { engines } from './engines.js';
 import { distance, type Golden, goldens, optionsOf } from './golden.js';
 

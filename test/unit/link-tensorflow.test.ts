@@ -18,14 +18,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
-import { withLock } from '../../src/cli/link-tensorflow/lock.js';
+import { withLock } from '../../cli/link-tensorflow/lock.js';
 import {
   type LinkTensorflowOptions,
   link,
   linkTensorflow,
   linkTensorflowCommand,
-} from '../../src/cli/link-tensorflow.js';
+} from '../../cli/link-tensorflow.js';
+import { testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
 
 // A program with a package that looks like tfjs-node, a wheel of a few bytes, and a node-gyp that checks what it
 // is given. Python, pip's command line, links, locks and processes are real.
@@ -335,7 +335,7 @@ describe.runIf(process.platform === 'linux')('vradam link-tensorflow', () => {
 
     it('after being killed in the middle of the build, succeeds', async () => {
       write(path.join(folder, 'deps', 'lib', 'libtensorflow.so.2.9.1'), 'old');
-      const source = fileURLToPath(new URL('../../src/cli/link-tensorflow.ts', import.meta.url));
+      const source = fileURLToPath(new URL('../../cli/link-tensorflow.ts', import.meta.url));
       const program = `
         import { link } from ${JSON.stringify(source)};
         await link(${JSON.stringify({ directory, wheel, cache, python: realPython })});`;

@@ -7,7 +7,7 @@ import {
   resolveOptions,
   resolveOptionsWithLearningRate,
   VRADAM_DEFAULTS,
-} from '../../src/options.js';
+} from '../../src/options/options.js';
 import { expectError } from './expect-error.js';
 
 const CODE = 'ERR_VRADAM_HYPERPARAMETER';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EngineSettings, GroupSettings } from '../../src/engines/engine.js';
-import { VRADAM_DEFAULTS } from '../../src/options.js';
+import { VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { engines } from './engines.js';
 import { type ReferenceTensor, referenceStep } from './reference-rule.js';
 import {

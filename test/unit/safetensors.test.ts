@@ -6,7 +6,7 @@ import {
   encodeHeader,
   PREFIX_BYTES,
   type TensorShape,
-} from '../../src/safetensors.js';
+} from '../../src/state/safetensors.js';
 import { expectError } from './expect-error.js';
 
 const bytes = (text: string) => new TextEncoder().encode(text);

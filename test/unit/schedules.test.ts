@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { scheduleFromConfig, schedules, scheduleToConfig } from '../../src/schedules.js';
+import { scheduleFromConfig, schedules, scheduleToConfig } from '../../src/options/schedules.js';
 import { expectError } from './expect-error.js';
 
 const CODE = 'ERR_VRADAM_HYPERPARAMETER';

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { generated, SOURCE } from '../../bench/evidence.js';
-import { chooseRates } from '../../bench/study/choice.js';
+import { seededRandom } from '../../examples/training/random.js';
+import { chooseRates } from '../../study/choice.js';
 import {
   FULL,
   fileOf,
@@ -13,13 +13,13 @@ import {
   type TrainingJob,
   timingJobs,
   tuningJobs,
-} from '../../bench/study/jobs.js';
-import { thinned } from '../../bench/study/rounding.js';
-import { hessianTimes, sharpness, startDirection } from '../../bench/study/sharpness.js';
-import { endLoss, oscillation, survived } from '../../bench/study/stability-figures.js';
-import { summary, verdict } from '../../bench/study/statistics.js';
-import type { TrainingResult } from '../../bench/study/training.js';
-import { seededRandom } from '../../examples/training/random.js';
+} from '../../study/jobs.js';
+import { thinned } from '../../study/rounding.js';
+import { hessianTimes, sharpness, startDirection } from '../../study/sharpness.js';
+import { endLoss, oscillation, survived } from '../../study/stability-figures.js';
+import { summary, verdict } from '../../study/statistics.js';
+import type { TrainingResult } from '../../study/training.js';
+import { generated, SOURCE } from '../../study/write-evidence.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 

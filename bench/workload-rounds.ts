@@ -1,0 +1,220 @@
+import { freemem } from 'node:os';
+import { type Addon, loadAddon } from '../src/engines/addon.js';
+import { defaultThreads } from '../src/engines/threads.js';
+import type { Absent, ContenderEntry, Place, Prepared } from './contender.js';
+import { elements } from './models.js';
+import { type Method, roundedTime, type WorkloadResult } from './results.js';
+import { type Contender, interleave, median, type Samples } from './rounds.js';
+import { STEP_STREAMS, streamContenders } from './streams.js';
+import { gradientValues, parameterValues } from './values.js';
+import type { Workload } from './workloads.js';
+
+/** Of the memory that is free, the part that a workload may take. */
+const SHARE_OF_MEMORY = 0.6;
+
+/** Bytes that contenders on one place may take together. A WebAssembly heap ends at 4 GiB, and tfjs does not notice. */
+const MOST_ON: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
+
+/** Streams run over arrays of at most this length, far beyond any cache; longer ones take as much more time. */
+const LONGEST_STREAM = 2 ** 25;
+
+/**
+ * Turns that warm a contender up. V8 throws away what it compiled for a contender that is no more, so the code of a new
+ * one is slow at first, by 10 to 25 µs a step.
+ */
+const WARM_UP = 3;
+
+/** What one step took of those that were measured or tried, to foresee which are too slow for larger workloads. */
+export class Foresight {
+  readonly #seen = new Map<string, { parameters: number; seconds: number }>();
+
+  learn(key: string, parameters: number, seconds: number): void {
+    // Below this a step is mostly overhead, which does not grow with the model.
+    if (parameters < 1e5) return;
+    // The fastest of a parameter: of many small tensors a step is mostly overhead too.
+    const seen = this.#seen.get(key);
+    if (seen === undefined || seconds / parameters < seen.seconds / seen.parameters) {
+      this.#seen.set(key, { parameters, seconds });
+    }
+  }
+
+  /** Seconds of a step, or undefined where nothing is known. */
+  expect(key: string, parameters: number): number | undefined {
+    const seen = this.#seen.get(key);
+    return seen === undefined ? undefined : (seen.seconds * parameters) / seen.parameters;
+  }
+}
+
+const secondsText = (seconds: number) => `${seconds.toPrecision(2)} s`;
+const gibText = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+}
+
+/** Memory traffic without arithmetic, over arrays of a workload's length. */
+function streamsFor(
+  addon: Addon | undefined,
+  parameters: number,
+): { contenders: Contender[]; dispose(): void } {
+  if (addon === undefined) return { contenders: [], dispose: () => {} };
+  const length = Math.min(parameters, LONGEST_STREAM);
+  const { contenders, dispose } = streamContenders(addon, length, defaultThreads());
+  const steps = contenders.filter(({ name }) => STEP_STREAMS.some((stream) => stream.name === name));
+  return {
+    contenders: steps.map(({ name, time }) => ({
+      name,
+      time: async (count) => (await time(count)) * (parameters / length),
+    })),
+    dispose,
+  };
+}
+
+/** The rounds of a stretch: its first one, counted from 0, and how many they are. */
+export function stretchOf({ rounds, stretch = 1 }: Method, number: number): { first: number; count: number } {
+  const first = number * stretch;
+  return { first, count: Math.min(stretch, rounds - first) };
+}
+
+/** What streams are called in samples, where they stand beside contenders. */
+const isStream = ({ name }: Pick<Samples, 'name'>) => STEP_STREAMS.some((stream) => stream.name === name);
+
+/** The rounds of one workload, with every contender that runs here, fits into memory and is not too slow. */
+export class WorkloadRounds {
+  readonly workload: Workload;
+  readonly #method: Method;
+  readonly #foresight: Foresight;
+  readonly #sizes: readonly number[];
+  #entries: readonly ContenderEntry[];
+  #begun = false;
+  readonly #leftOut: Absent[] = [];
+  /** Seconds of a step in each round, of contenders and streams. */
+  readonly #seconds = new Map<string, number[]>();
+
+  constructor(
+    workload: Workload,
+    contenders: readonly ContenderEntry[],
+    method: Method,
+    foresight: Foresight,
+  ) {
+    this.workload = workload;
+    this.#entries = contenders;
+    this.#method = method;
+    this.#foresight = foresight;
+    this.#sizes = workload.shapes.map(elements);
+  }
+
+  #leaveOut(key: string, reason: string): void {
+    this.#leftOut.push({ key, reason });
+    this.#entries = this.#entries.filter((entry) => entry.key !== key);
+    this.#seconds.delete(key);
+  }
+
+  /** Leaves out who is known to be too slow or does not fit into memory beside those before it. */
+  #admit(): void {
+    const { parameters } = this.workload;
+    const { longest } = this.#method;
+    const allowed = SHARE_OF_MEMORY * freemem();
+    const streamBytes = loadAddon().addon === undefined ? 0 : 16 * Math.min(parameters, LONGEST_STREAM);
+    let taken = 8 * parameters + streamBytes;
+    const takenOn = new Map<Place, number>();
+    if (taken > allowed) {
+      const reason = `It takes at least ${gibText(taken)}, and ${gibText(allowed)} may be used.`;
+      for (const { key } of this.#entries) this.#leaveOut(key, reason);
+    }
+    for (const { key, memory, place } of this.#entries) {
+      const expected = this.#foresight.expect(key, parameters);
+      if (expected !== undefined && expected > 1.5 * longest) {
+        const reason = `A step would take about ${secondsText(expected)}, and the limit is ${secondsText(longest)} (--longest).`;
+        this.#leaveOut(key, reason);
+        continue;
+      }
+      const wanted = memory * parameters;
+      const onPlace = takenOn.get(place) ?? 4 * parameters; // the gradients
+      const left = Math.min(allowed - taken, (MOST_ON[place] ?? Number.POSITIVE_INFINITY) - onPlace);
+      if (wanted > left) {
+        const reason = `It takes ${gibText(wanted)} more, and ${gibText(Math.max(0, left))} may be used.`;
+        this.#leaveOut(key, reason);
+        continue;
+      }
+      taken += wanted;
+      takenOn.set(place, onPlace + wanted);
+    }
+  }
+
+  /**
+   * Makes every contender and its memory anew, and measures a stretch of rounds. Where memory happens to lie decides how much of
+   * it the caches hold, and that stays as it is until it is freed: rounds over the same memory would agree with each
+   * other and not with the next run.
+   *
+   * @param number of the stretch, counted from 0. One that was made before is replaced.
+   */
+  async make(number: number, onTurn: () => void): Promise<void> {
+    const first = !this.#begun;
+    this.#begun = true;
+    if (first) this.#admit();
+    if (this.#entries.length === 0) return;
+    const { shapes, parameters } = this.workload;
+    const { turn, longest } = this.#method;
+    const { first: before, count: rounds } = stretchOf(this.#method, number);
+    const sizes = this.#sizes;
+    const arrays = { parameters: sizes.map(parameterValues), gradients: sizes.map(gradientValues) };
+    const streams = streamsFor(loadAddon().addon, parameters);
+    const contenders: (Contender & Prepared)[] = [];
+    try {
+      for (const { key, make } of this.#entries) {
+        try {
+          const { time, dispose } = await make({ shapes, sizes, arrays });
+          contenders.push({ name: key, time, dispose });
+        } catch (error) {
+          this.#leaveOut(key, firstLine(error));
+        }
+      }
+      const samples = await interleave([...streams.contenders, ...contenders], {
+        rounds,
+        before,
+        turn,
+        warmUp: WARM_UP * turn,
+        // Who was quick enough once takes part in all rounds.
+        longest: first ? longest : Number.POSITIVE_INFINITY,
+        onTurn,
+        onLeftOut: (contender, seconds) => {
+          if (isStream(contender)) return;
+          this.#leaveOut(
+            contender.name,
+            `A step takes ${secondsText(seconds)}, and the limit is ${secondsText(longest)} (--longest).`,
+          );
+          this.#foresight.learn(contender.name, parameters, seconds);
+        },
+        onFailed: ({ name }, error) => this.#leaveOut(name, firstLine(error)),
+      });
+      for (const { name, seconds } of samples) {
+        const all = this.#seconds.get(name) ?? [];
+        for (const [i, one] of seconds.entries()) all[before + i] = roundedTime(one);
+        this.#seconds.set(name, all);
+        if (!isStream({ name })) this.#foresight.learn(name, parameters, median(seconds));
+      }
+    } finally {
+      for (const contender of contenders) await contender.dispose();
+      streams.dispose();
+    }
+  }
+
+  /** What the rounds gave. */
+  result(): WorkloadResult {
+    const { key, name, flat, parameters } = this.workload;
+    const samples = [...this.#seconds].map(([name, seconds]) => ({ name, seconds }));
+    return {
+      key,
+      name,
+      flat,
+      parameters,
+      tensors: this.#sizes.length,
+      samples: samples.filter((one) => !isStream(one)),
+      streams: samples
+        .filter(isStream)
+        .map((one) => ({ ...one, bytes: STEP_STREAMS.find(({ name }) => name === one.name)!.bytes })),
+      leftOut: this.#leftOut,
+    };
+  }
+}

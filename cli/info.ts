@@ -1,0 +1,235 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import type { AdapterName } from '../src/adapters/adapter.js';
+import { loadAddon, packageRoot } from '../src/engines/addon.js';
+import { type CudaDevice, loadCuda } from '../src/engines/cuda-addon.js';
+import { defaultThreads } from '../src/engines/threads.js';
+import { findPackage, linkState, type PackageName, packageNames } from './link-tensorflow/package.js';
+
+/** A package with a TensorFlow.js backend, as a program in the folder would load it. */
+export interface BackendInfo {
+  readonly package: string;
+  /** The name of its backend, as `tf.getBackend()` gives it. */
+  readonly backend: string;
+  readonly version: string;
+  /** How vradam would reach its tensors. */
+  readonly adapter: AdapterName;
+  /** Why it is the portable one, or what is wrong with the package. */
+  readonly remark?: string;
+}
+
+/** What `vradam info` found: about vradam, this machine, and the TensorFlow.js packages of a folder. */
+export interface InfoReport {
+  readonly vradam: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly arch: string;
+  /** Version of the C library, where it is glibc. */
+  readonly glibc?: string;
+  readonly folder: string;
+  readonly addon: { readonly path: string } | { readonly reason: string };
+  /** The one that steps use, and what the machine can run besides, fastest first. */
+  readonly instructionSet?: string;
+  readonly instructionSets: readonly string[];
+  readonly threads: number;
+  readonly cuda: { readonly device: CudaDevice; readonly path?: string } | { readonly reason: string };
+  readonly tfjsCore?: string;
+  readonly backends: readonly BackendInfo[];
+  /** Of each installed tfjs-node: whether `vradam link-tensorflow` linked it, or why it is not linked. */
+  readonly links: Readonly<Record<string, string>>;
+  /** Variables of the environment that change what is loaded or used. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The packages that bring a backend, what it is called, and the adapter it has. */
+const backendPackages: readonly { package: string; backend: string; adapter: AdapterName }[] = [
+  { package: '@tensorflow/tfjs-backend-cpu', backend: 'cpu', adapter: 'cpu' },
+  { package: '@tensorflow/tfjs-backend-wasm', backend: 'wasm', adapter: 'wasm' },
+  { package: '@tensorflow/tfjs-node', backend: 'tensorflow', adapter: 'tensorflow' },
+  { package: '@tensorflow/tfjs-node-gpu', backend: 'tensorflow', adapter: 'tensorflow' },
+  { package: '@tensorflow/tfjs-backend-webgl', backend: 'webgl', adapter: 'portable' },
+  { package: '@tensorflow/tfjs-backend-webgpu', backend: 'webgpu', adapter: 'portable' },
+];
+
+const variables = [
+  'VRADAM_ISA',
+  'VRADAM_THREADS',
+  'VRADAM_CUDA',
+  'VRADAM_CUDA_PLUGIN',
+  'VRADAM_PREBUILD',
+  'PREBUILDS_ONLY',
+  'CUDA_VISIBLE_DEVICES',
+];
+
+/** Version of a package as a program in the folder would load it; undefined where it is not installed. */
+function installedVersion(folder: string, name: string): string | undefined {
+  const { paths } = createRequire(path.join(folder, 'package.json')).resolve;
+  for (const place of paths(name) ?? []) {
+    const manifest = path.join(place, name, 'package.json');
+    if (existsSync(manifest))
+      return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+  }
+  return undefined;
+}
+
+async function linkOf(folder: string, name: PackageName): Promise<{ text: string; usable: boolean }> {
+  try {
+    const found = await findPackage(folder, name);
+    const state = await linkState(found);
+    if (state.linked) {
+      const { tensorflow, variant } = state.record;
+      return { text: `linked with TensorFlow ${tensorflow} (${variant})`, usable: true };
+    }
+    return { text: state.reason, usable: existsSync(found.binding) };
+  } catch (error) {
+    return { text: error instanceof Error ? error.message : String(error), usable: false };
+  }
+}
+
+/**
+ * Finds out what runs here, and what not, and why.
+ *
+ * @param folder Folder of the program whose TensorFlow.js packages are looked for.
+ * @throws VRAdamError ERR_VRADAM_HYPERPARAMETER where VRADAM_THREADS is not an integer from 1 to 256.
+ */
+export async function collectInfo(folder: string): Promise<InfoReport> {
+  const manifest = readFileSync(path.join(packageRoot(), 'package.json'), 'utf8');
+  const { addon, path: addonPath, reason } = loadAddon();
+  const cuda = loadCuda();
+  const links: Record<string, string> = {};
+  const backends: BackendInfo[] = [];
+  for (const entry of backendPackages) {
+    const version = installedVersion(folder, entry.package);
+    if (version === undefined) continue;
+    const link = packageNames.find((name) => name === entry.package);
+    const state = link && (await linkOf(folder, link));
+    if (link && state) links[link] = state.text;
+    const remark =
+      state && !state.usable
+        ? 'its binding is missing: "npx vradam link-tensorflow" makes one'
+        : entry.adapter === 'tensorflow' && !addon
+          ? 'without the addon, steps copy'
+          : entry.adapter === 'portable'
+            ? 'steps copy'
+            : undefined;
+    const adapter = entry.adapter === 'tensorflow' && !addon ? 'portable' : entry.adapter;
+    backends.push({ ...entry, version, adapter, ...(remark === undefined ? {} : { remark }) });
+  }
+  const { glibcVersionRuntime: glibc } = (
+    process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+  ).header;
+  const tfjsCore = installedVersion(folder, '@tensorflow/tfjs-core');
+  const instructionSet = process.env.VRADAM_ISA || addon?.instructionSets[0];
+  return {
+    vradam: (JSON.parse(manifest) as { version: string }).version,
+    node: process.version,
+    platform: process.platform,
+    arch: process.arch,
+    ...(glibc === undefined ? {} : { glibc }),
+    folder,
+    addon: addon ? { path: addonPath } : { reason },
+    ...(instructionSet === undefined ? {} : { instructionSet }),
+    instructionSets: addon?.instructionSets ?? [],
+    threads: defaultThreads(),
+    cuda: cuda.cuda ? { device: cuda.cuda.device } : { reason: cuda.reason },
+    ...(tfjsCore === undefined ? {} : { tfjsCore }),
+    backends,
+    links,
+    environment: Object.fromEntries(
+      variables.flatMap((name) => {
+        const value = process.env[name];
+        return value === undefined ? [] : [[name, value]];
+      }),
+    ),
+  };
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+}
+
+/** The rows of the table: what, and what was found. */
+function rows(report: InfoReport): [string, string][] {
+  const { addon, cuda, glibc } = report;
+  const others = report.instructionSets.filter((name) => name !== report.instructionSet);
+  const system = `${report.platform} ${report.arch}${glibc === undefined ? '' : `, glibc ${glibc}`}`;
+  return [
+    ['vradam', report.vradam],
+    ['Node.js', `${report.node} on ${system}`],
+    ['addon', 'path' in addon ? addon.path : `none. ${addon.reason}`],
+    ['engine', 'path' in addon ? 'cpu' : 'javascript: the same results, slower'],
+    [
+      'instructions',
+      report.instructionSets.length > 0
+        ? `${report.instructionSet}${others.length > 0 ? ` (also ${others.join(', ')})` : ''}`
+        : 'none',
+    ],
+    ['threads', String(report.threads)],
+    [
+      'CUDA',
+      'device' in cuda
+        ? `${cuda.device.name}, ${gib(cuda.device.memory)}, compute capability ${cuda.device.computeCapability}, ` +
+          `driver for CUDA ${cuda.device.cudaVersion}`
+        : `none. ${cuda.reason}`,
+    ],
+    [
+      'TensorFlow.js',
+      report.tfjsCore === undefined ? `none in ${report.folder}` : `tfjs-core ${report.tfjsCore}`,
+    ],
+    ...report.backends.map(({ backend, adapter, version, remark, ...entry }): [string, string] => [
+      `  ${backend}`,
+      `adapter ${adapter}, ${entry.package} ${version}${remark === undefined ? '' : `; ${remark}`}`,
+    ]),
+    ...Object.entries(report.links).map(([name, state]): [string, string] => ['  link', `${name}: ${state}`]),
+    ...Object.entries(report.environment).map(([name, value]): [string, string] => [name, value]),
+  ];
+}
+
+const help = `Usage: vradam info [options]
+
+Says what runs on this machine, and for what does not, why. A bug report should have what it prints.
+
+Options:
+      --directory DIR  folder of the program whose TensorFlow.js packages to look for; default: this folder
+      --json           print one JSON document
+  -h, --help           print this text
+`;
+
+/**
+ * `vradam info`: prints a table, or with `--json` an `InfoReport`.
+ *
+ * @param words Those behind `info`.
+ * @returns The exit code: 0, or 2 where the words make no sense.
+ */
+export async function infoCommand(words: readonly string[]): Promise<number> {
+  let values: { directory?: string; json?: boolean; help?: boolean };
+  try {
+    values = parseArgs({
+      args: [...words],
+      options: {
+        directory: { type: 'string' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\nSee vradam info --help.\n`);
+    return 2;
+  }
+  if (values.help) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const report = await collectInfo(path.resolve(values.directory ?? '.'));
+  if (values.json) {
+    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    return 0;
+  }
+  const table = rows(report);
+  const width = Math.max(...table.map(([what]) => what.length));
+  process.stdout.write(table.map(([what, found]) => `${what.padEnd(width)}  ${found}\n`).join(''));
+  return 0;
+}

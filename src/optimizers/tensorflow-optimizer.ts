@@ -1,0 +1,433 @@
+import {
+  dispose,
+  type NamedTensorMap,
+  Optimizer,
+  type Scalar,
+  type serialization,
+  Tensor,
+  engine as tensorflow,
+  type Variable,
+} from '@tensorflow/tfjs-core';
+import type { TensorState } from '../engines/engine.js';
+import { invalid, VRAdamError } from '../errors.js';
+import {
+  type FactoryDefaults,
+  type GroupMatch,
+  matchesName,
+  type ResolvedOptions,
+  resolveOptions,
+  type Schedule,
+  type VRAdamOptions,
+} from '../options/options.js';
+import { argumentsOf, configOf } from '../state/saved-config.js';
+import {
+  matchSaved,
+  type NamedTensor,
+  readWeights,
+  type SavedState,
+  type SavedTensor,
+  sameShape,
+  WeightTensors,
+} from '../state/saved-weights.js';
+import type { StepReport } from '../step/stepper.js';
+
+/** A variable named in a step, and its gradient, null where it is left alone. */
+interface Given {
+  readonly variable: Variable;
+  readonly gradient: Tensor | null;
+}
+
+/** The suffix that TensorFlow.js adds to the name of a layer's variable when the name is taken. */
+const SUFFIX = /_\d+$/;
+
+/**
+ * Lets a match see names without TensorFlow.js's suffix, so that it holds for a model and for its reloaded copy
+ * alike. It also sees the full name, because a variable may well be called `w_1` by its owner.
+ */
+function withoutSuffix(match: GroupMatch): GroupMatch {
+  return (name) =>
+    matchesName(match, name.replace(SUFFIX, '')) || (SUFFIX.test(name) && matchesName(match, name));
+}
+
+/** What makes the steps of an optimizer and owns its state. Tensors are numbered in order of registration. */
+export interface StepExecutor {
+  /** These are described in `Stepper`. */
+  assertUsable(): void;
+  checkGroups(names: Iterable<string>): void;
+  setLearningRate(rate: number | Schedule): void;
+  readonly learningRate: number;
+  iterations: number;
+  readonly skippedSteps: number;
+  readonly lastStep: StepReport | undefined;
+  dispose(): void;
+  /** The report of the last attempted step, waited for where it is not there yet. */
+  readLastStep(): Promise<StepReport | undefined>;
+  /** Adds a tensor with a state of zeros to its group and returns its number. */
+  register(name: string, size: number, shape: readonly number[]): number;
+  /**
+   * One step; variable and gradient `i` belong to tensor `i`. A gradient is null where the tensor is left alone; its
+   * variable may then be disposed. Everything that can be checked without reading values has been checked.
+   */
+  stepVariables(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
+  /** A copy of the state of every tensor, as it is at the call. */
+  readTensors(): TensorState[] | Promise<TensorState[]>;
+  /** Replaces a tensor's state by a copy of the one given. */
+  writeTensor(tensor: number, state: TensorState): void;
+}
+
+/**
+ * The contract of `tf.Optimizer`: which variables belong to the optimizer, what it accepts as gradients, what it
+ * saves and restores. How steps are made is left to an executor.
+ */
+export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends Optimizer {
+  protected readonly executor: Executor;
+  protected readonly options: ResolvedOptions;
+  /** As it was given: of the groups without one of their own. */
+  protected givenLearningRate: number | Schedule;
+  readonly #weights = new WeightTensors();
+  /** By tensor number. State belongs to the variable itself, not to its name. */
+  readonly #variables: Variable[] = [];
+  readonly #numbers = new Map<string, number>();
+  /** A state that was set before any variable was known; it waits for the first step. */
+  #waiting: readonly SavedTensor[] | undefined;
+  #groupsAreChecked = false;
+  #isDisposed = false;
+
+  /**
+   * @param makeExecutor from options whose matches see names as `TensorFlowOptimizer` wants them seen.
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` for an option that is unknown, of the wrong type or out of range,
+   *   and whatever the executor throws.
+   */
+  constructor(
+    learningRate: number | Schedule,
+    options: VRAdamOptions,
+    defaults: FactoryDefaults,
+    makeExecutor: (options: ResolvedOptions) => Executor,
+  ) {
+    super();
+    this.options = resolveOptions(learningRate, options, defaults);
+    this.givenLearningRate = learningRate;
+    const groups = this.options.groups.map((group) =>
+      group.match === undefined ? group : { ...group, match: withoutSuffix(group.match) },
+    );
+    this.executor = makeExecutor({ ...this.options, groups });
+  }
+
+  /** Learning rate α₀ of the default group at the next step, before the penalty lowers it. */
+  get learningRate(): number {
+    return this.executor.learningRate;
+  }
+
+  set learningRate(rate: number | Schedule) {
+    this.setLearningRate(rate);
+  }
+
+  /**
+   * Sets the learning rate of every group that did not name its own, from the next step on.
+   *
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` unless it is a finite number ≥ 0 or a function;
+   *   `ERR_VRADAM_DISPOSED` after `dispose`.
+   */
+  setLearningRate(rate: number | Schedule): void {
+    this.executor.setLearningRate(rate);
+    this.givenLearningRate = rate;
+  }
+
+  /** What the last step did, refused ones too; undefined before the first. */
+  get lastStep(): StepReport | undefined {
+    return this.executor.lastStep;
+  }
+
+  /** The same, waited for where steps are asynchronous and the last one has not been reported yet. */
+  async readLastStep(): Promise<StepReport | undefined> {
+    return this.executor.readLastStep();
+  }
+
+  /** Attempted steps, refused ones too. */
+  override get iterations(): number {
+    return this.executor.iterations;
+  }
+
+  /** Steps that were refused for their gradients with `onNonFinite: 'skip'`. */
+  get skippedSteps(): number {
+    return this.executor.skippedSteps;
+  }
+
+  /**
+   * Runs `f`, and steps down the gradient of its value.
+   *
+   * @param f gives a scalar loss.
+   * @param returnCost whether to return the loss, which the caller then disposes.
+   * @param varList the variables to update; those that are not trainable are left alone. Default: all trainable ones.
+   * @throws VRAdamError what `applyGradients` throws; nothing that this step made is then left behind.
+   */
+  override minimize(f: () => Scalar, returnCost = false, varList?: Variable[]): Scalar | null {
+    this.executor.assertUsable();
+    const { value, grads } = this.computeGradients(f, varList);
+    let returned = false;
+    try {
+      // A layer that two wrappers share comes twice in a model's list of weights; its gradient is one.
+      const variables = varList && [...new Set(varList)];
+      this.applyGradients(variables ? variables.map(({ name }) => ({ name, tensor: grads[name]! })) : grads);
+      returned = returnCost;
+      return returnCost ? value : null;
+    } finally {
+      dispose(grads);
+      if (!returned) value.dispose();
+    }
+  }
+
+  /**
+   * One step over all variables named. A variable whose gradient is missing (null or undefined) is left alone.
+   *
+   * @param variableGradients gradients by variable name, or a list of { name, tensor }; each float32 and of its
+   *   variable's shape.
+   * @throws VRAdamError before anything changes: `ERR_VRADAM_SHAPE` for a name that no variable has or that comes
+   *   twice, and for another type or shape; `ERR_VRADAM_HYPERPARAMETER` for a group that matches no variable and a
+   *   schedule that gives no learning rate; `ERR_VRADAM_CHECKPOINT` where the state that was loaded does not fit the
+   *   variables; `ERR_VRADAM_NON_FINITE` for a gradient that is not finite; `ERR_VRADAM_DISPOSED` after `dispose`.
+   */
+  applyGradients(variableGradients: NamedTensorMap | NamedTensor[]): void {
+    this.executor.assertUsable();
+    const given = readGradients(variableGradients);
+    if (!this.#groupsAreChecked) {
+      this.executor.checkGroups(Object.keys(tensorflow().registeredVariables));
+    }
+    const fresh: Variable[] = [];
+    const replaced: Variable[] = [];
+    for (const { variable } of given) {
+      const known = this.#known(variable.name);
+      if (known === undefined) fresh.push(variable);
+      else if (known !== variable) replaced.push(variable);
+    }
+    for (const { name, size } of replaced) {
+      const before = this.#known(name)!.size;
+      if (size !== before) {
+        throw new VRAdamError(
+          'ERR_VRADAM_SHAPE',
+          `Expected ${before} elements for the variable '${name}', which replaces a disposed one of that name, but received ${size}`,
+        );
+      }
+    }
+    const states = this.#statesFor(fresh);
+
+    this.#groupsAreChecked = true;
+    for (const { variable, state } of states) this.#register(variable, state);
+    for (const variable of replaced) this.#restart(variable);
+    const gradients: (Tensor | null)[] = this.#variables.map(() => null);
+    for (const { variable, gradient } of given) gradients[this.#numbers.get(variable.name)!] = gradient;
+    try {
+      this.executor.stepVariables(this.#variables, gradients);
+    } finally {
+      this.iterations_ = this.executor.iterations;
+    }
+  }
+
+  /**
+   * The state: `iter` (int32 scalar, attempted steps), every `<name>/velocity` and then every `<name>/second_moment`
+   * (float32, the variable's shape, in order of first use), `tensor_steps` (int32, each variable's step count).
+   *
+   * The tensors belong to the optimizer: do not dispose them. The next call brings the same tensors up to date, and
+   * `dispose` frees them.
+   *
+   * @throws VRAdamError `ERR_VRADAM_DISPOSED` after `dispose`.
+   */
+  override async getWeights(): Promise<NamedTensor[]> {
+    this.executor.assertUsable();
+    const states = this.#waiting?.map(copyOf) ?? this.executor.readTensors();
+    const { iterations } = this;
+    const named = this.namedTensors();
+    const read = states instanceof Promise ? await states : states;
+    this.executor.assertUsable();
+    return this.#weights.update({
+      iterations,
+      tensors: named.map(({ name, shape }, i) => ({ name, shape, ...read[i]! })),
+    });
+  }
+
+  /**
+   * Takes a state that `getWeights` gave. States find their variables by name where all names agree, else by
+   * order. Before the first step no variable is known: the state then waits for that step's variables.
+   *
+   * @throws VRAdamError `ERR_VRADAM_CHECKPOINT`, with nothing changed, where the list is not complete or its tensors
+   *   differ from the optimizer's in count or shape; `ERR_VRADAM_DISPOSED` after `dispose`.
+   */
+  override async setWeights(weightValues: NamedTensor[]): Promise<void> {
+    this.executor.assertUsable();
+    this.restore(await readWeights(weightValues));
+  }
+
+  /**
+   * Hyperparameters and options as JSON-safe data, from which `fromConfig` makes the same optimizer without its state.
+   *
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER`, naming it, where a group's match or a learning rate is a
+   *   function of the user's own.
+   */
+  override getConfig(): serialization.ConfigDict {
+    return configOf(this.givenLearningRate, this.options);
+  }
+
+  /**
+   * Makes an optimizer from what `getConfig` gave, also after a passage through `model.save`.
+   *
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` where the configuration cannot be read.
+   */
+  static override fromConfig<T extends serialization.Serializable>(
+    cls: serialization.SerializableConstructor<T>,
+    config: serialization.ConfigDict,
+  ): T {
+    return new cls(...argumentsOf(config));
+  }
+
+  /** Frees the state and the tensors that `getWeights` handed out. May be called again; nothing else may. */
+  override dispose(): void {
+    if (this.#isDisposed) return;
+    this.executor.dispose();
+    this.#weights.dispose();
+    this.#variables.length = 0;
+    this.#numbers.clear();
+    this.#waiting = undefined;
+    this.#isDisposed = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /**
+   * Replaces the state by one that was saved, or lets it wait for the first step's variables.
+   *
+   * @throws VRAdamError `ERR_VRADAM_CHECKPOINT`, with nothing changed, where it does not fit; `ERR_VRADAM_DISPOSED`
+   *   after `dispose`.
+   */
+  protected restore({ iterations, tensors }: SavedState): void {
+    // Steps may have been taken, and the optimizer disposed, while the values were read.
+    this.executor.assertUsable();
+    if (this.#variables.length === 0) {
+      this.#waiting = tensors.length > 0 ? tensors : undefined;
+    } else {
+      for (const [i, state] of matchSaved(tensors, this.#variables).entries()) {
+        this.executor.writeTensor(i, state);
+      }
+    }
+    this.executor.iterations = iterations;
+    this.iterations_ = iterations;
+  }
+
+  /** Name and shape of every tensor of the state, in order of registration. */
+  protected namedTensors(): { name: string; shape: readonly number[] }[] {
+    return (this.#waiting ?? this.#variables).map(({ name, shape }) => ({ name, shape }));
+  }
+
+  /** The state that waits for the variables of the first step; undefined where none does. */
+  protected get waitingTensors(): readonly SavedTensor[] | undefined {
+    return this.#waiting;
+  }
+
+  /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where tensors of these names and shapes do not fit. */
+  protected checkFit(tensors: readonly { readonly name: string; readonly shape: readonly number[] }[]): void {
+    if (this.#variables.length > 0) matchSaved(tensors, this.#variables);
+  }
+
+  #known(name: string): Variable | undefined {
+    const number = this.#numbers.get(name);
+    return number === undefined ? undefined : this.#variables[number];
+  }
+
+  /** New variables in the order of their registration, each with the state that waits for it. */
+  #statesFor(fresh: readonly Variable[]): { variable: Variable; state: SavedTensor | undefined }[] {
+    const waiting = this.#waiting;
+    if (waiting === undefined || fresh.length === 0) {
+      return fresh.map((variable) => ({ variable, state: undefined }));
+    }
+    // A step may come without some variables (a missing gradient); a name tells which, as long as all are known.
+    const registered = tensorflow().registeredVariables;
+    const saved = new Set(waiting.map(({ name }) => name));
+    const all = fresh.every(({ name }) => saved.has(name)) && waiting.every(({ name }) => registered[name]);
+    const variables = all ? waiting.map(({ name }) => registered[name]!) : fresh;
+    return matchSaved(waiting, variables).map((state, i) => ({ variable: variables[i]!, state }));
+  }
+
+  #register(variable: Variable, state: SavedTensor | undefined): void {
+    const number = this.executor.register(variable.name, variable.size, variable.shape);
+    this.#variables[number] = variable;
+    this.#numbers.set(variable.name, number);
+    if (state !== undefined) {
+      this.executor.writeTensor(number, state);
+      this.#waiting = undefined;
+    }
+  }
+
+  /** A variable of this name and size was disposed, and another one takes its place, from the beginning. */
+  #restart(variable: Variable): void {
+    const number = this.#numbers.get(variable.name)!;
+    const zeros = new Float32Array(variable.size);
+    this.executor.writeTensor(number, { velocity: zeros, secondMoment: zeros, steps: 0 });
+    this.#variables[number] = variable;
+  }
+}
+
+function copyOf({ velocity, secondMoment, steps }: TensorState): TensorState {
+  return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
+}
+
+/** Checks everything about the gradients of a step that can be checked without reading them. */
+function readGradients(variableGradients: unknown): Given[] {
+  // A Map or typed array has no names of its own, and would pass for a step without gradients.
+  const isRecord = Object.prototype.toString.call(variableGradients) === '[object Object]';
+  if (!Array.isArray(variableGradients) && (!isRecord || variableGradients instanceof Tensor)) {
+    throw invalid(
+      'ERR_VRADAM_SHAPE',
+      'variableGradients',
+      'a map from name to gradient or a list of { name, tensor }',
+      variableGradients,
+    );
+  }
+  const entries: [name: unknown, gradient: unknown][] = Array.isArray(variableGradients)
+    ? variableGradients.map((entry, i) => {
+        if (typeof entry !== 'object' || entry === null) {
+          throw invalid('ERR_VRADAM_SHAPE', `variableGradients[${i}]`, 'an object { name, tensor }', entry);
+        }
+        return [entry.name, entry.tensor];
+      })
+    : Object.entries(variableGradients as object);
+
+  const registered = tensorflow().registeredVariables;
+  const seen = new Set<unknown>();
+  const given: Given[] = [];
+  for (const [name, value] of entries) {
+    const variable =
+      typeof name === 'string' && Object.hasOwn(registered, name) ? registered[name] : undefined;
+    if (variable === undefined) {
+      throw invalid(
+        'ERR_VRADAM_SHAPE',
+        'the name of a gradient',
+        'the name of a variable that is not disposed',
+        name,
+      );
+    }
+    if (seen.has(name)) {
+      throw invalid('ERR_VRADAM_SHAPE', 'the names of the gradients', 'each name once', name);
+    }
+    seen.add(name);
+    const gradient = readGradient(value, variable);
+    // A variable that could never be stepped over has no state either.
+    if (gradient !== null || variable.dtype === 'float32') given.push({ variable, gradient });
+  }
+  return given;
+}
+
+function readGradient(value: unknown, variable: Variable): Tensor | null {
+  if (value === null || value === undefined) return null;
+  const of = `the gradient of '${variable.name}'`;
+  if (!(value instanceof Tensor)) throw invalid('ERR_VRADAM_SHAPE', of, 'a tensor, null or undefined', value);
+  const mismatch = (expectation: string, received: string) =>
+    new VRAdamError('ERR_VRADAM_SHAPE', `Expected ${expectation} for ${of} but received ${received}`);
+  if (value.isDisposed) throw mismatch('a tensor', 'one that is disposed');
+  if (variable.dtype !== 'float32') throw mismatch('null, because the variable is not float32,', 'a tensor');
+  if (value.dtype !== 'float32') throw mismatch('a tensor of type float32', `one of type ${value.dtype}`);
+  if (!sameShape(value.shape, variable.shape)) {
+    throw mismatch(`a tensor of shape [${variable.shape}]`, `one of shape [${value.shape}]`);
+  }
+  return value;
+}

@@ -1,0 +1,214 @@
+import { invalid } from '../errors.js';
+import { checkCount, checkRate, readOptions, type Schedule } from './options.js';
+
+const HYPERPARAMETER = 'ERR_VRADAM_HYPERPARAMETER';
+
+/** Where a schedule carries its description; a registered symbol, so that two copies of the package agree. */
+const DESCRIPTION = Symbol.for('vradam.schedule');
+
+/** A schedule as data: the factory's name and its parameters, all numbers or lists of numbers. */
+export interface ScheduleConfig {
+  readonly name: string;
+  readonly [parameter: string]: string | number | readonly number[];
+}
+
+function describe(schedule: Schedule, description: ScheduleConfig): Schedule {
+  Object.defineProperty(schedule, DESCRIPTION, { value: Object.freeze(description) });
+  return schedule;
+}
+
+/** Half a cosine wave, from 1 at progress 0 down to 0 at progress 1. */
+function cosineFall(progress: number): number {
+  return (1 + Math.cos(Math.PI * progress)) / 2;
+}
+
+/**
+ * rate(t) = learningRate.
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER unless the rate is a number of at least 0 that is finite in float32.
+ */
+export function constant(learningRate: number): Schedule {
+  const rate = checkRate(learningRate, 'learningRate of schedules.constant');
+  return describe(() => rate, { name: 'constant', learningRate: rate });
+}
+
+/** A fall from one rate to another in a number of steps. */
+export interface FallOptions {
+  /** Rate at step 0. */
+  from: number;
+  /** Rate from step `steps` on. Default 0. */
+  to?: number;
+  /** Steps that the fall takes, at least 1. */
+  steps: number;
+}
+
+function readFall(options: unknown, where: string): Required<FallOptions> {
+  const { from, to = 0, steps } = readOptions(options, where, ['from', 'to', 'steps']);
+  return {
+    from: checkRate(from, `from of ${where}`),
+    to: checkRate(to, `to of ${where}`),
+    steps: checkCount(steps, `steps of ${where}`, 1),
+  };
+}
+
+/**
+ * rate(t) = to + (from − to)·(1 + cos(π·min(t / steps, 1))) / 2: one period of SGDR, arXiv 1608.03983,
+ * equation 5, without restarts.
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown or out of range.
+ */
+export function cosine(options: FallOptions): Schedule {
+  const { from, to, steps } = readFall(options, 'schedules.cosine');
+  const schedule = (step: number) => to + (from - to) * cosineFall(Math.min(step / steps, 1));
+  return describe(schedule, { name: 'cosine', from, to, steps });
+}
+
+/**
+ * rate(t) = from + (to − from)·min(t / steps, 1).
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown or out of range.
+ */
+export function linear(options: FallOptions): Schedule {
+  const { from, to, steps } = readFall(options, 'schedules.linear');
+  const schedule = (step: number) => (step >= steps ? to : from + (to - from) * (step / steps));
+  return describe(schedule, { name: 'linear', from, to, steps });
+}
+
+/** A fall by the same factor again and again. */
+export interface ExponentialOptions {
+  /** Rate at step 0. */
+  from: number;
+  /** Factor in (0, 1] that `steps` steps apply. */
+  decay: number;
+  /** Default 1. */
+  steps?: number;
+}
+
+/**
+ * rate(t) = from·decay^(t / steps).
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown or out of range.
+ */
+export function exponential(options: ExponentialOptions): Schedule {
+  const where = 'schedules.exponential';
+  const read = readOptions(options, where, ['from', 'decay', 'steps']);
+  const from = checkRate(read.from, `from of ${where}`);
+  const { decay } = read;
+  if (typeof decay !== 'number' || !(decay > 0 && decay <= 1)) {
+    throw invalid(HYPERPARAMETER, `decay of ${where}`, 'a number in (0, 1]', decay);
+  }
+  const steps = checkCount(read.steps ?? 1, `steps of ${where}`, 1);
+  const schedule = (step: number) => from * decay ** (step / steps);
+  return describe(schedule, { name: 'exponential', from, decay, steps });
+}
+
+/** Rates that hold for a stretch each. */
+export interface PiecewiseOptions {
+  /** Steps at which the next rate begins, ascending, each at least 1. */
+  boundaries: readonly number[];
+  /** One rate more than boundaries: the first holds from step 0. */
+  rates: readonly number[];
+}
+
+/**
+ * rate(t) = rates[i], where i is the number of boundaries ≤ t.
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown, out of range or out of order.
+ */
+export function piecewise(options: PiecewiseOptions): Schedule {
+  const where = 'schedules.piecewise';
+  const read = readOptions(options, where, ['boundaries', 'rates']);
+  if (!Array.isArray(read.boundaries)) {
+    throw invalid(HYPERPARAMETER, `boundaries of ${where}`, 'an array of steps', read.boundaries);
+  }
+  let least = 1;
+  const boundaries = Array.from(read.boundaries as readonly unknown[], (boundary, i) => {
+    const checked = checkCount(boundary, `boundaries[${i}] of ${where}`, least);
+    least = checked + 1;
+    return checked;
+  });
+  if (!Array.isArray(read.rates) || read.rates.length !== boundaries.length + 1) {
+    const expectation = `an array of ${boundaries.length + 1} learning rates, one more than boundaries,`;
+    throw invalid(HYPERPARAMETER, `rates of ${where}`, expectation, read.rates);
+  }
+  const rates = Array.from(read.rates as readonly unknown[], (rate, i) =>
+    checkRate(rate, `rates[${i}] of ${where}`),
+  );
+  const schedule = (step: number) => {
+    const next = boundaries.findIndex((boundary) => step < boundary);
+    return rates[next < 0 ? boundaries.length : next]!;
+  };
+  return describe(schedule, { name: 'piecewise', boundaries, rates });
+}
+
+/** A rise to a peak and a cosine fall. */
+export interface WarmupCosineOptions {
+  /** Rate at step `warmupSteps`. */
+  peak: number;
+  /** Steps before the peak, at least 0. */
+  warmupSteps: number;
+  /** Steps of rise and fall together, more than `warmupSteps`. */
+  steps: number;
+  /** Rate from step `steps` on. Default 0. */
+  to?: number;
+}
+
+/**
+ * rate(t) = peak·(t + 1) / (warmupSteps + 1) for t < warmupSteps, so that no step is spent at rate 0; then
+ * to + (peak − to)·(1 + cos(π·min((t − warmupSteps) / (steps − warmupSteps), 1))) / 2, the cosine of SGDR
+ * (arXiv 1608.03983, equation 5).
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown or out of range.
+ */
+export function warmupCosine(options: WarmupCosineOptions): Schedule {
+  const where = 'schedules.warmupCosine';
+  const read = readOptions(options, where, ['peak', 'warmupSteps', 'steps', 'to']);
+  const peak = checkRate(read.peak, `peak of ${where}`);
+  const warmupSteps = checkCount(read.warmupSteps, `warmupSteps of ${where}`, 0);
+  const steps = checkCount(read.steps, `steps of ${where}`, warmupSteps + 1);
+  const to = checkRate(read.to ?? 0, `to of ${where}`);
+  const schedule = (step: number) =>
+    step < warmupSteps
+      ? (peak * (step + 1)) / (warmupSteps + 1)
+      : to + (peak - to) * cosineFall(Math.min((step - warmupSteps) / (steps - warmupSteps), 1));
+  return describe(schedule, { name: 'warmupCosine', peak, warmupSteps, steps, to });
+}
+
+/** Learning rates as functions of the number of attempted steps; each survives saving and loading. */
+export const schedules = { constant, cosine, linear, exponential, piecewise, warmupCosine } as const;
+
+/** Each factory from parameters that were saved; the factories check them. */
+const FROM_PARAMETERS: Readonly<Record<string, (parameters: object) => Schedule>> = {
+  constant: (parameters) => {
+    const read = readOptions(parameters, 'schedules.constant', ['learningRate']);
+    return constant(read.learningRate as number);
+  },
+  cosine: (parameters) => cosine(parameters as FallOptions),
+  linear: (parameters) => linear(parameters as FallOptions),
+  exponential: (parameters) => exponential(parameters as ExponentialOptions),
+  piecewise: (parameters) => piecewise(parameters as PiecewiseOptions),
+  warmupCosine: (parameters) => warmupCosine(parameters as WarmupCosineOptions),
+};
+
+/**
+ * A schedule as JSON-safe data, for `scheduleFromConfig`; undefined for a function that `schedules` did not make.
+ */
+export function scheduleToConfig(schedule: Schedule): ScheduleConfig | undefined {
+  return (schedule as { [DESCRIPTION]?: ScheduleConfig })[DESCRIPTION];
+}
+
+/**
+ * The schedule that `scheduleToConfig` described.
+ *
+ * @throws ERR_VRADAM_HYPERPARAMETER if there is no such schedule or a parameter does not fit it.
+ */
+export function scheduleFromConfig(config: object): Schedule {
+  const { name, ...parameters } = Object(config) as { name?: unknown };
+  const make =
+    typeof name === 'string' && Object.hasOwn(FROM_PARAMETERS, name) ? FROM_PARAMETERS[name] : undefined;
+  if (make === undefined) {
+    const names = Object.keys(FROM_PARAMETERS).map((one) => `'${one}'`);
+    throw invalid(HYPERPARAMETER, 'the name of a schedule', `one of ${names.join(', ')}`, name);
+  }
+  return make(parameters);
+}

@@ -1,0 +1,187 @@
+import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
+import type { TensorState } from '../engines/engine.js';
+import { VRAdamError } from '../errors.js';
+
+/** A tensor as TensorFlow.js passes it between optimizers and saved models; it does not export the type. */
+export interface NamedTensor {
+  name: string;
+  tensor: Tensor;
+}
+
+/** State of one variable, as it is saved. */
+export interface SavedTensor extends TensorState {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** State of an optimizer, as it is saved: attempted steps, and every tensor in order of registration. */
+export interface SavedState {
+  readonly iterations: number;
+  readonly tensors: readonly SavedTensor[];
+}
+
+const ITERATIONS = 'iter';
+const VELOCITY = '/velocity';
+const SECOND_MOMENT = '/second_moment';
+const STEPS = 'tensor_steps';
+
+/** Two shapes are the same. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((length, i) => length === b[i]);
+}
+
+/**
+ * The tensors that `getWeights` hands out. `model.save` never disposes what it gets, so they stay the optimizer's:
+ * each call brings the same tensors up to date, and `dispose` frees them.
+ */
+export class WeightTensors {
+  readonly #held = new Map<string, Variable>();
+
+  /** `iter`, each `<name>/velocity`, each `<name>/second_moment`, `tensor_steps`. */
+  update({ iterations, tensors }: SavedState): NamedTensor[] {
+    const steps = tensors.map((tensor) => tensor.steps);
+    return [
+      this.#hold(ITERATIONS, tensor(iterations, [], 'int32')),
+      ...tensors.map(({ name, shape, velocity }) =>
+        this.#hold(name + VELOCITY, tensor(velocity, [...shape], 'float32')),
+      ),
+      ...tensors.map(({ name, shape, secondMoment }) =>
+        this.#hold(name + SECOND_MOMENT, tensor(secondMoment, [...shape], 'float32')),
+      ),
+      this.#hold(STEPS, tensor(steps, [steps.length], 'int32')),
+    ];
+  }
+
+  dispose(): void {
+    for (const held of this.#held.values()) held.dispose();
+    this.#held.clear();
+  }
+
+  /** Takes the value over. */
+  #hold(name: string, value: Tensor): NamedTensor {
+    let held = this.#held.get(name);
+    if (held !== undefined && !held.isDisposed && sameShape(held.shape, value.shape)) {
+      held.assign(value);
+    } else {
+      held?.dispose();
+      held = variable(value, false);
+      this.#held.set(name, held);
+    }
+    value.dispose();
+    return { name, tensor: held };
+  }
+}
+
+/** A saved state that does not fit, and why in a sentence. */
+function unfit(reason: string): VRAdamError {
+  return new VRAdamError('ERR_VRADAM_CHECKPOINT', `The saved state does not fit: ${reason}`);
+}
+
+function describe(entry: NamedTensor | undefined): string {
+  if (entry === undefined) return 'nothing';
+  return `'${entry.name}' of type ${entry.tensor.dtype} and shape [${entry.tensor.shape}]`;
+}
+
+function isNamedTensor(entry: unknown): entry is NamedTensor {
+  const { name, tensor } = (entry ?? {}) as Partial<NamedTensor>;
+  return typeof name === 'string' && typeof tensor?.data === 'function' && !tensor.isDisposed;
+}
+
+/**
+ * Reads what `getWeights` gave, into memory of its own.
+ *
+ * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the list is not complete, or a tensor has another name, type or
+ *   shape than its place asks for, or holds what no state can be.
+ */
+export async function readWeights(weights: unknown): Promise<SavedState> {
+  if (!Array.isArray(weights) || !weights.every(isNamedTensor)) {
+    throw unfit('expected a list of { name, tensor } with tensors that are not disposed.');
+  }
+  const list: readonly NamedTensor[] = weights;
+  const count = (list.length - 2) / 2;
+  if (!Number.isInteger(count) || count < 0) {
+    throw unfit(
+      `expected ${ITERATIONS}, as many velocities as second moments, and ${STEPS}, but received ${list.length} tensors.`,
+    );
+  }
+  const expect = (place: number, name: string, dtype: string, shape: readonly number[]) => {
+    const entry = list[place];
+    if (entry?.name !== name || entry.tensor.dtype !== dtype || !sameShape(entry.tensor.shape, shape)) {
+      throw unfit(
+        `expected '${name}' of type ${dtype} and shape [${shape}] at place ${place} but received ${describe(entry)}.`,
+      );
+    }
+  };
+  const names = list.slice(1, 1 + count).map((entry, i) => {
+    if (!entry.name.endsWith(VELOCITY)) {
+      throw unfit(
+        `expected a name that ends in ${VELOCITY} at place ${i + 1} but received ${describe(entry)}.`,
+      );
+    }
+    return entry.name.slice(0, -VELOCITY.length);
+  });
+  if (new Set(names).size !== count) throw unfit('two of its tensors have the same name.');
+  expect(0, ITERATIONS, 'int32', []);
+  expect(list.length - 1, STEPS, 'int32', [count]);
+  for (const [i, name] of names.entries()) {
+    const { shape } = list[1 + i]!.tensor;
+    expect(1 + i, name + VELOCITY, 'float32', shape);
+    expect(1 + count + i, name + SECOND_MOMENT, 'float32', shape);
+  }
+
+  const values = await Promise.all(list.map(({ tensor }) => tensor.data()));
+  const iterations = values[0]![0]!;
+  const steps = values.at(-1)!;
+  if (iterations < 0) throw unfit(`${ITERATIONS} is ${iterations}.`);
+  return {
+    iterations,
+    tensors: names.map((name, i) => {
+      const velocity = Float32Array.from(values[1 + i]!);
+      const secondMoment = Float32Array.from(values[1 + count + i]!);
+      const negative = secondMoment.find((s) => s < 0);
+      if (negative !== undefined)
+        throw unfit(`${name + SECOND_MOMENT} holds ${negative}, and no second moment is negative.`);
+      if (steps[i]! < 0) throw unfit(`${STEPS} holds ${steps[i]} for ${name}.`);
+      return { name, shape: [...list[1 + i]!.tensor.shape], velocity, secondMoment, steps: steps[i]! };
+    }),
+  };
+}
+
+/** What a saved state is matched by. */
+export interface NamedShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Finds the saved state of each variable: by name where all the names are those of the saved state, else by place,
+ * because a loaded model's variables come with other names (a suffix `_<n>`).
+ *
+ * @returns the states, in the order of the variables.
+ * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where counts or shapes differ.
+ */
+export function matchSaved<Saved extends NamedShape>(
+  saved: readonly Saved[],
+  variables: readonly NamedShape[],
+): Saved[] {
+  if (saved.length !== variables.length) {
+    throw unfit(
+      `it holds ${saved.length} tensors (${list(saved)}), but the optimizer has ${variables.length} (${list(variables)}).`,
+    );
+  }
+  const byName = new Map(saved.map((tensor) => [tensor.name, tensor]));
+  const named = variables.every(({ name }) => byName.has(name));
+  return variables.map(({ name, shape }, i) => {
+    const tensor = named ? byName.get(name)! : saved[i]!;
+    if (!sameShape(tensor.shape, shape)) {
+      throw unfit(`'${tensor.name}' has shape [${tensor.shape}], but the variable '${name}' has [${shape}].`);
+    }
+    return tensor;
+  });
+}
+
+function list(tensors: readonly NamedShape[]): string {
+  const names = tensors.slice(0, 4).map(({ name }) => name);
+  if (tensors.length > names.length) names.push('…');
+  return names.join(', ');
+}
