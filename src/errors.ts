@@ -24,25 +24,34 @@ export class VRAdamError extends Error {
   }
 }
 
+/**
+ * Text that came from outside, such as a name in somebody's file, as a message may quote it: 60 characters of it at
+ * most, so that a sentence that quotes three stays readable.
+ */
+export function shorten(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
 /** Shows a value the way an error message should: short, and with its type where that says more. */
 function describe(value: unknown): string {
   if (value === null || value === undefined || typeof value === 'boolean') return String(value);
-  if (typeof value === 'number' || typeof value === 'bigint') return `${value} of type ${typeof value}`;
-  if (typeof value === 'string') {
-    return `'${value.length > 60 ? `${value.slice(0, 57)}...` : value}' of type string`;
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    return `${shorten(String(value))} of type ${typeof value}`;
   }
-  if (typeof value === 'function') return value.name ? `function ${value.name}` : 'a function';
-  if (typeof value === 'symbol') return value.toString();
+  if (typeof value === 'string') return `'${shorten(value)}' of type string`;
+  if (typeof value === 'function') return value.name ? `function ${shorten(value.name)}` : 'a function';
+  if (typeof value === 'symbol') return shorten(value.toString());
   if (ArrayBuffer.isView(value)) {
     const length = (value as unknown as { length?: number }).length ?? value.byteLength;
     return `${value.constructor.name} of length ${length}`;
   }
   if (Array.isArray(value)) return `an array of length ${value.length}`;
-  return `an object of type ${(value as object).constructor?.name ?? 'null prototype'}`;
+  return `an object of type ${shorten(String((value as object).constructor?.name ?? 'null prototype'))}`;
 }
 
 /**
- * The one sentence for every bad argument: what was expected, for which argument, and what came instead.
+ * The one sentence for every bad argument: what was expected, for which argument, and what came instead; and where
+ * that is not enough, a second one.
  *
  * @example throw invalid('ERR_VRADAM_HYPERPARAMETER', 'beta1', 'a number in [0, 1)', 1.5);
  * // Expected a number in [0, 1) for beta1 but received 1.5 of type number
@@ -52,6 +61,8 @@ export function invalid(
   argument: string,
   expectation: string,
   received: unknown,
+  remedy?: string,
 ): VRAdamError {
-  return new VRAdamError(code, `Expected ${expectation} for ${argument} but received ${describe(received)}`);
+  const sentence = `Expected ${expectation} for ${argument} but received ${describe(received)}`;
+  return new VRAdamError(code, remedy === undefined ? sentence : `${sentence}. ${remedy}`);
 }

@@ -1,6 +1,9 @@
 /** What executes a step. */
 export type EngineName = 'javascript' | 'cpu' | 'cuda';
 
+/** Most threads of a step of the cpu engine; ThreadPool::kMaxThreads. */
+export const MAX_THREADS = 256;
+
 /** Hyperparameters of one group, complete and checked; the learning rate comes with every step. */
 export interface GroupSettings {
   readonly beta1: number;

@@ -1,11 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { invalid } from '../errors.js';
+import { MAX_THREADS } from './engine.js';
 
 let quota: number | undefined;
-
-/** What the addon accepts; ThreadPool::kMaxThreads. */
-export const MAX_THREADS = 256;
 
 /**
  * How many threads a step takes unless `threads` says otherwise: `VRADAM_THREADS`, or else the processors

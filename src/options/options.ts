@@ -1,5 +1,5 @@
-import type { EngineName, GroupSettings } from '../engines/engine.js';
-import { invalid, VRAdamError } from '../errors.js';
+import { type EngineName, type GroupSettings, MAX_THREADS } from '../engines/engine.js';
+import { invalid, shorten, VRAdamError } from '../errors.js';
 
 /** Learning rate as a function of the number of attempted steps before this one (0 at the first). */
 export type Schedule = (step: number) => number;
@@ -10,7 +10,7 @@ export type GroupMatch = RegExp | string | ((name: string) => boolean);
 /** What to do with a step whose gradients are not finite, or whose squares are not. */
 export type OnNonFinite = 'throw' | 'skip' | 'ignore';
 
-/** Hyperparameters of the update rule (DESIGN names in brackets where the paper's differ). */
+/** Hyperparameters of the update rule; Greek letters are the paper's. */
 export interface Hyperparameters {
   /** α₀: a positive number or a schedule. */
   learningRate?: number | Schedule;
@@ -51,7 +51,7 @@ export interface VRAdamOptions extends Omit<Hyperparameters, 'learningRate'> {
   onNonFinite?: OnNonFinite;
   /** Default 'auto': the fastest that is available for memory where the tensors are. */
   engine?: 'auto' | EngineName;
-  /** Largest number of threads of a step of the cpu engine. */
+  /** Largest number of threads of a step of the cpu engine, from 1 to 256. */
   threads?: number;
   /**
    * On TensorFlow.js's own cpu backend: whether steps write over arrays that `dataSync()` and `data()` of a variable
@@ -121,101 +121,103 @@ export const ADAM_DEFAULTS: FactoryDefaults = Object.freeze({
 
 const HYPERPARAMETER = 'ERR_VRADAM_HYPERPARAMETER';
 
+/** Gives a value back as what it has to be. Throws ERR_VRADAM_HYPERPARAMETER naming the argument. */
+type Check<T> = (value: unknown, argument: string) => T;
+
+function number(expectation: string, contains: (x: number) => boolean): Check<number> {
+  return (value, argument) => {
+    if (typeof value === 'number' && contains(value)) return value;
+    throw invalid(HYPERPARAMETER, argument, expectation, value);
+  };
+}
+
+function oneOf<const T>(values: readonly T[], expectation: string): Check<T> {
+  return (value, argument) => {
+    const found = values.find((one) => one === value);
+    if (found !== undefined) return found;
+    throw invalid(HYPERPARAMETER, argument, expectation, value);
+  };
+}
+
+const word = <const T extends string>(values: readonly T[]) =>
+  oneOf(values, `one of ${values.map((one) => `'${one}'`).join(', ')}`);
+const flag = oneOf<boolean>([true, false], 'true or false');
+
 /** Whether a number stays a number when it is rounded to float32. */
-function fitsFloat32(x: number): boolean {
-  return Number.isFinite(Math.fround(x));
-}
+const fitsFloat32 = (x: number) => Number.isFinite(Math.fround(x));
+const isRate = (x: number) => x >= 0 && fitsFloat32(x);
 
-/** What a numeric hyperparameter may be: the sentence, and the test of a value that is a number. */
-interface Range {
-  readonly expectation: string;
-  contains(x: number): boolean;
-}
-
-const DECAY: Range = {
-  expectation: 'a number in [0, 1), also after rounding to float32,',
-  contains: (x) => x >= 0 && Math.fround(x) < 1,
-};
-
-const NOT_NEGATIVE: Range = {
-  expectation: 'a finite number of at least 0',
-  contains: (x) => x >= 0 && Number.isFinite(x),
-};
-
-const NOT_NEGATIVE_FLOAT32: Range = {
-  expectation: 'a number of at least 0 that is finite in float32',
-  contains: (x) => x >= 0 && fitsFloat32(x),
-};
-
-const POSITIVE: Range = {
-  expectation: 'a finite number above 0',
-  contains: (x) => x > 0 && Number.isFinite(x),
-};
-
-const POSITIVE_FLOAT32: Range = {
-  expectation: 'a number above 0 that is neither 0 nor infinite in float32',
-  contains: (x) => Math.fround(x) > 0 && fitsFloat32(x),
-};
-
-const CUTOFF: Range = {
-  expectation: 'a number of at least 0, or Infinity,',
-  contains: (x) => x >= 0,
-};
-
-/** The hyperparameters that are numbers; the learning rate may be a schedule and is checked apart. */
-const RANGES = {
-  beta1: DECAY,
-  beta2: DECAY,
-  beta3: NOT_NEGATIVE,
-  epsilon: POSITIVE_FLOAT32,
-  weightDecay: NOT_NEGATIVE_FLOAT32,
-  power: POSITIVE,
-  lrCutoff: CUTOFF,
-} as const satisfies Partial<Record<keyof GroupSettings, Range>>;
-
-const HYPERPARAMETER_KEYS = [...Object.keys(RANGES), 'normGrad', 'maximize'];
-const GROUP_KEYS = ['match', 'learningRate', ...HYPERPARAMETER_KEYS];
-const OPTION_KEYS = [
-  ...HYPERPARAMETER_KEYS,
-  'groups',
-  'clipNorm',
-  'gradientScale',
-  'onNonFinite',
-  'engine',
-  'threads',
-  'inPlace',
-];
-
-const ON_NON_FINITE = ['throw', 'skip', 'ignore'] as const;
-const ENGINES = ['auto', 'javascript', 'cpu', 'cuda'] as const;
-
-function checkRange(value: unknown, argument: string, range: Range): number {
-  if (typeof value !== 'number' || !range.contains(value)) {
-    throw invalid(HYPERPARAMETER, argument, range.expectation, value);
-  }
-  return value;
-}
-
-function checkBoolean(value: unknown, argument: string): boolean {
-  if (typeof value !== 'boolean') throw invalid(HYPERPARAMETER, argument, 'true or false', value);
-  return value;
-}
-
-function checkOneOf<T extends string>(value: unknown, argument: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === value);
-  if (found !== undefined) return found;
-  const expectation = `one of ${allowed.map((one) => `'${one}'`).join(', ')}`;
-  throw invalid(HYPERPARAMETER, argument, expectation, value);
-}
+const decay = number(
+  'a number in [0, 1), also after rounding to float32,',
+  (x) => x >= 0 && Math.fround(x) < 1,
+);
+const positive = number('a finite number above 0', (x) => x > 0 && Number.isFinite(x));
+const positiveFloat32 = number(
+  'a number above 0 that is neither 0 nor infinite in float32',
+  (x) => Math.fround(x) > 0 && fitsFloat32(x),
+);
 
 /**
  * Checks a number that is to be a learning rate: at least 0, finite in float32.
  *
  * @throws ERR_VRADAM_HYPERPARAMETER naming `argument`.
  */
-export function checkRate(value: unknown, argument: string): number {
-  return checkRange(value, argument, NOT_NEGATIVE_FLOAT32);
-}
+export const checkRate = number('a number of at least 0 that is finite in float32', isRate);
+
+/** The hyperparameters of a group, but for the learning rate, which may be a schedule. */
+const SETTINGS: { readonly [Name in keyof GroupSettings]: Check<GroupSettings[Name]> } = {
+  beta1: decay,
+  beta2: decay,
+  beta3: number('a finite number of at least 0', (x) => x >= 0 && Number.isFinite(x)),
+  epsilon: positiveFloat32,
+  weightDecay: checkRate,
+  power: positive,
+  lrCutoff: number('a number of at least 0, or Infinity,', (x) => x >= 0),
+  normGrad: flag,
+  maximize: flag,
+};
+
+type OptimizerSettings = Omit<ResolvedOptions, 'groups'>;
+
+/** What the optimizer has besides groups, and what it is where it is not given. */
+const OPTIONS: {
+  readonly [Name in keyof OptimizerSettings]: {
+    check: Check<NonNullable<OptimizerSettings[Name]>>;
+    fallback: OptimizerSettings[Name];
+  };
+} = {
+  clipNorm: { check: positive, fallback: undefined },
+  gradientScale: { check: positiveFloat32, fallback: 1 },
+  onNonFinite: { check: word(['throw', 'skip', 'ignore']), fallback: 'throw' },
+  engine: { check: word(['auto', 'javascript', 'cpu', 'cuda']), fallback: 'auto' },
+  threads: {
+    check: number(
+      `an integer from 1 to ${MAX_THREADS}`,
+      (x) => Number.isInteger(x) && x >= 1 && x <= MAX_THREADS,
+    ),
+    fallback: undefined,
+  },
+  inPlace: { check: flag, fallback: false },
+};
+
+const GROUP_KEYS = ['match', 'learningRate', ...Object.keys(SETTINGS)];
+const OPTION_KEYS = [...Object.keys(SETTINGS), 'groups', ...Object.keys(OPTIONS)];
+
+/** Options of other optimizers, in small letters, and what serves here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  lr: 'the learning rate is the first argument, as in vradam(1e-3)',
+  learningrate: 'the learning rate is the first argument, as in vradam(1e-3)',
+  betas: 'beta1 and beta2 serve here, a number each',
+  momentum: 'beta1 serves here, the decay of the velocity',
+  amsgrad: 'nothing serves here; a beta2 nearer to 1 keeps large gradients in mind for longer',
+  clipvalue: 'clipNorm of the optimizer serves here, which keeps the direction of the gradient',
+  decay: 'weightDecay serves here for the parameters, and a schedule for the learning rate',
+};
+
+const ARGUMENTS = 'The arguments go as in adam(1e-3, { beta1: 0.9 })';
+
+/** Short names that no misspelling leads to. */
+const SHORT_NAMES: Readonly<Record<string, string>> = { lr: 'learningRate', eps: 'epsilon' };
 
 /**
  * Checks a learning rate as a user may give it; what a schedule returns is checked at the step.
@@ -224,13 +226,7 @@ export function checkRate(value: unknown, argument: string): number {
  */
 export function checkLearningRate(value: unknown, argument: string): number | Schedule {
   if (typeof value === 'function') return value as Schedule;
-  if (typeof value === 'number' && NOT_NEGATIVE_FLOAT32.contains(value)) return value;
-  throw invalid(
-    HYPERPARAMETER,
-    argument,
-    'a number of at least 0 that is finite in float32, or a schedule,',
-    value,
-  );
+  return number('a number of at least 0 that is finite in float32, or a schedule,', isRate)(value, argument);
 }
 
 /**
@@ -239,10 +235,10 @@ export function checkLearningRate(value: unknown, argument: string): number | Sc
  * @throws ERR_VRADAM_HYPERPARAMETER naming `argument`.
  */
 export function checkCount(value: unknown, argument: string, least: number): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least) {
-    throw invalid(HYPERPARAMETER, argument, `an integer of at least ${least}`, value);
-  }
-  return value;
+  return number(`an integer of at least ${least}`, (x) => Number.isSafeInteger(x) && x >= least)(
+    value,
+    argument,
+  );
 }
 
 /** Levenshtein's distance: how many characters to insert, remove or replace. */
@@ -259,17 +255,31 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** The one allowed key that an unknown one was probably meant to be; case, '_' and '-' do not count. */
+/** Case, '_' and '-' do not count where a name is compared. */
+const plain = (name: string) => name.toLowerCase().replace(/[_-]/g, '');
+
+/** The one allowed key that an unknown one was probably meant to be. */
 function probablyMeant(key: string, allowed: readonly string[]): string | undefined {
   if (key.length > 40) return undefined;
-  const plain = (text: string) => text.toLowerCase().replace(/[_-]/g, '');
+  const typed = plain(key);
+  const short = SHORT_NAMES[typed];
+  if (short !== undefined && allowed.includes(short)) return short;
   const near = allowed
-    .map((name) => ({ name, distance: editDistance(plain(key), plain(name)) }))
+    .map((name) => ({ name, distance: editDistance(typed, plain(name)) }))
     .filter(({ distance }) => distance <= (key.length < 5 ? 1 : 2))
     .sort((a, b) => a.distance - b.distance);
   const [first, second] = near;
   if (first === undefined || first.distance === second?.distance) return undefined;
   return first.name;
+}
+
+/** What is wrong with an option's name, and what serves instead, in a sentence. */
+function unknownOption(key: string, place: string, allowed: readonly string[]): string {
+  const meant = probablyMeant(key, allowed);
+  const shown = `option '${shorten(key)}'${place}`;
+  if (meant !== undefined) return `Misspelled ${shown} should be '${meant}'`;
+  const known = allowed.includes('beta1') && Object.hasOwn(ELSEWHERE, plain(key));
+  return `Unknown ${shown}${known ? `: ${ELSEWHERE[plain(key)]}` : ''}`;
 }
 
 /** Whether a value is an object of named values: no array, no Map, nothing that is made for something else. */
@@ -278,7 +288,8 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
 }
 
 /**
- * Reads an object of options once, leaving out what is undefined.
+ * Reads an object's own options once, leaving out what is undefined. What is read inherits nothing, so that no
+ * property of `Object.prototype` passes for an option.
  *
  * @param where Of what these are options, for messages; empty for the optimizer itself.
  * @throws ERR_VRADAM_HYPERPARAMETER if it is no plain object of options, or has a key that is not allowed.
@@ -290,16 +301,9 @@ export function readOptions(
 ): Record<string, unknown> {
   if (!isRecord(value)) throw invalid(HYPERPARAMETER, where || 'options', 'an object of options', value);
   const place = where && ` of ${where}`;
-  const read: Record<string, unknown> = {};
-  for (const key in value) {
-    if (!allowed.includes(key)) {
-      const meant = probablyMeant(key, allowed);
-      const message =
-        meant === undefined
-          ? `Unknown option '${key}'${place}`
-          : `Misspelled option '${key}'${place} should be '${meant}'`;
-      throw new VRAdamError(HYPERPARAMETER, message);
-    }
+  const read: Record<string, unknown> = Object.create(null);
+  for (const key of Object.keys(value)) {
+    if (!allowed.includes(key)) throw new VRAdamError(HYPERPARAMETER, unknownOption(key, place, allowed));
     const option = value[key];
     if (option !== undefined) read[key] = option;
   }
@@ -311,21 +315,11 @@ function resolveSettings(
   inherited: GroupSettings,
   prefix: string,
 ): GroupSettings {
-  const number = (key: keyof typeof RANGES) =>
-    read[key] === undefined ? inherited[key] : checkRange(read[key], prefix + key, RANGES[key]);
-  const flag = (key: 'normGrad' | 'maximize') =>
-    read[key] === undefined ? inherited[key] : checkBoolean(read[key], prefix + key);
-  return Object.freeze({
-    beta1: number('beta1'),
-    beta2: number('beta2'),
-    beta3: number('beta3'),
-    epsilon: number('epsilon'),
-    weightDecay: number('weightDecay'),
-    power: number('power'),
-    lrCutoff: number('lrCutoff'),
-    normGrad: flag('normGrad'),
-    maximize: flag('maximize'),
-  });
+  const settings = Object.entries(SETTINGS).map(([name, check]) => [
+    name,
+    read[name] === undefined ? inherited[name as keyof GroupSettings] : check(read[name], prefix + name),
+  ]);
+  return Object.freeze(Object.fromEntries(settings));
 }
 
 /** The match as the optimizer keeps it. A pattern is copied: it carries a position that others could move. */
@@ -365,6 +359,13 @@ export function resolveOptions(
   options: unknown,
   defaults: FactoryDefaults,
 ): ResolvedOptions {
+  // The two forms that people bring along from elsewhere: an object alone, and Adam's numbers one after the other.
+  if (isRecord(learningRate)) {
+    throw invalid(HYPERPARAMETER, 'learningRate', 'a number or a schedule', learningRate, ARGUMENTS);
+  }
+  if (typeof options === 'number') {
+    throw invalid(HYPERPARAMETER, 'options', 'an object of options', options, ARGUMENTS);
+  }
   const rate =
     learningRate === undefined ? defaults.learningRate : checkLearningRate(learningRate, 'learningRate');
   const read = readOptions(options === undefined ? {} : options, '', OPTION_KEYS);
@@ -387,17 +388,11 @@ export function resolveOptions(
   });
   resolved.push({ name: 'default', match: undefined, learningRate: rate, ownLearningRate: false, settings });
 
-  const { clipNorm, gradientScale, onNonFinite, engine, threads, inPlace } = read;
-  return {
-    groups: resolved,
-    clipNorm: clipNorm === undefined ? undefined : checkRange(clipNorm, 'clipNorm', POSITIVE),
-    gradientScale:
-      gradientScale === undefined ? 1 : checkRange(gradientScale, 'gradientScale', POSITIVE_FLOAT32),
-    onNonFinite: onNonFinite === undefined ? 'throw' : checkOneOf(onNonFinite, 'onNonFinite', ON_NON_FINITE),
-    engine: engine === undefined ? 'auto' : checkOneOf(engine, 'engine', ENGINES),
-    threads: threads === undefined ? undefined : checkCount(threads, 'threads', 1),
-    inPlace: inPlace === undefined ? false : checkBoolean(inPlace, 'inPlace'),
-  };
+  const rest = Object.entries(OPTIONS).map(([name, { check, fallback }]) => [
+    name,
+    read[name] === undefined ? fallback : check(read[name], name),
+  ]);
+  return { groups: resolved, ...(Object.fromEntries(rest) as OptimizerSettings) };
 }
 
 /**

@@ -61,7 +61,7 @@ describe('options', () => {
     ['lrCutoff', [-1, Number.NEGATIVE_INFINITY]],
     ['clipNorm', [0, -1, Number.POSITIVE_INFINITY]],
     ['gradientScale', [0, -1, 1e-46, 1e39, Number.POSITIVE_INFINITY]],
-    ['threads', [0, -1, 1.5, Number.POSITIVE_INFINITY]],
+    ['threads', [0, -1, 1.5, 257, Number.POSITIVE_INFINITY]],
     ['normGrad', [0, 1, 'true']],
     ['maximize', [0, 'no']],
     ['onNonFinite', ['Throw', 'warn', true]],
@@ -170,8 +170,68 @@ describe('options', () => {
     expectError(() => resolve({ learningRate: 1 }), CODE, "Unknown option 'learningRate'");
   });
 
-  it('may be inherited', () => {
-    expect(resolve(Object.create({ beta1: 0.5 })).groups[0]!.settings.beta1).toBe(0.5);
+  it('are the object’s own: nothing inherited is one, not even from Object.prototype', () => {
+    expect(resolve(Object.create({ beta1: 0.5, nonsense: 1 }))).toEqual(resolve({}));
+    const inherited = { clipNorm: -1, beta1: 7, groups: 3, nonsense: 1 };
+    let read: unknown;
+    try {
+      for (const [name, value] of Object.entries(inherited)) {
+        Object.defineProperty(Object.prototype, name, {
+          ...{ value, enumerable: true, configurable: true, writable: true },
+        });
+      }
+      read = resolve({});
+    } finally {
+      for (const name of Object.keys(inherited)) Reflect.deleteProperty(Object.prototype, name);
+    }
+    expect(read).toStrictEqual(resolve({}));
+  });
+
+  it('that are known from elsewhere say what serves here', () => {
+    const hints: [unknown, string][] = [
+      [{ lr: 1 }, "Unknown option 'lr': the learning rate is the first argument, as in vradam(1e-3)"],
+      [{ learningRate: 1 }, "Unknown option 'learningRate': the learning rate is the first argument"],
+      [{ learning_rate: 1 }, 'the learning rate is the first argument'],
+      [{ groups: [{ match: 'a', lr: 1 }] }, "'lr' of groups[0] should be 'learningRate'"],
+      [{ eps: 1 }, "Misspelled option 'eps' should be 'epsilon'"],
+      [{ betas: [0.9, 0.999] }, "Unknown option 'betas': beta1 and beta2 serve here"],
+      [{ momentum: 0.9 }, "Unknown option 'momentum': beta1 serves here"],
+      [{ amsgrad: true }, "Unknown option 'amsgrad': nothing serves here; a beta2 nearer to 1"],
+      [{ clipValue: 1 }, "Unknown option 'clipValue': clipNorm of the optimizer serves here"],
+      [{ clipvalue: 1 }, "Unknown option 'clipvalue': clipNorm"],
+      [{ clipnorm: 1 }, "Misspelled option 'clipnorm' should be 'clipNorm'"],
+      [{ decay: 1 }, "Unknown option 'decay': weightDecay serves here for the parameters, and a schedule"],
+    ];
+    for (const [options, message] of hints) expectError(() => resolve(options), CODE, message);
+    const flat = () => resolveOptionsWithLearningRate({ lr: 1 }, VRADAM_DEFAULTS);
+    expectError(flat, CODE, "Misspelled option 'lr' should be 'learningRate'");
+  });
+
+  it('and the learning rate in the wrong place say how the arguments go', () => {
+    const order = 'The arguments go as in adam(1e-3, { beta1: 0.9 })';
+    expectError(() => resolve(undefined, { learningRate: 1e-3 }), CODE, 'for learningRate', order);
+    expectError(() => resolve(0.9, 1e-3), CODE, 'an object of options for options but received 0.9', order);
+  });
+
+  it('threads says its one range and what came', () => {
+    expectError(
+      () => resolve({ threads: 257 }),
+      CODE,
+      'Expected an integer from 1 to 256 for threads but received 257 of type number',
+    );
+    expect(resolve({ threads: 256 }).threads).toBe(256);
+  });
+
+  it('are never quoted at length', () => {
+    const long = 'x'.repeat(1e5);
+    for (const options of [{ [long]: 1 }, { engine: long }, { groups: [{ match: 'a', [long]: 1 }] }]) {
+      try {
+        resolve(options);
+        expect.unreachable();
+      } catch (error) {
+        expect((error as Error).message.length).toBeLessThan(200);
+      }
+    }
   });
 });
 
