@@ -10,7 +10,7 @@
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 3;
+constexpr std::uint32_t kCudaAbi = 4;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
@@ -100,6 +100,8 @@ struct CudaApi {
   void (*destroy)(CudaEngine* engine);
   // Registers a tensor, its state zero, and numbers it from 0.
   CudaStatus (*add_tensor)(CudaEngine* engine, std::uint32_t group, std::uint64_t size, CudaFailure* failure);
+  // Frees its state, after every step that was enqueued; the numbers of later tensors move down by one.
+  CudaStatus (*remove_tensor)(CudaEngine* engine, std::uint32_t tensor, CudaFailure* failure);
 
   // Enqueues a step over all tensors and returns. `step` becomes its number, from 0.
   CudaStatus (*enqueue)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,

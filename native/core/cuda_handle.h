@@ -15,6 +15,7 @@ struct CudaHandle {
   CudaEngine* engine = nullptr;
   std::vector<GroupSettings> groups;
   std::vector<std::uint64_t> sizes;  // of its tensors
+  std::uint64_t revision = 0;        // grows whenever tensors come or go
   std::mutex mutex;                  // serializes whoever uses the engine, but for waiting
 
   explicit CudaHandle(const CudaApi* of) : api(of) {}

@@ -93,6 +93,10 @@ class Plan {
 
   // Returns the tensor's number. The group must exist.
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size);
+  // The numbers of later tensors move down by one. Throws std::bad_alloc with nothing changed.
+  void remove_tensor(std::uint32_t tensor);
+  // Grows whenever tensors come or go: what was made for other tensors does not fit.
+  std::uint64_t revision() const { return revision_; }
 
   // Clipping needs the norm of all gradients before anything else.
   bool clips() const { return settings_.clip_norm.has_value(); }
@@ -116,6 +120,7 @@ class Plan {
   std::vector<Task> tasks_;
   std::uint64_t chunks_ = 0;
   std::uint64_t last_task_size_ = 0;
+  std::uint64_t revision_ = 0;
 };
 
 }  // namespace vradam

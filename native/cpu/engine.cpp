@@ -54,6 +54,11 @@ std::uint32_t CpuEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
   return index;
 }
 
+void CpuEngine::remove_tensor(std::uint32_t tensor) {
+  plan_.remove_tensor(tensor);
+  state_.erase(state_.begin() + tensor);
+}
+
 template <typename ReadingOf>
 void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of) {
   const std::vector<Task>& tasks = plan_.tasks();

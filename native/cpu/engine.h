@@ -24,6 +24,9 @@ class CpuEngine {
 
   // Throws std::bad_alloc with nothing changed.
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size);
+  // Frees its state; the numbers of later tensors move down by one. Throws std::bad_alloc with nothing
+  // changed.
+  void remove_tensor(std::uint32_t tensor);
 
   // Every tensor of the plan has its buffers in `arguments`. Throws std::bad_alloc before anything changes.
   StepResult step(const StepArguments& arguments);

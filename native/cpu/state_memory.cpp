@@ -88,6 +88,15 @@ StateMemory::StateMemory(StateMemory&& other) noexcept
       velocity_(other.velocity_),
       second_moment_(other.second_moment_) {}
 
+StateMemory& StateMemory::operator=(StateMemory&& other) noexcept {
+  std::swap(base_, other.base_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(mapped_, other.mapped_);
+  std::swap(velocity_, other.velocity_);
+  std::swap(second_moment_, other.second_moment_);
+  return *this;
+}
+
 StateMemory::~StateMemory() {
   if (base_ == nullptr) return;
 #if defined(__linux__)

@@ -14,7 +14,7 @@ class StateMemory {
   StateMemory(StateMemory&& other) noexcept;
   StateMemory(const StateMemory&) = delete;
   StateMemory& operator=(const StateMemory&) = delete;
-  StateMemory& operator=(StateMemory&&) = delete;
+  StateMemory& operator=(StateMemory&& other) noexcept;
 
   float* velocity() const { return velocity_; }
   float* second_moment() const { return second_moment_; }

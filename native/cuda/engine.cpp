@@ -135,6 +135,30 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
   });
 }
 
+void CudaEngine::remove_tensor(std::uint32_t tensor) {
+  on_device([&] {
+    const auto tensors = static_cast<std::uint32_t>(entries_.size());
+    std::vector<std::uint64_t> steps(tensors);
+    runtime::download(stream_, steps_.data(), steps.data(), tensors * sizeof(std::uint64_t));
+    plan_.remove_tensor(tensor);
+
+    // Nothing below can fail but the device.
+    std::move(steps.begin() + tensor + 1, steps.end(), steps.begin() + tensor);
+    steps.back() = 0;  // of whichever tensor comes next
+    entries_.erase(entries_.begin() + tensor);
+    memory_.erase(memory_.begin() + tensor);
+    chunk_entries_.erase(std::remove_if(chunk_entries_.begin(), chunk_entries_.end(),
+                                        [=](const auto& chunk) { return chunk.tensor == tensor; }),
+                         chunk_entries_.end());
+    for (cuda::ChunkEntry& chunk : chunk_entries_) chunk.tensor -= chunk.tensor > tensor;
+    launch_plan_ = runtime::plan_launches(launches_, plan_.chunks(),
+                                          static_cast<std::uint32_t>(plan_.settings().groups.size()));
+    entries_stale_ = true;
+    layout_stale_ = true;
+    runtime::upload(stream_, steps_.data(), steps.data(), tensors * sizeof(std::uint64_t));
+  });
+}
+
 void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin) {
   reduction.counts[0] = begin;
   reduction.levels = 1;

@@ -61,6 +61,7 @@ class CudaEngine {
   CudaEngine& operator=(const CudaEngine&) = delete;
 
   void add_tensor(std::uint32_t group, std::uint64_t size);
+  void remove_tensor(std::uint32_t tensor);
   std::uint64_t enqueue(const CudaTensor* tensors, const StepScalars* rates);
   void step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report);
   void step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report);

@@ -58,6 +58,9 @@ const CudaApi kApi = {
     [](CudaEngine* engine, std::uint32_t group, std::uint64_t size, CudaFailure* failure) {
       return guard(failure, [&] { engine->add_tensor(group, size); });
     },
+    [](CudaEngine* engine, std::uint32_t tensor, CudaFailure* failure) {
+      return guard(failure, [&] { engine->remove_tensor(tensor); });
+    },
     [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, std::uint64_t* step,
        CudaFailure* failure) { return guard(failure, [&] { *step = engine->enqueue(tensors, scalars); }); },
     [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,

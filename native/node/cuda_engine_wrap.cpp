@@ -15,6 +15,7 @@ namespace {
 
 // A step's arguments, out of JavaScript's reach.
 struct Step {
+  std::uint64_t revision;  // of the tensors
   std::vector<CudaTensor> tensors;
   std::vector<StepScalars> scalars;
 };
@@ -168,8 +169,8 @@ class StepWorker : public CudaWorker {
  protected:
   std::string work() override {
     const std::lock_guard<std::mutex> lock(held_->mutex);
-    if (held_->sizes.size() != step_.tensors.size()) {
-      return "A tensor was added before the step began; nothing has changed";
+    if (held_->revision != step_.revision) {
+      return "A tensor was added or removed before the step began; nothing has changed";
     }
     CudaFailure failure{};
     const CudaStatus status = held_->api->step_on_host(held_->engine, step_.tensors.data(),
@@ -200,6 +201,7 @@ Napi::Function CudaEngineWrap::define(Napi::Env env, const CudaPlugin& plugin) {
   return DefineClass(env, "CudaEngine",
                      {
                          InstanceMethod<&CudaEngineWrap::add_tensor>("addTensor"),
+                         InstanceMethod<&CudaEngineWrap::remove_tensor>("removeTensor"),
                          InstanceMethod<&CudaEngineWrap::bind>("bind"),
                          InstanceMethod<&CudaEngineWrap::enqueue>("enqueue"),
                          InstanceMethod<&CudaEngineWrap::step>("step"),
@@ -253,7 +255,20 @@ Napi::Value CudaEngineWrap::add_tensor(const Napi::CallbackInfo& info) {
   CudaFailure failure{};
   demand(info.Env(), held->api->add_tensor(held->engine, group, size, &failure), failure);
   held->sizes.push_back(size);
+  ++held->revision;
   return Napi::Number::New(info.Env(), static_cast<double>(held->sizes.size() - 1));
+}
+
+// removeTensor(tensor): later tensors' numbers move down by one
+void CudaEngineWrap::remove_tensor(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CudaHandle> held = this->held(info.Env());
+  const auto lock = lock_or_throw(info.Env(), *held);
+  const std::uint32_t index = tensor_argument(info, *held);
+  CudaFailure failure{};
+  demand(info.Env(), held->api->remove_tensor(held->engine, index, &failure), failure);
+  held->sizes.erase(held->sizes.begin() + index);
+  ++held->revision;
+  bound_.clear();
 }
 
 // bind(parametersIn, parametersOut, gradients): device memory for `enqueue`, which the caller keeps alive
@@ -282,7 +297,8 @@ Napi::Value CudaEngineWrap::enqueue(const Napi::CallbackInfo& info) {
 Napi::Value CudaEngineWrap::step(const Napi::CallbackInfo& info) {
   const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
-  const Step step = {tensors_arguments(info, *held, nullptr, floats), scalars_arguments(info, 3, *held)};
+  const Step step = {held->revision, tensors_arguments(info, *held, nullptr, floats),
+                     scalars_arguments(info, 3, *held)};
   double* const report = report_argument(info, 5, held->report_width());
   CudaFailure failure{};
   demand(info.Env(),
@@ -296,7 +312,8 @@ Napi::Value CudaEngineWrap::step_async(const Napi::CallbackInfo& info) {
   const std::shared_ptr<CudaHandle> held = this->held(info.Env());
   const auto lock = lock_or_throw(info.Env(), *held);
   Napi::Array kept = Napi::Array::New(info.Env());
-  Step step = {tensors_arguments(info, *held, &kept, floats), scalars_arguments(info, 3, *held)};
+  Step step = {held->revision, tensors_arguments(info, *held, &kept, floats),
+               scalars_arguments(info, 3, *held)};
   report_argument(info, 5, held->report_width());
   auto* const worker = new StepWorker(info.Env(), held, std::move(step), kept, info[5]);
   const Napi::Promise promise = worker->promise();

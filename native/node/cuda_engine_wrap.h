@@ -19,6 +19,7 @@ class CudaEngineWrap : public Napi::ObjectWrap<CudaEngineWrap> {
 
  private:
   Napi::Value add_tensor(const Napi::CallbackInfo& info);
+  void remove_tensor(const Napi::CallbackInfo& info);
   void bind(const Napi::CallbackInfo& info);
   Napi::Value enqueue(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);

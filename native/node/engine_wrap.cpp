@@ -20,6 +20,10 @@ constexpr std::int64_t kTensorBytes = 256;
 // Between two looks for engines that JavaScript has dropped.
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
+std::int64_t tensor_bytes(std::uint64_t size) {
+  return kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float));
+}
+
 std::uint32_t tensor_argument(const Napi::CallbackInfo& info, std::size_t index, const Plan& plan) {
   const std::size_t count = plan.tensors().size();
   if (count == 0) throw shape_error(info.Env(), "There is no tensor yet");
@@ -28,6 +32,7 @@ std::uint32_t tensor_argument(const Napi::CallbackInfo& info, std::size_t index,
 
 // A step's arguments, out of JavaScript's reach.
 struct Step {
+  std::uint64_t revision;  // of the plan
   std::vector<TensorBuffers> tensors;
   std::vector<StepScalars> scalars;
 };
@@ -74,6 +79,7 @@ Step step_arguments(const Napi::CallbackInfo& info, const Plan& plan, Napi::Arra
     }
   }
   Step step;
+  step.revision = plan.revision();
   step.scalars = scalars_arguments(info, 3, plan);
   step.tensors.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -114,8 +120,8 @@ class StepWorker : public Napi::AsyncWorker {
   void Execute() override {
     try {
       const std::lock_guard<std::mutex> lock(engine_->mutex());
-      if (engine_->plan().tensors().size() != step_.tensors.size()) {
-        SetError("A tensor was added before the step began; nothing has changed");
+      if (engine_->plan().revision() != step_.revision) {
+        SetError("A tensor was added or removed before the step began; nothing has changed");
         return;
       }
       result_ = engine_->step({step_.tensors.data(), step_.scalars.data(), GradientType::kFloat32});
@@ -199,6 +205,7 @@ Napi::Function EngineWrap::define(Napi::Env env) {
   return DefineClass(env, "Engine",
                      {
                          InstanceMethod<&EngineWrap::add_tensor>("addTensor"),
+                         InstanceMethod<&EngineWrap::remove_tensor>("removeTensor"),
                          InstanceMethod<&EngineWrap::step>("step"),
                          InstanceMethod<&EngineWrap::step_async>("stepAsync"),
                          InstanceMethod<&EngineWrap::offer_step>("offerStep"),
@@ -248,7 +255,7 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
   const double last_group = static_cast<double>(engine.plan().settings().groups.size() - 1);
   const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
   const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
-  const std::int64_t bytes = kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float));
+  const std::int64_t bytes = tensor_bytes(size);
   holders_->make_room(info.Env(), bytes);
   try {
     const std::uint32_t tensor = engine.add_tensor(group, size);
@@ -257,6 +264,21 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
   } catch (const std::bad_alloc&) {
     throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
                                        " elements (8 bytes each); nothing has changed");
+  }
+}
+
+// removeTensor(tensor): later tensors' numbers move down by one
+void EngineWrap::remove_tensor(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
+  CpuEngine& engine = *held;
+  const auto lock = lock_or_throw(info.Env(), engine);
+  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
+  const std::uint64_t size = engine.plan().tensors()[index].size;
+  try {
+    engine.remove_tensor(index);
+    hold(-tensor_bytes(size));
+  } catch (const std::bad_alloc&) {
+    throw engine_error(info.Env(), "Out of memory; nothing has changed");
   }
 }
 

@@ -21,6 +21,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   class Holders;
 
   Napi::Value add_tensor(const Napi::CallbackInfo& info);
+  void remove_tensor(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
   Napi::Value step_async(const Napi::CallbackInfo& info);
   void offer_step(const Napi::CallbackInfo& info);

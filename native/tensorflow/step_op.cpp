@@ -108,6 +108,7 @@ Tensors take_tensors(const StepSlot& slot, const Call& call, std::size_t engine_
   std::vector<std::int64_t> dimensions;
   for (int i = 0; i < count; ++i) {
     const std::uint32_t tensor = slot.tensors[static_cast<std::size_t>(i)];
+    if (tensor >= engine_tensors) mismatch("The tensors of the step are no longer those of the engine");
     TensorBuffers& its = taken.buffers[tensor];
     OwnTensor parameters = float_input(call.context, 1 + i, size_of(tensor), call.status);
     OwnTensor gradient = float_input(call.context, 1 + count + i, size_of(tensor), call.status);

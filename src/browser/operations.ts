@@ -154,6 +154,10 @@ class DeviceEngine implements Engine {
     );
   }
 
+  removeTensor(tensor: number): void {
+    for (const state of this.#tensors.splice(tensor, 1)) this.#free(state);
+  }
+
   /** The outcome says only that the step was made. */
   step({ learningRates, gradientScale }: StepInput): StepOutcome {
     tidy(() => this.#stepOnDevice(learningRates, gradientScale));
@@ -213,14 +217,16 @@ class DeviceEngine implements Engine {
   }
 
   dispose(): void {
-    for (const state of this.#tensors) {
-      state.velocity.dispose();
-      state.secondMoment.dispose();
-      this.#leaveClock(state);
-    }
+    for (const state of this.#tensors) this.#free(state);
     this.#tensors.length = 0;
     this.#setClocks.clear();
     this.#refusals.dispose();
+  }
+
+  #free(state: DeviceTensor): void {
+    state.velocity.dispose();
+    state.secondMoment.dispose();
+    this.#leaveClock(state);
   }
 
   /** A clock for one more tensor, with a number of steps that is known here. */

@@ -7,6 +7,7 @@ import type { GroupSettings, StepOutcome } from './engine.js';
 /** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
 export interface NativeEngineHandle {
   addTensor(group: number, size: number): number;
+  removeTensor(tensor: number): void;
   step(
     parametersIn: readonly Float32Array[],
     parametersOut: readonly Float32Array[],

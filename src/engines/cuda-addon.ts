@@ -20,6 +20,7 @@ export const LAUNCHES = { auto: 0, one: 1, passes: 2 } as const;
 /** The CUDA engine's native surface: native/node/cuda_engine_wrap.cpp. Arrays are in order of registration. */
 export interface CudaEngineHandle {
   addTensor(group: number, size: number): number;
+  removeTensor(tensor: number): void;
   /** Takes the device memory that `enqueue` works on from now on; whoever calls it keeps the memory alive. */
   bind(
     parametersIn: readonly (CudaMemory | null)[],

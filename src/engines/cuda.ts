@@ -65,6 +65,13 @@ export class CudaEngine implements QueueingEngine, OfferingEngine {
     return tensor;
   }
 
+  removeTensor(tensor: number): void {
+    this.settle();
+    this.#bound = [];
+    translateNative(() => this.#handle.removeTensor(tensor));
+    this.#sizes.splice(tensor, 1);
+  }
+
   /** A step on the host's memory: copied to the device and back. Waits for it. */
   step(input: StepInput): StepOutcome {
     this.settle();

@@ -76,6 +76,8 @@ export interface Engine {
   readonly name: EngineName;
   /** Registers a tensor of `size` elements in a group and returns its number. Its state starts as zeros. */
   addTensor(group: number, size: number): number;
+  /** Frees a tensor's state; the numbers of later tensors move down by one. */
+  removeTensor(tensor: number): void;
   step(input: StepInput): StepOutcome;
   /** The same off the event loop, where the engine can; the buffers must stay as they are until it resolves. */
   stepAsync(input: StepInput): Promise<StepOutcome>;

@@ -211,6 +211,10 @@ export class JavaScriptEngine implements Engine {
     return this.#tensors.push(tensor) - 1;
   }
 
+  removeTensor(tensor: number): void {
+    this.#tensors.splice(tensor, 1);
+  }
+
   step(input: StepInput): StepOutcome {
     const { groups, clipNorm, checkGradients } = this.#settings;
 

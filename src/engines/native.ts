@@ -51,6 +51,11 @@ export class NativeEngine implements OfferingEngine {
     return tensor;
   }
 
+  removeTensor(tensor: number): void {
+    translateNative(() => this.#handle.removeTensor(tensor));
+    this.#sizes.splice(tensor, 1);
+  }
+
   step(input: StepInput): StepOutcome {
     this.#learningRates.set(input.learningRates);
     const applied = translateNative(() =>

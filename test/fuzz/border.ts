@@ -52,6 +52,7 @@ interface Live {
 
 const methods = [
   'addTensor',
+  'removeTensor',
   'step',
   'stepAsync',
   'offerStep',
@@ -88,6 +89,7 @@ function callEngine(live: Live, random: Random): void {
   const index = spoil(tensor);
   const argumentsOf: Record<(typeof methods)[number], () => unknown[]> = {
     addTensor: () => [spoil(0), spoil(random.pick([0, 1, 3, 100, 4095, 4096, 5000]))],
+    removeTensor: () => [random.chance(0.2) ? index : -1],
     step: () => [
       parameters,
       random.chance(0.8) ? parameters : arrays(),
@@ -114,6 +116,7 @@ function callEngine(live: Live, random: Random): void {
   attempt(method, () => {
     const result = Reflect.apply(handle[method] as (...args: unknown[]) => unknown, target, given) as unknown;
     if (method === 'addTensor' && typeof given[1] === 'number') sizes.push(given[1]);
+    if (method === 'removeTensor') sizes.splice(given[0] as number, 1);
     return result;
   });
   if (!fences.every((intact) => intact())) throw new Error(`${method} wrote beside an array`);

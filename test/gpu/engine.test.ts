@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CudaEngine } from '../../src/engines/cuda.js';
 import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
+import { type CudaArray, createDeviceArray } from '../../src/engines/device-array.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
 import { VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { bytesOf, dataOf, type Scenario, scenarios, stepInPlace, withTensors } from '../unit/scenarios.js';
@@ -70,10 +71,56 @@ it('a step that was begun before a tensor was added is refused', async () => {
   engine.addTensor(0, 2);
   await expect(step).rejects.toMatchObject({
     code: 'ERR_VRADAM_ENGINE',
-    message: 'A tensor was added before the step began; nothing has changed',
+    message: 'A tensor was added or removed before the step began; nothing has changed',
   });
   expect(p[0]).toEqual(Float32Array.of(1, 2, 3));
   expect(engine.readTensor(0).steps).toBe(0);
+  engine.dispose();
+});
+
+it('removes a tensor behind steps that are enqueued, whose outcomes stay known', () => {
+  const group = { ...VRADAM_DEFAULTS };
+  const settings = { groups: [group], clipNorm: undefined, checkGradients: true, threads: undefined };
+  const { engine, never } = { engine: new CudaEngine(cuda, settings), never: new JavaScriptEngine(settings) };
+  for (const size of [3, 5000, 7]) engine.addTensor(0, size);
+  for (const size of [3, 7]) never.addTensor(0, size);
+  const p = [3, 5000, 7].map((size) =>
+    createDeviceArray(cuda, size).copyFrom(new Float32Array(size).fill(2)),
+  );
+  const g = [3, 5000, 7].map((size) =>
+    createDeviceArray(cuda, size).copyFrom(new Float32Array(size).fill(1)),
+  );
+  const rates = { learningRates: [0.1], gradientScale: 1 };
+  const before = engine.enqueue({
+    parametersIn: p,
+    parametersOut: p,
+    gradients: [g[0]!, g[1]!, null],
+    ...rates,
+  });
+
+  engine.removeTensor(1);
+
+  expect(before.outcome?.applied).toBe(true);
+  never.writeTensor(0, engine.readTensor(0));
+  expect(engine.readTensor(1).steps).toBe(0);
+  const [left, gradients] = [p, g].map(([first, , last]) => [first!, last!]) as [CudaArray[], CudaArray[]];
+  const copies = left.map((array) => array.toArray());
+  const after = engine.enqueue({ parametersIn: left, parametersOut: left, gradients, ...rates });
+  const expected = stepInPlace(
+    never,
+    rates,
+    copies,
+    gradients.map((array) => array.toArray()),
+  );
+  engine.settle();
+  expect(after.outcome).toMatchObject(expected);
+  expect(
+    bytesOf(
+      engine,
+      left.map((array) => array.toArray()),
+    ) === bytesOf(never, copies),
+  ).toBe(true);
+  for (const array of [...p, ...g]) array.dispose();
   engine.dispose();
 });
 

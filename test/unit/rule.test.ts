@@ -130,6 +130,41 @@ describe.each(engines)('the $name engine', ({ create }) => {
     );
   });
 
+  it('gives, when a tensor has been removed, the bytes and figures of an engine that never had it', () => {
+    fc.assert(
+      fc.property(scenarios, fc.nat(), fc.nat({ max: 5 }), (scenario, which, extra) => {
+        // Some of them so large that removing one moves the borders of blocks and chunks of the rest.
+        const larger = [20_000, 0, 12_289].map((size) => ({ group: 0, size }));
+        const all = { ...scenario, tensors: [...scenario.tensors, ...larger] };
+        const removed = which % all.tensors.length;
+        const without = <T>(list: readonly T[]): T[] => list.filter((_, i) => i !== removed);
+        const rest = { ...all, tensors: without(all.tensors) };
+        const { parameters, gradients } = dataOf(all);
+        const engine = withTensors(create(scenario.settings), all);
+        stepInPlace(engine, scenario, parameters, gradients[0]!);
+
+        const never = withTensors(create(scenario.settings), rest);
+        for (const [i, state] of without(all.tensors.map((_, i) => engine.readTensor(i))).entries()) {
+          never.writeTensor(i, state);
+        }
+        engine.removeTensor(removed);
+        const own = without(parameters);
+        const copies = own.map((parameter) => parameter.slice());
+        for (const one of [engine, never]) expect(one.addTensor(0, extra)).toBe(rest.tensors.length);
+        for (const list of [own, copies]) list.push(new Float32Array(extra).fill(1));
+        for (const ofStep of gradients.slice(1)) {
+          const left = [...without(ofStep), new Float32Array(extra).fill(0.5)];
+          const outcome = stepInPlace(engine, scenario, own, left);
+          expect(outcome).toEqual(stepInPlace(never, scenario, copies, left));
+          expectSameBytes(bytesOf(engine, own), bytesOf(never, copies), 'after removing');
+        }
+        engine.dispose();
+        never.dispose();
+      }),
+      { numRuns: 10 },
+    );
+  });
+
   it('writes the same bytes elsewhere as in place, and leaves what it read alone', () => {
     fc.assert(
       fc.property(scenarios, (scenario) => {
