@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // The examples import the package by its name; here that is src.
+  resolve: { tsconfigPaths: true },
   test: {
     include: ['unit', 'integration', 'fuzz', 'docs'].map((folder) => `test/${folder}/**/*.test.ts`),
     pool: 'forks',

@@ -1,11 +1,11 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
 
-import { textTable } from '../cli/console/table.js';
 import { compare, handOverFactor } from './comparison.js';
 import { MOST_HAND_OVER } from './conditions.js';
 import { millisecondsText } from './figures.js';
 import { machineLine } from './machine.js';
 import { disturbance, readResults } from './results.js';
+import { textTable } from './table.js';
 
 const HELP = `Usage: npm run bench:compare -- BEFORE.json AFTER.json
 

@@ -5,7 +5,9 @@ import type { FoundBackend } from '../bench/backends.js';
 import type { ContenderEntry } from '../bench/contender.js';
 import { COLUMNS, TABLE_NOTES, workloadTable } from '../bench/figures.js';
 import { measure } from '../bench/measurement.js';
+import { type ProgressBar, progressBar } from '../bench/progress.js';
 import { headLines, type Results, resultsText, withStop } from '../bench/results.js';
+import { textTable } from '../bench/table.js';
 import {
   type BenchArguments,
   benchHelp,
@@ -13,8 +15,6 @@ import {
   parseBenchArguments,
   UsageError,
 } from './bench/arguments.js';
-import { type ProgressBar, progressBar } from './console/progress.js';
-import { textTable } from './console/table.js';
 
 /** The files that a run writes, by the option that names them, without the charts' names. */
 function filesOf({ json, html, svg }: BenchArguments): { option: string; path: string }[] {

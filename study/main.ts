@@ -5,7 +5,7 @@ import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describeMachine, machineLine } from '../bench/machine.js';
-import { progressBar } from '../cli/console/progress.js';
+import { progressBar } from '../bench/progress.js';
 import {
   file,
   flag,
@@ -35,7 +35,7 @@ import type { StabilityResult } from './stability.js';
 import type { TimingResult } from './timing.js';
 import type { TrainingResult } from './training.js';
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const OPTIONS = {
   quick: flag('a minute instead of an hour: a check of the programs, whose figures say nothing'),
@@ -99,7 +99,7 @@ async function main(words: readonly string[]): Promise<void> {
     if (status !== 0) throw new Error('The study needs tfjs-node, which cannot be had here');
   }
   const folder = values.folder ?? join(ROOT, quick ? '.study-quick' : '.study');
-  const json = values.json ?? join(quick ? folder : join(ROOT, 'bench', 'results'), 'study.json');
+  const json = values.json ?? join(quick ? folder : join(ROOT, 'study', 'results'), 'study.json');
   mkdirSync(dirname(json), { recursive: true });
   console.log(machineLine(describeMachine()));
 

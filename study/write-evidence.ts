@@ -10,7 +10,7 @@ import { pictureChart } from './panels.js';
 import { pictures } from './pictures.js';
 import { readStudy } from './results.js';
 
-const HELP = `Usage: npm run evidence [-- bench/results/FILE.json]
+const HELP = `Usage: npm run evidence [-- study/results/FILE.json]
 
 Writes the part of docs/evidence.md between its evidence markers, and the pictures in docs/evidence, from the results of
 npm run study (default study/results/study.json).

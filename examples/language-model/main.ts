@@ -38,7 +38,7 @@ const program: Program<typeof OPTIONS> = {
       title: `Moby Dick: ${task.book.training.length.toLocaleString('en-US')} characters of ${task.book.alphabet.length} kinds, ${layers} layers of width ${width}`,
       describe: ({ loss, perplexity }) =>
         `validation loss ${loss!.toFixed(4)} nats a character, perplexity ${perplexity!.toFixed(2)}`,
-      finish: ({ history }) => {
+      finish: (history) => {
         console.log(`Frequencies of single characters alone: ${unigram.toFixed(4)} nats a character`);
         if (history.divergedAt !== undefined || length === 0) return { unigram };
         const text = sampleText(task, { prompt: PROMPT, length, temperature, seed });

@@ -1,18 +1,13 @@
 import { choice, wholeNumber } from '../training/arguments.js';
 import { BACKENDS } from '../training/backend.js';
 import { type Program, type Report, runProgram } from '../training/program.js';
-import { parametersOf } from '../training/task.js';
-import { MODELS, valuesAndGradients } from './model.js';
-import { ruleOf } from './rules.js';
-import { measureSteps, type StepTimes, stepTable } from './step-times.js';
+import { MODELS } from './model.js';
 import { digitTask, type Scores, TRAINING_DIGITS } from './task.js';
 
 /** What `--json` writes. */
 export interface DigitReport extends Report {
   /** On the 10,000 test digits. */
   readonly test: Scores;
-  /** Of the optimizer's step; absent where training diverged. */
-  readonly stepTimes?: StepTimes;
 }
 
 const OPTIONS = {
@@ -26,7 +21,7 @@ const OPTIONS = {
 const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
 
 const program: Program<typeof OPTIONS> = {
-  title: 'Trains a small network on the MNIST digits and times the step of its optimizer.',
+  title: 'Trains a small network on the MNIST digits.',
   command: 'npm start',
   options: OPTIONS,
   // The wasm backend has no gradient of a convolution.
@@ -42,16 +37,10 @@ const program: Program<typeof OPTIONS> = {
       evaluateEvery: task.stepsPerEpoch,
       title: `MNIST: ${digits} digits, ${model} with ${hidden} hidden units`,
       describe: ({ loss, accuracy }) => `validation loss ${loss!.toFixed(4)}, accuracy ${percent(accuracy!)}`,
-      finish: async ({ backend, history }) => {
+      finish: () => {
         const test = task.test();
-        console.log(`Test accuracy: ${percent(test.accuracy)} of 10,000 digits\n`);
-        if (history.divergedAt !== undefined) return { test };
-        const batch = task.batch(0);
-        const tensors = valuesAndGradients(task.variables, () => task.loss(batch));
-        const rule = ruleOf(values.optimizer, values['learning-rate']);
-        const stepTimes = await measureSteps(rule, tensors);
-        console.log(stepTable(stepTimes, parametersOf(task), backend));
-        return { test, stepTimes };
+        console.log(`Test accuracy: ${percent(test.accuracy)} of 10,000 digits`);
+        return { test };
       },
     };
   },

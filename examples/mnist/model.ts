@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { CLASSES, PIXELS } from './digits.js';
 
@@ -78,29 +78,6 @@ export function digitModel(name: ModelName, hidden: number, seed: number): Digit
       model.dispose();
     },
   };
-}
-
-/** One tensor of the model: name, shape, values, and the gradient of one batch. */
-export interface TensorValues {
-  readonly name: string;
-  readonly shape: number[];
-  readonly values: Float32Array;
-  readonly gradient: Float32Array;
-}
-
-/** Copies of a model's tensors and of the gradients of a loss. */
-export function valuesAndGradients(variables: readonly tf.Variable[], loss: () => tf.Scalar): TensorValues[] {
-  const { value, grads } = tf.variableGrads(loss, [...variables]);
-  const tensors = variables.map(
-    (variable): TensorValues => ({
-      name: variable.name,
-      shape: variable.shape,
-      values: variable.dataSync<'float32'>().slice(),
-      gradient: grads[variable.name]!.dataSync<'float32'>().slice(),
-    }),
-  );
-  tf.dispose([value, grads]);
-  return tensors;
 }
 
 /** How many rows of the scores (`count` × 10) have their maximum at the label. */

@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTfjsNode, testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
 import { Failure } from './failure.js';
 import { transposeBeforeMatMul } from './transposed-matmul.js';
 
@@ -10,24 +9,26 @@ export type BackendName = (typeof BACKENDS)[number];
 
 // Optional packages that register the backend 'tensorflow', the faster one first.
 const TENSORFLOW_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
+// Where they are installed: beside the examples, or in the folder that `npm run setup:tfjs-node` makes.
+const TENSORFLOW_FOLDERS = ['./', '../../.tfjs-node/'];
 
 function loadTensorflow(): boolean {
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  const require = createRequire(import.meta.url);
-  for (const name of TENSORFLOW_PACKAGES) {
-    try {
-      require(name);
-      return true;
-    } catch (error) {
-      // Absent is normal; a package that is there and does not load is worth a word.
-      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
-        console.warn(`${name} is installed but does not load: ${(error as Error).message}`);
+  for (const folder of TENSORFLOW_FOLDERS) {
+    const require = createRequire(new URL(folder, import.meta.url));
+    for (const name of TENSORFLOW_PACKAGES) {
+      try {
+        require(name);
+        return true;
+      } catch (error) {
+        // Absent is normal; a package that is there and does not load is worth a word.
+        if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
+          console.warn(`${name} is installed but does not load: ${(error as Error).message}`);
+        }
       }
     }
   }
-  if (!testbedReady()) return false;
-  loadTfjsNode();
-  return true;
+  return false;
 }
 
 /**

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { adam, adamw, type VRAdamOptimizer, type VRAdamOptions, vradam } from '../../src/index.js';
+import { adam, adamw, type VRAdamOptimizer, type VRAdamOptions, vradam } from 'vradam';
 
 /** The optimizers that the examples know: those of this package, and those of TensorFlow.js to compare with. */
 export const OPTIMIZERS = ['vradam', 'adamw', 'adam', 'sgd', 'rmsprop', 'tf-adam'] as const;

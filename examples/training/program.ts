@@ -1,8 +1,8 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
-import { describeMachine, machineLine } from '../../bench/machine.js';
-import { progressBar } from '../../cli/console/progress.js';
-import { schedules, VRAdamError } from '../../src/index.js';
+import { Presets, SingleBar } from 'cli-progress';
+import { capabilities, schedules, VRAdamError } from 'vradam';
 import {
   choice,
   file,
@@ -51,13 +51,7 @@ export interface Prepared {
   /** Figures in words, for a line of the terminal. */
   describe(figures: Figures): string;
   /** What is shown and reported when training has ended. */
-  finish?(run: FinishedRun): Promise<object> | object;
-}
-
-/** A run at its end. */
-export interface FinishedRun {
-  readonly backend: BackendName;
-  readonly history: History;
+  finish?(history: History): object;
 }
 
 /** What `--json` writes. */
@@ -135,6 +129,13 @@ function rateText({ effectiveLearningRates }: History): string {
 
 const withCommas = (value: number): string => value.toLocaleString('en-US');
 
+/** What a run is computed on, in one line. */
+function machineLine(): string {
+  const { threads, instructionSets } = capabilities();
+  const processor = cpus()[0]?.model.trim() ?? 'unknown';
+  return `${processor}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${instructionSets[0] ?? 'no native engine'}, Node ${process.version}`;
+}
+
 /** Trains as the command line asks, prints how it goes, and saves what is to be saved. */
 async function run<O extends Options>(
   program: Program<O>,
@@ -148,7 +149,7 @@ async function run<O extends Options>(
   const learningRate = scheduleOf(values, steps);
   const settings = settingsOf(values);
   const parts = { variables: task.variables, optimizer: optimizer.optimizer };
-  const machine = machineLine(describeMachine());
+  const machine = machineLine();
   console.log(`${title}, ${withCommas(parametersOf(task))} parameters`);
   console.log(`Optimizer: ${values.optimizer}, backend: ${backend}\nMachine: ${machine}`);
 
@@ -163,9 +164,14 @@ async function run<O extends Options>(
     isStopped = true;
   };
   process.once('SIGINT', stop);
-  let bar = progressBar('Training', steps);
+  const bar = new SingleBar(
+    { format: 'Training {bar} {percentage}% {figures}', clearOnComplete: true, hideCursor: true },
+    Presets.shades_classic,
+  );
+  const resumeBar = (done: number) => bar.start(steps, done, { figures: '' });
   let history: History;
   try {
+    resumeBar(before?.losses.length ?? 0);
     history = await train(task, optimizer, {
       steps,
       learningRate,
@@ -173,12 +179,12 @@ async function run<O extends Options>(
       ...(before === undefined ? {} : { history: before }),
       isStopped: () => isStopped,
       onStep: (done, history) =>
-        bar.update(done, `loss ${history.losses.at(-1)!.toFixed(4)}${rateText(history)}`),
+        bar.update(done, { figures: `loss ${history.losses.at(-1)!.toFixed(4)}${rateText(history)}` }),
       onEvaluation: async (done, figures, history) => {
         bar.stop(); // a line may be printed only where no bar is drawn
         console.log(`Step ${done} of ${steps}: ${describe(figures)}${rateText(history)}`);
         await save(history);
-        bar = progressBar('Training', steps);
+        resumeBar(done);
       },
     });
   } finally {
@@ -210,7 +216,7 @@ async function run<O extends Options>(
     parameters: parametersOf(task),
     steps,
     history,
-    ...(await finish?.({ backend, history })),
+    ...finish?.(history),
   };
   if (json !== undefined) {
     writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 // Brings the gradients of all operations, which tfjs-core alone does not register.
 import '@tensorflow/tfjs-layers';
-import { VRAdamError } from '../../src/index.js';
+import { VRAdamError } from 'vradam';
 import { emptyHistory, type History } from './history.js';
 import type { ScheduledOptimizer } from './optimizers.js';
 import type { Figures, Task } from './task.js';

@@ -8,12 +8,11 @@ import { plainOptimizer } from '../../bench/plain-javascript.js';
 import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
 import { readIdx } from '../../examples/mnist/idx.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
-import { type TensorValues, valuesAndGradients } from '../../examples/mnist/model.js';
-import { optionsOf, ruleOf } from '../../examples/mnist/rules.js';
 import { digitTask } from '../../examples/mnist/task.js';
 import { seededRandom, shuffledIndices } from '../../examples/training/random.js';
 import { transposeBeforeMatMul } from '../../examples/training/transposed-matmul.js';
 import { capabilities, FlatOptimizer } from '../../src/index.js';
+import { ADAM_DEFAULTS, ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { runScript } from './child-process.js';
 
 let folder: string;
@@ -54,17 +53,7 @@ describe('the MNIST example', () => {
     const [rate] = effectiveLearningRates as [number];
     expect(rate).toBeGreaterThanOrEqual(3e-3 / 11);
     expect(rate).toBeLessThan(3e-3);
-    const { steps, absent } = report.stepTimes!;
-    expect(steps.length + absent.length).toBe(5);
-    for (const step of steps) {
-      expect(step.milliseconds).toBeGreaterThan(0);
-      expect(output).toContain(step.name);
-    }
-    if (capabilities().engines.cpu.available) {
-      expect(report.engine).toBe('cpu');
-      const plain = steps.find(({ name }) => name === 'plain JavaScript')!;
-      expect(plain.timesNative).toBeGreaterThan(3);
-    }
+    if (capabilities().engines.cpu.available) expect(report.engine).toBe('cpu');
     expect(output).toContain(`Test accuracy: ${(100 * report.test.accuracy).toFixed(2)} %`);
   });
 
@@ -108,17 +97,18 @@ describe('the MNIST example', () => {
 });
 
 describe('the plain JavaScript that times are compared with', () => {
-  test.each(['vradam', 'adamw', 'adam'] as const)('computes the same %s as vradam', (name) => {
-    const rule = ruleOf(name);
+  test.each([
+    ['VRAdam', VRADAM_DEFAULTS],
+    ['AdamW', ADAMW_DEFAULTS],
+    ['Adam', ADAM_DEFAULTS],
+  ])('computes the same %s as vradam', (_, rule) => {
     const random = seededRandom(5);
     const size = 500;
     const ours = Float32Array.from({ length: size }, () => random() - 0.5);
     const plain = ours.slice();
-    const optimizer = new FlatOptimizer([size], {
-      learningRate: rule.learningRate,
-      ...optionsOf(rule, 'javascript'),
-    });
-    const step = plainOptimizer(rule, [size]);
+    const options = { ...rule, learningRate: 1e-3 };
+    using optimizer = new FlatOptimizer([size], { ...options, engine: 'javascript' });
+    const step = plainOptimizer(options, [size]);
     for (let count = 0; count < 20; count++) {
       const gradient = Float32Array.from({ length: size }, () => 0.2 * (random() - 0.5));
       optimizer.step([ours], [gradient]);
@@ -126,7 +116,6 @@ describe('the plain JavaScript that times are compared with', () => {
     }
     const distance = Math.max(...ours.map((value, index) => Math.abs(value - plain[index]!)));
     expect(distance).toBeLessThan(1e-6);
-    optimizer.dispose();
   });
 });
 
@@ -170,16 +159,20 @@ describe('transposing before matMul on wasm', () => {
   test("leaves the example's gradients as they were, up to rounding", () => {
     const task = digitTask({ model: 'mlp', hidden: 32, batchSize: 128, limit: 128, seed: 1 });
     const batch = task.batch(0);
-    const loss = () => task.loss(batch);
-    const own = valuesAndGradients(task.variables, loss);
+    const gradients = () => {
+      const { value, grads } = tf.variableGrads(() => task.loss(batch), [...task.variables]);
+      const values = task.variables.map(({ name }) => grads[name]!.dataSync<'float32'>().slice());
+      tf.dispose([value, grads]);
+      return values;
+    };
+    const own = gradients();
     const restore = transposeBeforeMatMul();
-    const transposed = valuesAndGradients(task.variables, loss);
+    const transposed = gradients();
     restore();
-    const largest = (tensor: TensorValues) => Math.max(...tensor.gradient.map(Math.abs));
-    for (const [index, tensor] of own.entries()) {
-      const distance = maximumDistance(transposed[index]!.gradient, tensor.gradient);
-      expect(largest(tensor)).toBeGreaterThan(1e-3);
-      expect(distance / largest(tensor)).toBeLessThan(2e-6);
+    for (const [index, gradient] of own.entries()) {
+      const largest = Math.max(...gradient.map(Math.abs));
+      expect(largest).toBeGreaterThan(1e-3);
+      expect(maximumDistance(transposed[index]!, gradient) / largest).toBeLessThan(2e-6);
     }
     task.dispose();
   });
