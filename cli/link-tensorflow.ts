@@ -246,13 +246,18 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
 
   try {
     const found = await step('package', `Looking for tfjs-node in ${directory}`, async () => {
+      if (process.platform !== 'linux') {
+        throw new LinkFailure('package', `Linking needs Linux, and this is ${process.platform}.`, {
+          remedy: "Use the package's own installer here: npm rebuild @tensorflow/tfjs-node",
+        });
+      }
       const there = await findPackage(directory, options.package);
       return [`${there.name} ${there.version} in ${there.folder}`, there];
     });
     const variant = options.variant ?? (found.name.endsWith('-gpu') ? 'gpu' : 'cpu');
     Object.assign(head, { package: `${found.name}@${found.version}`, folder: found.folder, variant });
 
-    await withLock(path.join(found.folder, '.vradam-link.lock'), async () => {
+    const linkOrVerify = async () => {
       await rollBack(found);
       const state = await linkState(found);
       const version = options.tensorflowVersion ?? defaultTensorflowVersion;
@@ -322,7 +327,10 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
         await rollBack(found);
         throw error;
       }
-    });
+    };
+    await withLock(found.folder, linkOrVerify, () =>
+      listener?.begin('Waiting for another run that links this package'),
+    );
     return { ok: true, alreadyLinked, ...head, steps, notes };
   } catch (error) {
     const failure =

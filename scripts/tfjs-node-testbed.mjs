@@ -82,7 +82,7 @@ async function prepare() {
   const { link, stepTeller, tellReport } = await tsImport('../cli/link-tensorflow.ts', import.meta.url);
   const ready = path.join(testbed, 'ready.json');
   await mkdir(testbed, { recursive: true });
-  await withLock(path.join(testbed, '.lock'), async () => {
+  await withLock(testbed, async () => {
     await install();
     await shareTensorflowPackages();
     const wheel = process.env.VRADAM_TENSORFLOW_WHEEL;

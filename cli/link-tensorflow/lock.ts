@@ -1,53 +1,55 @@
-import { open, readFile, rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { createHash } from 'node:crypto';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+/** Takes the name for a socket of this process; undefined where another socket has it. */
+function take(name: string): Promise<Server | undefined> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
+      else reject(error);
+    });
+    server.listen(name, () => resolve(server));
+  });
 }
 
-/** Whether the process that wrote its number somewhere has ended; a missing number counts as running. */
-export function hasEnded(pid: string): boolean {
-  return /^\d+$/.test(pid) && !isAlive(Number(pid));
+/** Waits until whoever has the name gives it up or ends: either closes the connection. */
+function released(name: string): Promise<void> {
+  return new Promise((resolve) => {
+    connect(name)
+      .on('error', () => {})
+      .on('close', () => resolve());
+  });
 }
 
 /**
- * Runs an action while holding a lock file, which holds the number of this process. Waits for a holder that is
- * alive, takes the lock over from one that has ended.
+ * Runs an action while no other process of this machine is in an action of the same folder; waits for as long as one is.
  *
- * @param patience How long to wait for a holder, in milliseconds.
- * @throws Error where the holder keeps the lock longer than that.
+ * The lock is the name of a socket in Linux's abstract namespace. The kernel gives it to one process at a time and takes
+ * it back when that process ends, however it ends. A lock in a file would outlive its holder, and whoever judged it
+ * abandoned and removed it could remove that of the next holder.
+ *
+ * @param folder Its path is what is locked; nothing is written there.
+ * @param waiting Hears each time that another one is in.
  */
 export async function withLock<T>(
-  file: string,
+  folder: string,
   action: () => Promise<T>,
-  patience = 20 * 60_000,
+  waiting?: () => void,
 ): Promise<T> {
-  const deadline = Date.now() + patience;
-  for (;;) {
-    try {
-      const handle = await open(file, 'wx');
-      await handle.writeFile(String(process.pid));
-      await handle.close();
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
-    const holder = await readFile(file, 'utf8').catch(() => '');
-    if (hasEnded(holder)) await rm(file, { force: true });
-    else if (Date.now() > deadline) {
-      throw new Error(
-        `Process ${holder || 'unknown'} holds ${file}; delete the file if that process is not ours.`,
-      );
-    } else await sleep(Math.min(250, Math.max(1, deadline - Date.now())));
+  const name = `\0vradam-${createHash('sha256').update(folder).digest('hex')}`;
+  let server = await take(name);
+  while (!server) {
+    waiting?.();
+    await released(name);
+    server = await take(name);
   }
+  const waiters: Socket[] = [];
+  server.on('connection', (socket) => waiters.push(socket.on('error', () => {})));
   try {
     return await action();
   } finally {
-    await rm(file, { force: true });
+    server.close();
+    for (const waiter of waiters) waiter.destroy();
   }
 }

@@ -2,7 +2,6 @@ import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'n
 import path from 'node:path';
 import { type CommandResult, run, tail } from './command.js';
 import { type KnownFailure, LinkFailure, recognize } from './failure.js';
-import { hasEnded } from './lock.js';
 import type { Variant } from './package.js';
 import { findPip, type Python } from './toolchain.js';
 
@@ -149,11 +148,6 @@ function gigabytes(bytes: number): string {
  */
 function requireMachine(variant: Variant, glibc: Python['glibc']): string {
   const machine = machines[process.arch];
-  if (process.platform !== 'linux') {
-    throw new LinkFailure('wheel', `Linking needs Linux, and this is ${process.platform}.`, {
-      remedy: "Use the package's own installer here: npm rebuild @tensorflow/tfjs-node",
-    });
-  }
   if (!machine || !distributions[variant][machine]) {
     throw new LinkFailure('wheel', `TensorFlow has no ${variant} wheel for Linux on ${process.arch}.`, {
       remedy: variant === 'gpu' ? 'Use --variant cpu.' : 'Use an x64 or arm64 machine.',
@@ -200,12 +194,21 @@ async function readUnpacked(
   }
 }
 
+function hasEnded(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
 /** Names of what lies in the cache. Removes what killed runs have left behind on the way. */
 async function listCache(cache: string): Promise<string[]> {
   const names = await readdir(cache).catch(() => [] as string[]);
   const abandoned = names.filter((name) => {
     const pid = /\.partial-(\d+)$/.exec(name)?.[1];
-    return pid !== undefined && hasEnded(pid);
+    return pid !== undefined && hasEnded(Number(pid));
   });
   for (const name of abandoned) await rm(path.join(cache, name), { recursive: true, force: true });
   return names.filter((name) => !/\.partial-\d+$/.test(name));
