@@ -5,6 +5,7 @@ import {
   all,
   backend,
   div,
+  env,
   exp,
   greater,
   isFinite as isFiniteElementwise,
@@ -112,6 +113,13 @@ function oneMinusPower(beta: number, t: Scalar): Scalar {
   let series: Tensor = scalar(1);
   for (let n = 8; n >= 2; n--) series = add(mul(mul(x, 1 / n), series), 1);
   return where(greater(x, -0.5), mul(mul(x, -1), series), sub(1, exp(x))) as Scalar;
+}
+
+/** What epsilon must not be below, because the device would take it for 0. */
+function smallestEpsilon(): number {
+  // TensorFlow.js answers 16 also where WebGL renders float32, and only then looks what the device does.
+  const is16Bit = backend().floatPrecision() === 16 && !env().getBool('WEBGL_RENDER_FLOAT32_ENABLED');
+  return is16Bit ? backend().epsilon() : 0;
 }
 
 /** Holds the state on the device and makes steps there. What a step did comes as a tensor, in `report`. */
@@ -359,7 +367,7 @@ class DeviceEngine implements Engine {
     };
 
     // s ← beta2·s + (1 − beta2)·g²; p ← p − η·((v·r1) / (√(s·r2) + epsilon) + weightDecay·p)
-    const smallest = backend().floatPrecision() === 16 ? backend().epsilon() : 0;
+    const smallest = smallestEpsilon();
     const updates = present.map(({ state, variable, gradient, velocity }) => {
       const { beta1, beta2, epsilon, weightDecay } = groups[state.group]!;
       const secondMoment = add(

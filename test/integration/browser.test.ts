@@ -148,6 +148,27 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     expect([...x.dataSync()]).toEqual([1, 2]);
   });
 
+  it.each([
+    ['of 16 bits, epsilon is at least 1e-4', false, 1e-4],
+    ['whose WebGL renders float32, epsilon is as given, whatever floatPrecision says', true, 1e-8],
+  ])('on a device %s', (_, rendersFloat32, epsilon) => {
+    const follow = (given: number) => {
+      const x = tf.variable(tf.tensor1d([1, -2]), true, 'x');
+      const optimizer = browser.adam(0.1, { epsilon: given });
+      optimizer.applyGradients({ x: tf.tensor1d([1e-4, 1e-6]) });
+      const values = [...x.dataSync()];
+      optimizer.dispose();
+      x.dispose();
+      return values;
+    };
+    const expected = follow(epsilon);
+    tf.env().registerFlag('WEBGL_RENDER_FLOAT32_ENABLED', () => rendersFloat32);
+    tf.env().set('WEBGL_RENDER_FLOAT32_ENABLED', rendersFloat32);
+    vi.spyOn(tf.backend(), 'floatPrecision').mockReturnValue(16);
+    vi.spyOn(tf.backend(), 'epsilon').mockReturnValue(1e-4);
+    expect(follow(1e-8)).toEqual(expected);
+  });
+
   it('skipped steps are counted and reported', async () => {
     tf.variable(tf.scalar(1), true, 'x');
     using optimizer = browser.vradam(0.1, { onNonFinite: 'skip' });
@@ -423,16 +444,53 @@ describe('bundled for the browser', () => {
     console.log('NOT RUN: training in a browser, because there is no Chromium here.');
   }
 
-  it.runIf(chromium)('it trains in Chromium', async () => {
-    const { outputFiles } = await bundle(PAGE, []);
-    const shown = 'page.train().then((result) => { document.title = JSON.stringify(result); })';
+  /** What the page's function gives, run by Chromium. */
+  async function inChromium(page: string, call: string, flags: readonly string[]): Promise<unknown> {
+    const { outputFiles } = await bundle(page, []);
+    const show = (result: string) => `document.title = JSON.stringify(${result})`;
+    const shown = `page.${call}.then((result) => ${show('result')}, (error) => ${show('String(error)')})`;
     const script = outputFiles[0]!.text.replaceAll('</script', '<\\/script');
     writeFileSync(join(folder, 'page.html'), `<title></title><script>${script}; ${shown}</script>`);
-    const args = ['--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=20000', '--dump-dom'];
+    const args = ['--headless', '--no-sandbox', '--virtual-time-budget=20000', '--dump-dom', ...flags];
     const { stdout } = spawnSync(chromium!, [...args, `file://${join(folder, 'page.html')}`], {
       encoding: 'utf8',
     });
-    const title = /<title>(.*?)<\/title>/.exec(stdout)?.[1] ?? '';
-    expect(JSON.parse(title)).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'operations' });
+    return JSON.parse(/<title>(.*?)<\/title>/.exec(stdout)?.[1] ?? 'null');
+  }
+
+  it.runIf(chromium)('it trains in Chromium', async () => {
+    const result = await inChromium(PAGE, 'train()', ['--disable-gpu']);
+    expect(result).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'operations' });
+  });
+
+  it.runIf(chromium)('WebGL that renders float32 keeps the epsilon that was given', async () => {
+    const page = `
+      import * as tf from '@tensorflow/tfjs-core';
+      import '@tensorflow/tfjs-backend-webgl';
+      import { FlatOptimizer, vradam } from 'vradam';
+      export async function compare() {
+        await tf.setBackend('webgl');
+        const start = [1, -2, 3];
+        const gradient = [1e-5, -2e-5, 3e-6];
+        const expected = Float32Array.from(start);
+        const flat = new FlatOptimizer(3, { learningRate: 0.01 });
+        const x = tf.variable(tf.tensor1d(start), true, 'x');
+        const optimizer = vradam(0.01);
+        for (let i = 0; i < 30; i++) {
+          flat.step(expected, Float32Array.from(gradient));
+          optimizer.applyGradients({ x: tf.tensor1d(gradient) });
+        }
+        const actual = await x.data();
+        return {
+          float32: tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED'),
+          precision: tf.backend().floatPrecision(),
+          distance: Math.max(...actual.map((value, i) => Math.abs(value - expected[i]))),
+        };
+      }
+    `;
+    const flags = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
+    const result = await inChromium(page, 'compare()', flags);
+    expect(result).toMatchObject({ float32: true, precision: 16 });
+    expect((result as { distance: number }).distance).toBeLessThan(1e-5);
   });
 });
