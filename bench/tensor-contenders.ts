@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { OperationsStepper } from '../src/browser/operations.js';
 import { capabilities } from '../src/engines/capabilities.js';
-import { adam, vradam } from '../src/optimizers/factories.js';
+import { adam, vradam } from '../src/index.js';
 import { TensorFlowOptimizer } from '../src/optimizers/tensorflow-optimizer.js';
 import { VRADAM_DEFAULTS } from '../src/options/options.js';
 import { activate, type BackendName, type FoundBackend } from './backends.js';

@@ -1,6 +1,11 @@
+import { factoryOf, type OptimizerFactory } from '../optimizers/factories.js';
+import { ADAM_DEFAULTS, ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../options/options.js';
+import { VRAdamOptimizer } from './optimizer.js';
+
 export type { Capabilities, EngineCapability } from '../engines/capabilities.js';
 export type { EngineName } from '../engines/engine.js';
 export { VRAdamError, type VRAdamErrorCode } from '../errors.js';
+export type { OptimizerFactory } from '../optimizers/factories.js';
 export type {
   FlatGradients,
   FlatOptions,
@@ -15,6 +20,7 @@ export {
   type StepLogs,
   stepLogger,
 } from '../optimizers/step-logger.js';
+export type { OptimizerSummary } from '../optimizers/summary.js';
 export type {
   Group,
   GroupMatch,
@@ -33,6 +39,18 @@ export {
 export type { NamedTensor } from '../state/saved-weights.js';
 export type { GroupReport, StepReport } from '../step/stepper.js';
 export { capabilities } from './capabilities.js';
-export { adam, adamw, vradam } from './factories.js';
 export { FlatOptimizer } from './flat-optimizer.js';
-export { VRAdamOptimizer } from './optimizer.js';
+export { VRAdamOptimizer };
+
+/** Velocity-Regularized Adam (arXiv 2505.13196) for TensorFlow.js, with the defaults of the authors' code. */
+export const vradam: OptimizerFactory<VRAdamOptimizer> = factoryOf(
+  'vradam',
+  VRAdamOptimizer,
+  VRADAM_DEFAULTS,
+);
+
+/** Adam with decoupled weight decay (arXiv 1711.05101): `vradam` with beta3 0 and weightDecay 1e-2. */
+export const adamw: OptimizerFactory<VRAdamOptimizer> = factoryOf('adamw', VRAdamOptimizer, ADAMW_DEFAULTS);
+
+/** Adam (arXiv 1412.6980), a drop-in for `tf.train.adam`: `vradam` with beta3 0, weightDecay 0 and epsilon 1e-7. */
+export const adam: OptimizerFactory<VRAdamOptimizer> = factoryOf('adam', VRAdamOptimizer, ADAM_DEFAULTS);

@@ -9,6 +9,7 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import { type Platform, Stepper, type StepReport } from '../step/stepper.js';
+import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 
 /** Number of elements of one tensor, of each of a list, or of each of a record by name. */
 export type Sizes = number | readonly number[] | Readonly<Record<string, number>>;
@@ -95,7 +96,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     for (const [i, [name, size]] of entries.entries()) {
       if (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0) continue;
       const argument = `sizes${labelOf[shape](name, i)}`;
-      throw invalid('ERR_VRADAM_SHAPE', argument, 'an integer of at least 0', size);
+      throw invalid('ERR_VRADAM_SHAPE', argument, 'an integer from 0 to 2^53 - 1', size);
     }
     this.#shape = shape;
     this.labels = entries.map(([name], i) => labelOf[shape](name, i));
@@ -104,7 +105,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     this.givenLearningRate = resolved.groups.at(-1)!.learningRate;
     this.stepper = new Stepper(resolved, 'none', platform);
     try {
-      this.stepper.checkGroups(this.#numberOf.keys());
+      this.stepper.checkGroups([...this.#numberOf.keys()]);
       for (const [name, size] of entries) this.stepper.register(name, size as number);
     } catch (error) {
       this.stepper.dispose();
@@ -189,6 +190,14 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     this.stepper.iterations = iterations;
   }
 
+  /** What the optimizer is and how far it came, for logs; the state is not in it. */
+  toJSON(): OptimizerSummary & { readonly state: string } {
+    return {
+      ...summaryOf(this.stepper, this.options, this.givenLearningRate),
+      state: 'not in here: getState copies it, save writes it to a file',
+    };
+  }
+
   /** Frees the state, at once or when the pending steps have ended. Calling it again does nothing. */
   dispose(): void {
     this.stepper.dispose();
@@ -263,6 +272,8 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     }
   }
 }
+
+showSummary(PlainOptimizer);
 
 /** Checks a state against the tensors that it is for. */
 function readState(

@@ -8,7 +8,7 @@ import {
   engine as tensorflow,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import type { TensorState } from '../engines/engine.js';
+import type { Engine, TensorState } from '../engines/engine.js';
 import { invalid, VRAdamError } from '../errors.js';
 import {
   type FactoryDefaults,
@@ -30,6 +30,7 @@ import {
   WeightTensors,
 } from '../state/saved-weights.js';
 import type { StepReport } from '../step/stepper.js';
+import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 
 /** A variable named in a step, and its gradient, null where it is left alone. */
 interface Given {
@@ -53,10 +54,12 @@ function withoutSuffix(match: GroupMatch): GroupMatch {
 export interface StepExecutor {
   /** These are described in `Stepper`. */
   assertUsable(): void;
-  checkGroups(names: Iterable<string>): void;
+  checkGroups(names: readonly string[], own: readonly string[]): void;
   setLearningRate(rate: number | Schedule): void;
   readonly learningRate: number;
   iterations: number;
+  readonly engine: Engine;
+  readonly tensors: readonly { readonly size: number; readonly group: number }[];
   readonly skippedSteps: number;
   readonly lastStep: StepReport | undefined;
   dispose(): void;
@@ -191,7 +194,9 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     this.executor.assertUsable();
     const given = readGradients(variableGradients);
     if (!this.#groupsAreChecked) {
-      this.executor.checkGroups(Object.keys(tensorflow().registeredVariables));
+      // Another step may bring variables that this one lacks.
+      const own = given.map(({ variable }) => variable.name);
+      this.executor.checkGroups(Object.keys(tensorflow().registeredVariables), own);
     }
     const fresh: Variable[] = [];
     const replaced: Variable[] = [];
@@ -277,6 +282,14 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     config: serialization.ConfigDict,
   ): T {
     return new cls(...argumentsOf(config));
+  }
+
+  /** What the optimizer is and how far it came, for logs; the state is not in it. */
+  toJSON(): OptimizerSummary & { readonly state: string } {
+    return {
+      ...summaryOf(this.executor, this.options, this.givenLearningRate),
+      state: 'not in here: getWeights copies it, save writes it to a file',
+    };
   }
 
   /** Frees the state and the tensors that `getWeights` handed out. May be called again; nothing else may. */
@@ -367,6 +380,8 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   }
 }
 
+showSummary(TensorFlowOptimizer);
+
 function copyOf({ velocity, secondMoment, steps }: TensorState): TensorState {
   return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
 }
@@ -424,7 +439,12 @@ function readGradient(value: unknown, variable: Variable): Tensor | null {
   const mismatch = (expectation: string, received: string) =>
     new VRAdamError('ERR_VRADAM_SHAPE', `Expected ${expectation} for ${of} but received ${received}`);
   if (value.isDisposed) throw mismatch('a tensor', 'one that is disposed');
-  if (variable.dtype !== 'float32') throw mismatch('null, because the variable is not float32,', 'a tensor');
+  if (variable.dtype !== 'float32') {
+    throw new VRAdamError(
+      'ERR_VRADAM_SHAPE',
+      `The variable '${variable.name}' is ${variable.dtype}; only float32 can be trained`,
+    );
+  }
   if (value.dtype !== 'float32') throw mismatch('a tensor of type float32', `one of type ${value.dtype}`);
   if (!sameShape(value.shape, variable.shape)) {
     throw mismatch(`a tensor of shape [${variable.shape}]`, `one of shape [${value.shape}]`);

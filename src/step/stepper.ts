@@ -182,37 +182,38 @@ export class Stepper {
   /**
    * Adds a tensor to the first group that matches its name, else to the default group, with a state of zeros.
    *
-   * @param size Number of elements.
+   * @param size Number of elements, an integer of at least 0.
    * @returns The tensor's number: its place in `StepBuffers`.
-   * @throws ERR_VRADAM_SHAPE if the size is no integer of at least 0, ERR_VRADAM_ENGINE if memory does not suffice.
+   * @throws ERR_VRADAM_ENGINE if memory does not suffice.
    */
   register(name: string, size: number): number {
     this.assertUsable();
-    if (!Number.isSafeInteger(size) || size < 0) {
-      throw invalid('ERR_VRADAM_SHAPE', `the size of ${name}`, 'an integer of at least 0', size);
-    }
     const group = this.#options.groups.findIndex(
       ({ match }) => match === undefined || matchesName(match, name),
     );
     try {
       this.engine.addTensor(group, size);
     } catch (error) {
-      if (error instanceof VRAdamError) throw error;
+      const ours = error instanceof VRAdamError;
+      const reason = ours ? error.message : `no memory for two times ${size} elements`;
       throw new VRAdamError(
         'ERR_VRADAM_ENGINE',
-        `The ${this.engine.name} engine has no memory for the state of ${name}, two times ${size} elements`,
-        { cause: error },
+        `The ${this.engine.name} engine cannot hold the state of ${name}: ${reason}`,
+        { cause: ours ? error.cause : error },
       );
     }
     return this.#tensors.push({ name, size, group }) - 1;
   }
 
-  /** @throws ERR_VRADAM_HYPERPARAMETER naming the first group that matches none of these names. */
-  checkGroups(names: Iterable<string>): void {
-    const all = [...names];
+  /**
+   * @param names All that a group may match.
+   * @param own The names that a message lists, those first that are most like what the group looks for.
+   * @throws ERR_VRADAM_HYPERPARAMETER naming the first group that matches none of the names.
+   */
+  checkGroups(names: readonly string[], own = names): void {
     for (const { match, name } of this.#options.groups) {
-      if (match === undefined || all.some((one) => matchesName(match, one))) continue;
-      const known = all.length === 0 ? 'there are none' : `they are ${quote(all)}`;
+      if (match === undefined || names.some((one) => matchesName(match, one))) continue;
+      const known = own.length === 0 ? 'there are none' : `they are ${quote(nearestFirst(own, name))}`;
       throw new VRAdamError(
         'ERR_VRADAM_HYPERPARAMETER',
         `Expected the group ${name} to match the name of a tensor but ${known}`,
@@ -517,6 +518,30 @@ export class Stepper {
 
 function disposed(): VRAdamError {
   return new VRAdamError('ERR_VRADAM_DISPOSED', 'The optimizer was disposed; make a new one');
+}
+
+/** Names in the order of how much they are like what somebody wrote to match one of them. */
+function nearestFirst(names: readonly string[], match: string): string[] {
+  const words = match.match(/\w+/g) ?? [];
+  const distance = (name: string) => words.reduce((sum, word) => sum + distanceWithin(word, name), 0);
+  return names
+    .map((name) => ({ name, distance: distance(name) }))
+    .sort((a, b) => a.distance - b.distance)
+    .map(({ name }) => name);
+}
+
+/** How many characters to insert, remove or replace to make of a word any part of a name. */
+function distanceWithin(word: string, name: string): number {
+  let row = new Array<number>(name.length + 1).fill(0);
+  for (const [i, character] of [...word].entries()) {
+    const next = [i + 1];
+    for (let j = 1; j <= name.length; j++) {
+      const replaced = row[j - 1]! + (character === name[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return Math.min(...row);
 }
 
 /** The first names of a list, for messages. */

@@ -56,7 +56,7 @@ describe('before anything changes', () => {
     [
       'a gradient of a variable of another type',
       () => ({ n: tf.tensor1d([1, 1]) }),
-      /the variable is not float32/,
+      /variable 'n' is int32; only float32 can be trained/,
     ],
   ])('applyGradients refuses %s', async (_, gradients, message) => {
     const w = tf.variable(tf.tensor1d([1, 2]), true, 'w');
@@ -108,6 +108,29 @@ describe('before anything changes', () => {
     tf.variable(tf.tensor1d([0]), true, 'late_bias');
     optimizer.applyGradients({ w: good() });
     expect(optimizer.iterations).toBe(1);
+  });
+
+  it('a group that matches no variable is told the names of this step, the most alike first', () => {
+    for (let i = 0; i < 9; i++) tf.variable(good(), true, `another_${i}`);
+    const names = ['dense_1/bias', 'dense_1/gamma', 'dense_2/kernel', 'dense_1/kernel'];
+    for (const name of names) tf.variable(good(), true, name);
+    const gradients = Object.fromEntries(names.map((name) => [name, good()]));
+    const told = (match: RegExp | string, list: RegExp) => {
+      using optimizer = vradam(0.1, { groups: [{ match }] });
+      expect(() => optimizer.applyGradients(gradients)).toThrow(fails('ERR_VRADAM_HYPERPARAMETER', list));
+    };
+    told(/kernal/, /they are 'dense_2\/kernel', 'dense_1\/kernel', 'dense_1\/\w+', 'dense_1\/\w+'$/);
+    told('dense_1/kernl', /they are 'dense_1\/kernel', 'dense_2\/kernel', /);
+    told(/bais|gama$/, /they are 'dense_1\/(bias|gamma)', 'dense_1\/(bias|gamma)', /);
+  });
+
+  it('every factory says how its arguments go', () => {
+    for (const factory of [vradam, adamw, adam] as ((...given: unknown[]) => unknown)[]) {
+      const way = (received: string) =>
+        fails('ERR_VRADAM_HYPERPARAMETER', new RegExp(`${received}.*as in adam\\(1e-3, \\{`));
+      expect(() => factory({ learningRate: 0.1 })).toThrow(way('an object'));
+      expect(() => factory(0.1, 0.9, 0.999)).toThrow(way('0.9 of type number'));
+    }
   });
 
   it.each<[what: string, schedule: (step: number) => unknown, message: RegExp]>([

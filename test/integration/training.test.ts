@@ -1,5 +1,7 @@
+import { inspect } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import * as browser from '../../src/browser/index.js';
 import { adam, adamw, vradam } from '../../src/index.js';
 import { backends, use } from './backends.js';
 import { examples, numbers, perceptron, weightsOf } from './models.js';
@@ -58,6 +60,23 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect(group).toMatchObject({ name: 'default', penalty: 6.25 });
     expect(group!.effectiveLearningRate).toBeCloseTo(0.1 / 13.5, 12);
     expect(values(w)[0]).toBeCloseTo(1 - 0.1 / 13.5, 6);
+  });
+
+  it.each([
+    { where: 'Node.js', vradam },
+    { where: 'a browser', vradam: browser.vradam },
+  ])('an optimizer of $where shows what it is, and does not pretend to be its state', ({ vradam }) => {
+    make('w', 1, 2);
+    using optimizer = vradam((step) => 1 / (1 + step), { groups: [{ match: 'w', beta3: 0 }] });
+    optimizer.applyGradients({ w: tf.tensor1d([3, 4]) });
+    const shown = inspect(optimizer);
+    expect(shown).toMatch(/^VRAdamOptimizer \{\s*engine: '(cpu|javascript)',\s*iterations: 1,/);
+    expect(shown).toMatch(/name: 'w',\s*tensors: 1,\s*elements: 2,\s*learningRate: 'a function',/);
+    expect(shown).not.toMatch(/executor|iterations_|\[Object\]/);
+    const { iterations, groups, state } = JSON.parse(JSON.stringify(optimizer));
+    expect(iterations).toBe(1);
+    expect(groups[0]).toMatchObject({ name: 'w', beta3: 0 });
+    expect(state).toMatch(/getWeights .*save/);
   });
 
   it('minimize updates every trainable variable, or only those in its list', () => {

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
@@ -30,6 +31,27 @@ function resizable(bytes: number): ArrayBuffer {
 }
 
 describe('FlatOptimizer', () => {
+  it('shows what it is and how far it came, and does not pretend to be its state', () => {
+    const optimizer = new FlatOptimizer(
+      { kernel: 6, bias: 2 },
+      {
+        engine: 'javascript',
+        learningRate: schedules.linear({ from: 1, steps: 9 }),
+        groups: [{ match: 'bias', weightDecay: 0, learningRate: 0.5, lrCutoff: Number.POSITIVE_INFINITY }],
+      },
+    );
+    optimizer.step({ kernel: new Float32Array(6), bias: floats(1, 2) }, { bias: floats(1, 2) });
+    const shown = inspect(optimizer);
+    expect(shown).toMatch(/^FlatOptimizer \{\s*engine: 'javascript',\s*iterations: 1,/);
+    expect(shown).toMatch(/name: 'bias',\s*tensors: 1,\s*elements: 2,\s*learningRate: 0.5,/);
+    expect(shown).toContain(`learningRate: 'schedules.linear({"from":1,"to":0,"steps":9})'`);
+    expect(shown).not.toMatch(/stepper|#|\[Object\]/);
+    const { engine, iterations, groups, state } = JSON.parse(JSON.stringify(optimizer));
+    expect({ engine, iterations }).toEqual({ engine: 'javascript', iterations: 1 });
+    expect(groups[0]).toMatchObject({ name: 'bias', weightDecay: 0, lrCutoff: 'Infinity' });
+    expect(state).toMatch(/getState .*save/);
+  });
+
   it('updates one array, a list and a record alike, in place', () => {
     const one = floats(1, -2, 3);
     const [a, b] = [one.slice(), one.slice()];
@@ -250,9 +272,23 @@ describe('the constructor', () => {
     [null, 'sizes'],
     [new Map([['w', 3]]), 'sizes'],
     [new Float32Array(2), 'sizes'],
+    [[3, [4]], 'sizes[1]'],
   ])('refuses the sizes %j', (sizes, argument) => {
     expectError(make(sizes), SHAPE, `for ${argument} but received`);
   });
+
+  it.each(['javascript', 'cpu'] as const)(
+    'a size that nothing can hold says which and what, on %s',
+    (engine) => {
+      for (const size of [2 ** 60, 2 ** 53, Number.POSITIVE_INFINITY]) {
+        const words = `an integer from 0 to 2^53 - 1 for sizes[1] but received ${size} of type number`;
+        expectError(make([3, size], { engine }), SHAPE, words);
+      }
+      expectError(make([3, 2 ** 52], { engine }), ENGINE, 'the state of tensor1');
+      expectError(make([3, 2 ** 40], { engine }), ENGINE, 'the state of tensor1', `${2 ** 40} elements`);
+      expectError(make({ a: 1, big: 2 ** 40 }, { engine }), ENGINE, 'the state of big');
+    },
+  );
 
   it('refuses more elements than memory has, in words', () => {
     expectError(make(2 ** 52, { engine: 'javascript' }), ENGINE, 'memory', 'tensor0');
