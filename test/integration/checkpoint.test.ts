@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -222,16 +222,8 @@ else:
 print(json.dumps({'metadata': metadata, 'tensors': tensors, 'package': package is not None}))
 `;
 
-/** Folder with Python's safetensors package, installed on first use; undefined where it cannot be had. */
-function safetensorsPackage(): string | undefined {
-  const target = fileURLToPath(new URL('../../node_modules/.cache/vradam/python', import.meta.url));
-  if (!existsSync(join(target, 'safetensors'))) {
-    const args = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', target, 'safetensors'];
-    const pip = spawnSync('python3', args, { timeout: 60_000, stdio: 'ignore' });
-    if (pip.status !== 0) return undefined;
-  }
-  return target;
-}
+/** Where `npm run setup:safetensors` puts Python's package. */
+const packages = fileURLToPath(new URL('../../.python', import.meta.url));
 
 describe('Python', () => {
   const python = spawnSync('python3', ['--version']).status === 0;
@@ -244,9 +236,8 @@ describe('Python', () => {
     step(2, false);
     await optimizer.save(at('a'));
     writeFileSync(at('reader.py'), READER);
-    const packages = safetensorsPackage();
     const run = spawnSync('python3', [at('reader.py'), at('a'), at('rewritten')], {
-      env: { ...process.env, ...(packages && { PYTHONPATH: packages }) },
+      env: { ...process.env, PYTHONPATH: packages },
       encoding: 'utf8',
     });
     expect(run.stderr).toBe('');
@@ -269,7 +260,7 @@ describe('Python', () => {
       expect(await stateOf(again)).toEqual(await stateOf(optimizer));
     } else {
       console.log(
-        'NOT RUN: checkpoints are not read by the safetensors package of Python, which cannot be had here.',
+        'NOT RUN: checkpoints are not read by the safetensors package of Python (npm run setup:safetensors).',
       );
     }
     optimizer.dispose();

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -78,6 +78,46 @@ describe('vradam info', () => {
     const found = report(['--directory', empty]);
     expect(found.backends).toEqual([]);
     expect(found).not.toHaveProperty('tfjsCore');
+  });
+
+  test('calls a tfjs-node usable only where its binding is there, and its adapter only where the addon is', () => {
+    const folder = path.join(empty, 'program');
+    const installed = path.join(folder, 'node_modules', '@tensorflow', 'tfjs-node');
+    const binding = path.join(installed, 'lib', 'napi-v8', 'tfjs_binding.node');
+    const binary = { module_name: 'tfjs_binding', module_path: './lib/napi-v{napi_build_version}' };
+    const content = { name: '@tensorflow/tfjs-node', version: '4.22.0' };
+    mkdirSync(path.join(installed, 'binding'), { recursive: true });
+    const describe = (text: object) =>
+      writeFileSync(path.join(installed, 'package.json'), JSON.stringify(text));
+    const found = (env: NodeJS.ProcessEnv = {}) => {
+      const { backends, links } = report(['--directory', folder], env);
+      return [backends, links['@tensorflow/tfjs-node']];
+    };
+    const backend = {
+      package: content.name,
+      backend: 'tensorflow',
+      version: '4.22.0',
+      adapter: 'tensorflow',
+    };
+    const missing = 'its binding is missing: "npx vradam link-tensorflow" makes one';
+
+    describe(content);
+    expect(found()).toEqual([
+      [{ ...backend, remark: missing }],
+      expect.stringContaining('no binding to build'),
+    ]);
+    writeFileSync(path.join(installed, 'binding.gyp'), '{}');
+    describe({ ...content, binary: { ...binary, napi_versions: [8] } });
+    expect(found()).toEqual([
+      [{ ...backend, remark: missing }],
+      expect.stringContaining('has not been linked'),
+    ]);
+    mkdirSync(path.dirname(binding), { recursive: true });
+    writeFileSync(binding, '');
+    expect(found()[0]).toEqual([backend]);
+    expect(found({ VRADAM_PREBUILD: path.join(empty, 'none') })[0]).toEqual([
+      { ...backend, adapter: 'portable', remark: 'without the addon, steps copy' },
+    ]);
   });
 
   test('prints a table of the same', () => {

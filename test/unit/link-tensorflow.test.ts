@@ -310,6 +310,13 @@ describe.runIf(process.platform === 'linux')('vradam link-tensorflow', () => {
       },
     );
 
+    it.runIf(machine === 'x86_64')('takes the other variant where it is asked for', async () => {
+      await run({ variant: 'cpu' });
+      expect(await run({ variant: 'gpu' })).toMatchObject({ ok: true, alreadyLinked: false, variant: 'gpu' });
+      expect(await run({ variant: 'gpu' })).toMatchObject({ ok: true, alreadyLinked: true });
+      expect(await run({ variant: 'cpu' })).toMatchObject({ ok: true, alreadyLinked: false, variant: 'cpu' });
+    });
+
     it('takes another TensorFlow where another is asked for', async () => {
       await run();
       const other = path.join(root, 'wheels', wheelName.replace('2.21.0', '2.22.0'));
