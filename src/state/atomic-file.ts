@@ -1,13 +1,30 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsync, openSync, realpathSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fchmodSync,
+  fsync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { open, rename } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { crc32 } from 'node:zlib';
+
+/*
+ * Own code, because no kept package does all of it: write-file-atomic and atomically take the contents as one piece,
+ * do not synchronize the folder, and clean up only after processes that end by themselves.
+ */
 
 /** What writing a file takes of the operating system; tests put failures and crashes in its place. */
 export interface FileOperations {
-  /** Makes a file that must not exist yet. */
-  create(path: string): number;
+  /** Makes a file that must not exist yet, with this mode, or without one with what the umask gives. */
+  create(path: string, mode: number | undefined): number;
   write(file: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
   /** Waits until the disk has the contents. */
   sync(file: number): Promise<void>;
@@ -20,7 +37,15 @@ export interface FileOperations {
 }
 
 const fileOperations: FileOperations = {
-  create: (path) => openSync(path, 'wx'),
+  create(path, mode) {
+    const file = openSync(path, 'wx', mode);
+    try {
+      if (mode !== undefined) fchmodSync(file, mode);
+    } catch {
+      // On some file systems modes cannot be set; the umask has made it stricter, never looser.
+    }
+    return file;
+  },
   write: (file, bytes, offset, length, position) => writeSync(file, bytes, offset, length, position),
   sync: promisify(fsync),
   close: closeSync,
@@ -53,22 +78,27 @@ const LARGEST_WRITE = 2 ** 30;
 /**
  * Writes a file so that, whatever happens, its path leads to the old contents or to the new, whole: into a
  * temporary file in the same folder, synchronized to disk, which then takes the path over. Where the path is a
- * link, the file that it leads to is replaced.
+ * link, the file that it leads to is replaced; the new file has the mode of the old one.
  *
  * All pieces are taken and written before the first `await`, so they may be made from memory that changes later. If
- * anything fails, the temporary file is removed; a process that is killed leaves it behind, as `.<name>.<random>.tmp`.
+ * anything fails, the temporary file is removed; what killed processes left behind, the next call for the path removes.
  *
- * @throws whatever the file system or the pieces throw.
+ * @throws where there is something at the path that is no regular file, and whatever the file system or the pieces
+ *   throw.
  */
 export async function writeAtomically(
   path: string,
   pieces: Iterable<Piece>,
   operations: FileOperations = fileOperations,
 ): Promise<void> {
-  const target = followLink(path);
+  const { target, mode } = lookAt(path);
   const folder = dirname(target);
-  const temporary = join(folder, `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
-  const file = operations.create(temporary);
+  removeLeftovers(target);
+  const temporary = join(
+    folder,
+    `.${basename(target)}.${HOST}-${process.pid}-${randomBytes(6).toString('hex')}.tmp`,
+  );
+  const file = operations.create(temporary, mode);
   let isOpen = true;
   try {
     for (const { position, bytes } of pieces) {
@@ -93,11 +123,50 @@ export async function writeAtomically(
   await operations.syncFolder(folder);
 }
 
-function followLink(path: string): string {
+/** Where the contents lie that a path leads to, and their mode; undefined where there are none yet. */
+function lookAt(path: string): { target: string; mode: number | undefined } {
   try {
-    return realpathSync(path);
+    const target = realpathSync(path);
+    const stats = statSync(target);
+    if (!stats.isFile()) {
+      throw new Error(
+        `there is ${stats.isDirectory() ? 'a directory' : 'something that is no regular file'}`,
+      );
+    }
+    return { target, mode: stats.mode & 0o7777 };
   } catch (error) {
-    if ((error as { code?: unknown }).code === 'ENOENT') return path;
+    if ((error as { code?: unknown }).code === 'ENOENT') return { target: path, mode: undefined };
     throw error;
+  }
+}
+
+/** Which machine made a temporary file: of the processes of another one, nobody here knows whether they live. */
+const HOST = crc32(hostname()).toString(16);
+
+/** Removes the temporary files for this path whose processes have ended. */
+function removeLeftovers(target: string): void {
+  const folder = dirname(target);
+  const prefix = `.${basename(target)}.${HOST}-`;
+  try {
+    for (const name of readdirSync(folder)) {
+      if (!name.startsWith(prefix)) continue;
+      const pid = /^(\d+)-[0-9a-f]{12}\.tmp$/.exec(name.slice(prefix.length))?.[1];
+      const leftover = join(folder, name);
+      if (pid !== undefined && hasEnded(Number(pid), leftover)) unlinkSync(leftover);
+    }
+  } catch {
+    // They are in the way of nothing.
+  }
+}
+
+/** Whether the process of this number that made a file is no more. */
+function hasEnded(pid: number, file: string): boolean {
+  // In a container, a process often has the number of the one before it.
+  if (pid === process.pid) return statSync(file).mtimeMs < Date.now() - process.uptime() * 1000;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as { code?: unknown }).code === 'ESRCH';
   }
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { crc32 } from 'node:zlib';
 import type { TensorState } from '../engines/engine.js';
 import { invalid, VRAdamError } from '../errors.js';
 import type { ResolvedOptions, Schedule } from '../options/options.js';
@@ -20,7 +21,8 @@ import { type NamedShape, type SavedState, type SavedTensor, sameShape } from '.
 /*
  * A checkpoint is one safetensors file: `iter` (I64, attempted steps), and for every tensor `<name>/steps` (I64, its
  * step count), `<name>/velocity` and `<name>/second_moment` (F32, its shape). The metadata names the format and the
- * order of registration, by which tensors are found where names have changed; the rest of it is for the reader.
+ * order of registration, by which tensors are found where names have changed, and has the CRC-32 of all values: of
+ * `iter`, then tensor by tensor of its steps, velocity and second moment. The rest of it is for the reader.
  */
 
 const FORMAT = 'vradam';
@@ -31,7 +33,7 @@ const VELOCITY = '/velocity';
 const SECOND_MOMENT = '/second_moment';
 
 /** Bytes that are read at a time. */
-const READ_BYTES = 2 ** 26;
+const READ_BYTES = 2 ** 24;
 
 /** A tensor whose state is asked for when its turn comes, so that a copy of only one is held at a time. */
 export interface CheckpointTensor extends NamedShape {
@@ -94,17 +96,21 @@ function* piecesOf(
     { name: name + SECOND_MOMENT, dtype: 'F32', shape },
   ]);
   const order = JSON.stringify(tensors.map(({ name }) => name));
-  const { header, places } = encodeHeader([...counts, ...values], {
-    format: FORMAT,
-    version: VERSION,
-    order,
-    ...metadata,
-  });
-  yield { position: 0, bytes: header };
-  const piece = (place: number, { buffer, byteOffset, byteLength }: ArrayBufferView): Piece => ({
-    position: header.length + places[place]!.begin,
-    bytes: new Uint8Array(buffer, byteOffset, byteLength),
-  });
+  let checksum = 0;
+  const encode = () =>
+    encodeHeader([...counts, ...values], {
+      format: FORMAT,
+      version: VERSION,
+      order,
+      crc32: hexadecimal(checksum),
+      ...metadata,
+    });
+  const { header, places } = encode();
+  const piece = (place: number, { buffer, byteOffset, byteLength }: ArrayBufferView): Piece => {
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    checksum = addToChecksum(checksum, bytes);
+    return { position: header.length + places[place]!.begin, bytes };
+  };
   yield piece(0, BigInt64Array.of(BigInt(iterations)));
   for (const [i, tensor] of tensors.entries()) {
     const { velocity, secondMoment, steps } = tensor.read();
@@ -114,6 +120,16 @@ function* piecesOf(
     yield piece(counts.length + 2 * i, velocity);
     yield piece(counts.length + 2 * i + 1, secondMoment);
   }
+  yield { position: 0, bytes: encode().header };
+}
+
+function addToChecksum(checksum: number, bytes: Uint8Array): number {
+  // zlib takes no bytes at all for the wish to begin anew.
+  return bytes.length === 0 ? checksum : crc32(bytes, checksum);
+}
+
+function hexadecimal(checksum: number): string {
+  return checksum.toString(16).padStart(8, '0');
 }
 
 /**
@@ -153,19 +169,32 @@ async function readState(
   const length = decodeHeaderLength(prefix, size);
   const header = await readBytes(file, new Uint8Array(length), PREFIX_BYTES);
   const start = PREFIX_BYTES + length;
-  const places = checkpointOf(decodeHeader(header, size - start));
+  const decoded = decodeHeader(header, size - start);
+  const places = checkpointOf(decoded);
   check(places.tensors);
 
-  const iterations = await readCount(file, start, places.iterations);
+  let checksum = 0;
+  const read = async ({ begin, end }: TensorPlace) => {
+    const bytes = await readBytes(file, new Uint8Array(end - begin), start + begin);
+    checksum = addToChecksum(checksum, bytes);
+    return bytes.buffer;
+  };
+  const iterations = countOf(await read(places.iterations), places.iterations.name);
   const tensors: SavedTensor[] = [];
   for (const { name, shape, steps, velocity, secondMoment } of places.tensors) {
     tensors.push({
       name,
       shape,
-      steps: await readCount(file, start, steps),
-      velocity: await readValues(file, start, velocity, Number.NEGATIVE_INFINITY),
-      secondMoment: await readValues(file, start, secondMoment, 0),
+      steps: countOf(await read(steps), steps.name),
+      velocity: valuesOf(await read(velocity), velocity.name, Number.NEGATIVE_INFINITY),
+      secondMoment: valuesOf(await read(secondMoment), secondMoment.name, 0),
     });
+  }
+  const expected = decoded.metadata.get('crc32');
+  if (expected !== undefined && expected !== hexadecimal(checksum)) {
+    throw unfit(
+      `its values have the CRC-32 ${hexadecimal(checksum)}, expected ${JSON.stringify(expected.slice(0, 40))}: it is damaged`,
+    );
   }
   return { iterations, tensors };
 }
@@ -221,24 +250,17 @@ function unfit(reason: string): VRAdamError {
   return new VRAdamError('ERR_VRADAM_CHECKPOINT', reason);
 }
 
-async function readCount(file: FileHandle, start: number, place: TensorPlace): Promise<number> {
-  const bytes = await readBytes(file, new Uint8Array(8), start + place.begin);
-  const count = new DataView(bytes.buffer).getBigInt64(0, true);
+function countOf(bytes: ArrayBuffer, name: string): number {
+  const count = new DataView(bytes).getBigInt64(0, true);
   if (count < 0n || count > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw unfit(`'${place.name}' is ${count}, expected an integer of at least 0 and below 2^53`);
+    throw unfit(`'${name}' is ${count}, expected an integer of at least 0 and below 2^53`);
   }
   return Number(count);
 }
 
-async function readValues(
-  file: FileHandle,
-  start: number,
-  place: TensorPlace,
-  least: number,
-): Promise<Float32Array> {
-  const bytes = await readBytes(file, new Uint8Array(place.end - place.begin), start + place.begin);
-  const values = new Float32Array(bytes.buffer);
-  checkValues(values, place.name, least);
+function valuesOf(bytes: ArrayBuffer, name: string, least: number): Float32Array {
+  const values = new Float32Array(bytes);
+  checkValues(values, name, least);
   return values;
 }
 

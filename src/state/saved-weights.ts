@@ -40,7 +40,7 @@ export class WeightTensors {
   /** `iter`, each `<name>/velocity`, each `<name>/second_moment`, `tensor_steps`. */
   update({ iterations, tensors }: SavedState): NamedTensor[] {
     const steps = tensors.map((tensor) => tensor.steps);
-    return [
+    const weights = [
       this.#hold(ITERATIONS, tensor(iterations, [], 'int32')),
       ...tensors.map(({ name, shape, velocity }) =>
         this.#hold(name + VELOCITY, tensor(velocity, [...shape], 'float32')),
@@ -50,6 +50,13 @@ export class WeightTensors {
       ),
       this.#hold(STEPS, tensor(steps, [steps.length], 'int32')),
     ];
+    const names = new Set(weights.map(({ name }) => name));
+    for (const [name, held] of this.#held) {
+      if (names.has(name)) continue;
+      held.dispose();
+      this.#held.delete(name);
+    }
+    return weights;
   }
 
   dispose(): void {

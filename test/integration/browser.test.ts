@@ -314,6 +314,20 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     expect(actual.slice(-3)).toEqual(expected.slice(-3));
   });
 
+  it('a state that the device gives after dispose is refused, and makes no tensors', async () => {
+    tf.variable(tf.tensor1d([1, 2]), true, 'x');
+    const before = tf.memory().numTensors;
+    const optimizer = browser.vradam(0.1);
+    const gradient = tf.tensor1d([1, 2]);
+    optimizer.applyGradients({ x: gradient });
+    gradient.dispose();
+    await optimizer.readLastStep();
+    const weights = optimizer.getWeights();
+    optimizer.dispose();
+    await expect(weights).rejects.toThrow(fails('ERR_VRADAM_DISPOSED', /disposed/));
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it('a state that was set before the first step can be read again as it is', async () => {
     tf.variable(tf.tensor1d([1, 2]), true, 'x');
     const first = browser.vradam(0.1);

@@ -95,6 +95,59 @@ describe.each(backends)('on the %s backend', (backend) => {
     renamed.optimizer.dispose();
   });
 
+  it('a resumed run saves what it has become, and takes new variables', async () => {
+    const { optimizer, step } = trained();
+    step(1);
+    await optimizer.save(at('a'));
+    optimizer.dispose();
+    tf.disposeVariables();
+
+    const resumed = trained();
+    await resumed.optimizer.load(at('a'));
+    resumed.step(2);
+    resumed.step(3);
+    tf.variable(tf.scalar(1), true, 'later');
+    resumed.optimizer.applyGradients({ later: tf.scalar(1) });
+    await resumed.optimizer.save(at('b'));
+    const state = await stateOf(resumed.optimizer);
+    expect(state[0]).toEqual([4]);
+    expect(state.at(-1)).toEqual([3, 3, 1]);
+    using again = vradam(0.1);
+    await again.load(at('b'));
+    expect(await stateOf(again)).toEqual(state);
+    resumed.optimizer.dispose();
+  });
+
+  it('variables that are known find their state by name, in whatever order they came', async () => {
+    const names = ['x', 'y'];
+    for (const name of names) tf.variable(tf.scalar(1), true, name);
+    const run = (order: readonly string[]) => {
+      const optimizer = adam(0.1, { beta1: 0.5 });
+      const gradients = order.map((name) => ({ name, tensor: tf.scalar(1 + names.indexOf(name)) }));
+      optimizer.applyGradients(gradients);
+      return optimizer;
+    };
+    const optimizer = run(['x', 'y']);
+    await optimizer.save(at('a'));
+    const other = run(['y', 'x']);
+    other.applyGradients({ x: tf.scalar(7), y: tf.scalar(9) });
+    await other.load(at('a'));
+    const [, y, x] = await other.getWeights();
+    expect([x!.name, ...x!.tensor.dataSync()]).toEqual(['x/velocity', 0.5]);
+    expect([y!.name, ...y!.tensor.dataSync()]).toEqual(['y/velocity', 1]);
+    optimizer.dispose();
+    other.dispose();
+  });
+
+  it('a file that was read after dispose is refused', async () => {
+    const { optimizer, step } = trained();
+    step(1);
+    await optimizer.save(at('a'));
+    const loading = optimizer.load(at('a'));
+    optimizer.dispose();
+    await expect(loading).rejects.toMatchObject({ code: 'ERR_VRADAM_DISPOSED' });
+  });
+
   it('a checkpoint of other variables changes nothing', async () => {
     const { optimizer, step } = trained();
     step(1);

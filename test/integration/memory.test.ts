@@ -116,6 +116,33 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect([...first[1]!.tensor.dataSync()]).toEqual([0.75, 0.75]);
   });
 
+  it('weights that were handed out for another state are freed', async () => {
+    using optimizer = adam(0.1);
+    const set = async (shapes: Record<string, number[]>) => {
+      const states = Object.entries(shapes);
+      const weights = [
+        { name: 'iter', tensor: tf.scalar(1, 'int32') as tf.Tensor },
+        ...states.map(([name, shape]) => ({ name: `${name}/velocity`, tensor: tf.zeros(shape) })),
+        ...states.map(([name, shape]) => ({ name: `${name}/second_moment`, tensor: tf.zeros(shape) })),
+        { name: 'tensor_steps', tensor: tf.zeros([states.length], 'int32') },
+      ];
+      await optimizer.setWeights(weights);
+      tf.dispose(weights.map(({ tensor }) => tensor));
+      return optimizer.getWeights();
+    };
+    const before = counts();
+    await set({ a: [2], b: [3], c: [1] });
+    await set({ a: [4], b: [1, 3] });
+    const weights = await set({ d: [2] });
+    expect(weights.map(({ name }) => name)).toEqual([
+      'iter',
+      'd/velocity',
+      'd/second_moment',
+      'tensor_steps',
+    ]);
+    expect(counts().tensors - before.tensors).toBe(weights.length);
+  });
+
   it('weights can be had again after tf.disposeVariables took them', async () => {
     using optimizer = adam(0.1);
     await optimizer.getWeights();

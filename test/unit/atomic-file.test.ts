@@ -1,23 +1,69 @@
+import { spawnSync } from 'node:child_process';
+import type fs from 'node:fs';
 import {
+  chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
+  lstatSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
+  readSync,
   renameSync,
   rmSync,
+  statSync,
+  symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type FileOperations, writeAtomically } from '../../src/state/atomic-file.js';
 
+/** What the operating system was really asked for, in order, and on which file. */
+const asked = vi.hoisted((): string[] => []);
+vi.mock('node:fs', async (original) => {
+  const actual = await original<typeof fs>();
+  const of = (file: number) =>
+    actual.existsSync('/proc/self/fd') ? readlinkSync(`/proc/self/fd/${file}`) : file;
+  const fsync = (file: number, callback: fs.NoParamCallback) => {
+    asked.push(`fsync ${of(file)}`);
+    actual.fsync(file, callback);
+  };
+  const writeSync = (...args: Parameters<typeof actual.writeSync>) => {
+    asked.push(`write ${of(args[0])}`);
+    return actual.writeSync(...args);
+  };
+  return { ...actual, fsync, writeSync };
+});
+vi.mock('node:fs/promises', async (original) => {
+  const actual = await original<typeof import('node:fs/promises')>();
+  const rename = async (from: string, to: string) => {
+    asked.push(`rename ${from} ${to}`);
+    await actual.rename(from, to);
+  };
+  const open = async (path: string, flags: string): Promise<FileHandle> => {
+    const handle = await actual.open(path, flags);
+    const { sync } = handle;
+    handle.sync = () => {
+      asked.push(`fsync ${path}`);
+      return sync.call(handle);
+    };
+    return handle;
+  };
+  return { ...actual, rename, open };
+});
+
 const real: FileOperations = {
-  create: (path) => openSync(path, 'wx'),
+  create: (path, mode) => openSync(path, 'wx', mode),
   write: writeSync,
   sync: async (file) => fsyncSync(file),
   close: closeSync,
@@ -54,6 +100,7 @@ const pieces = [
 let folder: string;
 let file: string;
 beforeEach(() => {
+  asked.length = 0;
   folder = mkdtempSync(join(tmpdir(), 'vradam-atomic-'));
   file = join(folder, 'file');
   writeFileSync(file, OLD);
@@ -112,5 +159,146 @@ describe('writing a file atomically', () => {
   it('makes a file where there was none', async () => {
     await writeAtomically(join(folder, 'another'), pieces);
     expect(readFileSync(join(folder, 'another'))).toEqual(NEW);
+  });
+
+  it.runIf(existsSync('/proc/self/fd'))('really waits for the disk: file, renaming, folder', async () => {
+    await writeAtomically(file, pieces);
+    const temporary = asked[0]!.slice('write '.length);
+    expect(temporary).toMatch(new RegExp(`^${folder}/\\.file\\..*\\.tmp$`));
+    expect(asked).toEqual([
+      `write ${temporary}`,
+      `write ${temporary}`,
+      `fsync ${temporary}`,
+      `rename ${temporary} ${file}`,
+      `fsync ${folder}`,
+    ]);
+  });
+
+  it('puts another file in the place of the old one, which whoever has it open reads on', async () => {
+    const old = openSync(file, 'r');
+    const contents = Buffer.alloc(100);
+    await writeAtomically(file, pieces);
+    const length = readSync(old, contents, 0, contents.length, 0);
+    closeSync(old);
+    expect(contents.subarray(0, length)).toEqual(OLD);
+    expect(readFileSync(file)).toEqual(NEW);
+  });
+
+  it('keeps its temporary file in the same folder, so that renaming never copies', async () => {
+    let during: string[] = [];
+    const looking = function* () {
+      during = readdirSync(folder);
+      yield* pieces;
+    };
+    await writeAtomically(file, looking());
+    expect(during).toEqual([expect.stringMatching(/^\.file\..*\.tmp$/), 'file']);
+  });
+
+  it('never asks for more at once than the system writes', async () => {
+    const lengths: number[] = [];
+    const operations: FileOperations = {
+      ...real,
+      write: (_file, _bytes, _offset, length) => {
+        lengths.push(length);
+        return length;
+      },
+    };
+    const bytes = new Uint8Array(2 ** 31 + 8);
+    await writeAtomically(file, [{ position: 0, bytes }], operations);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(2 ** 31 - 4096);
+    expect(lengths.reduce((sum, length) => sum + length)).toBe(bytes.length);
+  });
+});
+
+describe('what is at the path', () => {
+  const modeOf = (path: string) => statSync(path).mode & 0o777;
+
+  it.each([0o600, 0o640, 0o666, 0o400])('keeps its mode, %o', async (mode) => {
+    chmodSync(file, mode);
+    await writeAtomically(file, pieces);
+    expect(modeOf(file)).toBe(mode);
+    expect(readFileSync(file)).toEqual(NEW);
+  });
+
+  it('is never readable by more people than before, not even while it is written', async () => {
+    chmodSync(file, 0o600);
+    const modes: number[] = [];
+    const looking = function* () {
+      for (const name of readdirSync(folder)) modes.push(modeOf(join(folder, name)));
+      yield* pieces;
+    };
+    await writeAtomically(file, looking());
+    expect(modes).toEqual([0o600, 0o600]);
+  });
+
+  it('gets what the umask gives where nothing was there', async () => {
+    const before = process.umask(0o027);
+    try {
+      await writeAtomically(join(folder, 'new'), pieces);
+    } finally {
+      process.umask(before);
+    }
+    expect(modeOf(join(folder, 'new'))).toBe(0o640);
+  });
+
+  it.runIf(process.platform !== 'win32')(
+    'is refused where it is no regular file, and stays what it is',
+    async () => {
+      mkdirSync(join(folder, 'folder'));
+      const pipe = join(folder, 'pipe');
+      expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+      symlinkSync(pipe, join(folder, 'link'));
+      const before = readdirSync(folder);
+      const never = function* () {
+        yield* [];
+        throw new Error('asked for what to write');
+      };
+      for (const name of ['pipe', 'link'])
+        await expect(writeAtomically(join(folder, name), never())).rejects.toThrow('no regular file');
+      await expect(writeAtomically(join(folder, 'folder'), never())).rejects.toThrow('a directory');
+      expect(readdirSync(folder)).toEqual(before);
+      expect(lstatSync(pipe).isFIFO()).toBe(true);
+    },
+  );
+});
+
+describe('temporary files that are there already', () => {
+  /** A temporary file for `file` as this package makes it, with this process number. */
+  async function leave(pid: number): Promise<string> {
+    const operations = { ...real, rename: async () => {}, remove: () => {} };
+    const before = new Set(readdirSync(folder));
+    await writeAtomically(file, pieces, operations);
+    const made = readdirSync(folder).find((name) => !before.has(name))!;
+    const name = made.replace(`-${process.pid}-`, `-${pid}-`);
+    renameSync(join(folder, made), join(folder, name));
+    return name;
+  }
+
+  it('are swept where their process has ended, for this path alone', async () => {
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    const dead = [await leave(pid), await leave(pid)];
+    const others = [
+      `.another${dead[0]!.slice('.file'.length)}`,
+      `.file.x${dead[0]!.slice('.file'.length)}`,
+      '.file.mine.tmp',
+    ];
+    for (const name of others) writeFileSync(join(folder, name), '');
+    await writeAtomically(file, pieces);
+    expect(readdirSync(folder).sort()).toEqual([...others, 'file'].sort());
+  });
+
+  it('are swept where a process of the same number ended before this one began', async () => {
+    const mine = await leave(process.pid);
+    const before = await leave(process.pid);
+    utimesSync(join(folder, before), 1e9, 1e9);
+    await writeAtomically(file, pieces);
+    expect(readdirSync(folder).sort()).toEqual([mine, 'file'].sort());
+  });
+
+  it('stay where their process lives', async () => {
+    const names = [await leave(process.pid), await leave(process.ppid)];
+    await writeAtomically(file, pieces);
+    expect(readdirSync(folder).sort()).toEqual([...names, 'file'].sort());
+    expect(readFileSync(file)).toEqual(NEW);
   });
 });

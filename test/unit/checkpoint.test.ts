@@ -9,13 +9,31 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
 import { decodeHeader, decodeHeaderLength } from '../../src/state/safetensors.js';
 import { expectRejection } from './expect-error.js';
+
+/** The files that were opened to be read, and what is to be done when one of them has been closed. */
+const { opened, atClose } = vi.hoisted(() => ({ opened: [] as FileHandle[], atClose: [] as (() => void)[] }));
+vi.mock('node:fs/promises', async (original) => {
+  const actual = await original<typeof import('node:fs/promises')>();
+  const open = async (path: string, flags: string): Promise<FileHandle> => {
+    const handle = await actual.open(path, flags);
+    const { close } = handle;
+    handle.close = async () => {
+      await close.call(handle);
+      for (const act of atClose.splice(0)) act();
+    };
+    opened.push(handle);
+    return handle;
+  };
+  return { ...actual, open };
+});
 
 let folder: string;
 beforeEach(() => {
@@ -177,6 +195,53 @@ describe('a checkpoint', () => {
   });
 });
 
+describe('loading', () => {
+  it('reads a tensor that is longer than one read, every piece from its place', async () => {
+    const size = 2 ** 22 + 3;
+    const values = new Float32Array(size);
+    for (let i = 0; i < size; i++) values[i] = i;
+    const state = (filled: Float32Array) => ({
+      iterations: 1,
+      tensors: [{ name: 'tensor0', steps: 1, velocity: filled, secondMoment: filled }],
+    });
+    const optimizer = new FlatOptimizer(size, { engine: 'javascript' });
+    optimizer.setState(state(values));
+    await optimizer.save(at('a'));
+    optimizer.setState(state(new Float32Array(size)));
+    await optimizer.load(at('a'));
+    const { velocity, secondMoment } = optimizer.getState().tensors[0]!;
+    expect(Buffer.compare(Buffer.from(velocity.buffer), Buffer.from(values.buffer))).toBe(0);
+    expect(Buffer.compare(Buffer.from(secondMoment.buffer), Buffer.from(values.buffer))).toBe(0);
+  });
+
+  it('closes the file, whether it can be used or not', async () => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('a'));
+    opened.length = 0;
+    await optimizer.load(at('a'));
+    writeFileSync(at('a'), 'not a checkpoint');
+    await expectRejection(optimizer.load(at('a')), 'ERR_VRADAM_CHECKPOINT');
+    expect(opened.map(({ fd }) => fd)).toEqual([-1, -1]);
+  });
+
+  it('is refused where a step began while the file was read, which then ends as if there were no file', async () => {
+    const { optimizer } = trained(3);
+    await optimizer.save(at('a'));
+    const { optimizer: other, parameters } = trained(1);
+    const { optimizer: undisturbed, parameters: expected } = trained(1);
+    const gradients = { kernel: new Float32Array(6).fill(1), bias: null, none: null };
+    const loading = other.load(at('a'));
+    // The step begins when the file has been read, and has not ended when the state would be written.
+    const { stepped } = await new Promise<{ stepped: Promise<unknown> }>((resolve) => {
+      atClose.push(() => resolve({ stepped: other.stepAsync(parameters, gradients) }));
+    });
+    await expectRejection(loading, 'ERR_VRADAM_ENGINE', 'asynchronous step is pending');
+    await stepped;
+    undisturbed.step(expected, gradients);
+    expect(other.getState()).toEqual(undisturbed.getState());
+  });
+});
+
 describe('a checkpoint that cannot be written', () => {
   it.each([
     ['into a folder that is not there', 'nowhere/a', /ENOENT/],
@@ -330,6 +395,25 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
       "element 1 of 'bias/second_moment' is -1",
     ],
   ])('%s', (_, damage, words) => expectRefusal(damage, words));
+
+  it('with one bit of its values flipped, whichever', async () => {
+    const { optimizer } = trained(3);
+    await optimizer.save(at('good'));
+    const { header, data } = takeApart(at('good'));
+    const { optimizer: other } = trained(2);
+    const before = other.getState();
+    for (let byte = 0; byte < data.length; byte++) {
+      const flipped = Buffer.from(data);
+      flipped[byte]! ^= 1 << (byte % 8);
+      putTogether(at('bad'), header.toString(), flipped);
+      await expectRejection(other.load(at('bad')), 'ERR_VRADAM_CHECKPOINT');
+    }
+    expect(other.getState()).toEqual(before);
+    header[header.indexOf('"crc32"') + 1] = 'C'.charCodeAt(0);
+    putTogether(at('unchecked'), header.toString(), data);
+    await other.load(at('unchecked'));
+    expect(other.getState()).toEqual(optimizer.getState());
+  });
 
   it('of other tensors, before their values are read', async () => {
     const other = new FlatOptimizer({ kernel: 7, bias: 2, none: 0 });
