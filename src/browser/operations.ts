@@ -440,7 +440,6 @@ export class OperationsStepper extends Stepper implements StepExecutor {
         device = new DeviceEngine(settings, options.onNonFinite === 'throw');
         return device;
       },
-      pin() {},
     });
     this.#device = device!;
     this.#options = options;

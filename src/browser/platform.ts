@@ -19,11 +19,10 @@ export function checkEngine(preference: 'auto' | EngineName): void {
   );
 }
 
-/** A browser: the JavaScript engine, and no way to pin memory nor a need to, because steps run where they are called. */
+/** A browser: the JavaScript engine, whose steps run where they are called. */
 export const browser: Platform = {
   createEngine(preference, settings: EngineSettings) {
     checkEngine(preference);
     return new JavaScriptEngine(settings);
   },
-  pin() {},
 };

@@ -11,27 +11,47 @@ const pending = new WeakMap<ArrayBuffer, number>();
 const fixed = new WeakSet<ArrayBuffer>();
 
 let marksSuffice: boolean | undefined;
+let canMark: boolean | undefined;
 
 const MOVABLE = Symbol('movable');
-const BAIT = {
+const UNREADABLE = {
   get value() {
     throw MOVABLE;
   },
 };
 
 /**
- * Marks memory that can be moved. Memory of WebAssembly cannot; a mark would replace what it is locked with, and its
- * next `grow` would abort the process from Node.js 24 on. Nothing tells it apart but this: Node.js looks whether it
- * may move a buffer before it reads the value that goes with it, and moves the buffer afterwards.
+ * Whether memory can be moved, as any can but that of WebAssembly. Nothing tells the two apart but this: Node.js and Bun
+ * look whether they may move a buffer before they read the value that goes with it, and move the buffer afterwards.
+ */
+function isMovable(buffer: ArrayBuffer): boolean {
+  try {
+    structuredClone(UNREADABLE, { transfer: [buffer] });
+  } catch (answer) {
+    return answer === MOVABLE;
+  }
+  return false;
+}
+
+/** Whether asking `isMovable` leaves memory where it is, as it does not in Deno, and a mark does too. */
+function marksHold(): boolean {
+  const probe = new ArrayBuffer(1);
+  if (!isMovable(probe) || probe.byteLength === 0) return false;
+  markAsUntransferable(probe);
+  try {
+    structuredClone(probe, { transfer: [probe] });
+  } catch {}
+  return probe.byteLength === 1;
+}
+
+/**
+ * Marks memory that can be moved. A mark on memory of WebAssembly would replace what it is locked with, and its next
+ * `grow` would abort the process from Node.js 24 on.
  */
 function fix(buffer: ArrayBuffer): void {
   if (fixed.has(buffer)) return;
   fixed.add(buffer);
-  try {
-    structuredClone(BAIT, { transfer: [buffer] });
-  } catch (answer) {
-    if (answer === MOVABLE) markAsUntransferable(buffer);
-  }
+  if (isMovable(buffer)) markAsUntransferable(buffer);
 }
 
 /** Whether a mark stops the methods too: late versions of Node.js 24, and 26, do that; 22 does not. */
@@ -59,11 +79,23 @@ function refuse(): never {
  * `structuredClone` refuse to move it, or copy it, as in Node.js 20; and until `unpin`, its own methods `transfer` and
  * `transferToFixedLength` refuse. Where Node.js is too old to stop it, whoever borrows these methods from
  * `ArrayBuffer.prototype`, or hands memory to a byte stream, can still take memory away from a step.
+ *
+ * @returns `unpin`, which ends that; undefined where the runtime has no way to pin memory, and nothing has changed.
  */
-export function pin(buffer: ArrayBuffer): void {
-  fix(buffer);
+export function pin(memory: Iterable<ArrayBuffer>): (() => void) | undefined {
+  canMark ??= marksHold();
+  if (!canMark) return undefined;
   marksSuffice ??= markStopsMethods();
-  if (marksSuffice) return;
+  for (const buffer of memory) {
+    fix(buffer);
+    if (!marksSuffice) barMethods(buffer);
+  }
+  return () => {
+    if (!marksSuffice) for (const buffer of memory) allowMethods(buffer);
+  };
+}
+
+function barMethods(buffer: ArrayBuffer): void {
   const steps = pending.get(buffer) ?? 0;
   pending.set(buffer, steps + 1);
   if (steps > 0) return;
@@ -72,10 +104,8 @@ export function pin(buffer: ArrayBuffer): void {
   }
 }
 
-/** Ends what `pin` began; as many calls of the one end as many of the other. */
-export function unpin(buffer: ArrayBuffer): void {
-  const steps = pending.get(buffer);
-  if (steps === undefined) return;
+function allowMethods(buffer: ArrayBuffer): void {
+  const steps = pending.get(buffer)!;
   if (steps > 1) {
     pending.set(buffer, steps - 1);
     return;

@@ -130,7 +130,7 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
   }
 
   /**
-   * The same off the event loop, where the engine can. Arguments are checked at the call, steps run in the order
+   * The same off the event loop, where engine and runtime can (Deno cannot). Arguments are checked at the call, steps run in the order
    * of their calls, and until the promise settles, parameters and gradients must be left alone. Their memory can
    * no longer be transferred to another thread, and must not be resizable.
    *

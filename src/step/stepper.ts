@@ -55,10 +55,12 @@ export interface StepBuffers {
 export interface Platform {
   /** @throws ERR_VRADAM_ENGINE if the engine is not available. */
   createEngine(preference: 'auto' | EngineName, settings: EngineSettings): Engine;
-  /** Keeps memory from being moved to another thread while a step runs off the event loop. */
-  pin(buffer: ArrayBuffer): void;
-  /** Called once for each call of `pin`, when the step has ended. */
-  unpin?(buffer: ArrayBuffer): void;
+  /**
+   * Keeps memory from being moved to another thread while a step runs off the event loop.
+   *
+   * @returns what ends that; undefined where it cannot be done, and steps then run on the event loop.
+   */
+  pin?(memory: Iterable<ArrayBuffer>): (() => void) | undefined;
 }
 
 interface RegisteredTensor {
@@ -271,15 +273,16 @@ export class Stepper {
   }
 
   /**
-   * The same off the event loop, where the engine can. Steps run in the order of their calls, each with the
-   * learning rates that were set when it was called. Until the promise settles, the buffers must be left alone;
+   * The same off the event loop, where engine and platform can. Steps run in the order of their calls, each with
+   * the learning rates that were set when it was called. Until the promise settles, the buffers must be left alone;
    * their memory can no longer be transferred to another thread.
    *
    * @returns A promise that rejects with what `step` throws, and with ERR_VRADAM_SHAPE where memory is resizable.
    */
   async stepAsync(buffers: StepBuffers): Promise<StepReport> {
     this.assertOpen();
-    const pinned = pinAll(buffers, this.#platform);
+    const memory = fixedMemoryOf(buffers);
+    const unpin = this.#platform.pin?.(memory);
     const rates = this.#rates;
     const before = this.#pending > 0 ? this.#lastPending : undefined;
     let ended = () => {};
@@ -289,11 +292,12 @@ export class Stepper {
     this.#pending++;
     try {
       if (before !== undefined) await before;
-      const outcome = await this.engine.stepAsync(this.#input(buffers, rates));
+      const input = this.#input(buffers, rates);
+      const outcome = unpin ? await this.engine.stepAsync(input) : this.engine.step(input);
       return this.#conclude(outcome, buffers.copiedBytes);
     } finally {
       this.#pending--;
-      for (const buffer of pinned) this.#platform.unpin?.(buffer);
+      unpin?.();
       ended();
       this.#freeIfUnused();
     }
@@ -552,11 +556,12 @@ function quote(names: readonly string[]): string {
     : shown.join(', ');
 }
 
-/** Keeps the memory of an asynchronous step in place. All of it is checked before any is pinned. */
-function pinAll(
-  { parametersIn, parametersOut, gradients }: StepBuffers,
-  platform: Platform,
-): ReadonlySet<ArrayBuffer> {
+/**
+ * The memory of an asynchronous step, but for what threads share.
+ *
+ * @throws ERR_VRADAM_SHAPE where some of it can be resized.
+ */
+function fixedMemoryOf({ parametersIn, parametersOut, gradients }: StepBuffers): ReadonlySet<ArrayBuffer> {
   const memory = new Set<ArrayBuffer>();
   for (const array of [...parametersIn, ...parametersOut, ...gradients]) {
     if (array === null) continue;
@@ -568,6 +573,5 @@ function pinAll(
       throw invalid('ERR_VRADAM_SHAPE', 'an asynchronous step', 'memory that cannot be resized', buffer);
     }
   }
-  for (const buffer of memory) platform.pin(buffer);
   return memory;
 }

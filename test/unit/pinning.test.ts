@@ -1,0 +1,51 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+const original = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'transfer');
+
+beforeEach(() => vi.resetModules());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  Reflect.deleteProperty(ArrayBuffer.prototype, 'transfer');
+  if (original) Object.defineProperty(ArrayBuffer.prototype, 'transfer', original);
+});
+
+const pinning = () => import('../../src/engines/pinning.js');
+
+test('memory of two pending steps may be moved when both have ended, not when the first has', async () => {
+  // As in Node.js 22: a method that no mark stops.
+  const transfer = { value: () => new ArrayBuffer(0), configurable: true };
+  Object.defineProperty(ArrayBuffer.prototype, 'transfer', transfer);
+  const { pin } = await pinning();
+  const buffer = new ArrayBuffer(8);
+  const isBarred = () => Object.hasOwn(buffer, 'transfer');
+  const first = pin([buffer])!;
+  const second = pin([buffer])!;
+  first();
+  expect(isBarred()).toBe(true);
+  second();
+  expect(isBarred()).toBe(false);
+});
+
+type Clone = (value: object, options: { transfer: [ArrayBuffer] }) => unknown;
+const empty = (buffer: ArrayBuffer) => Object.defineProperty(buffer, 'byteLength', { value: 0 });
+const read = (value: object) => (value as { value: unknown }).value;
+
+const movesWhatIsAskedFor: Clone = (value, { transfer: [buffer] }) => {
+  empty(buffer);
+  return read(value);
+};
+const movesWhatIsMarked: Clone = (value, { transfer: [buffer] }) =>
+  value === buffer ? empty(buffer) : read(value);
+
+test.each([
+  ['asking whether memory can be moved moves it', movesWhatIsAskedFor],
+  ['a mark does not keep memory from being moved', movesWhatIsMarked],
+  ['there is no structuredClone', undefined],
+])('where %s, none is pinned, nor touched', async (_, clone) => {
+  vi.stubGlobal('structuredClone', clone);
+  const { pin } = await pinning();
+  const buffer = new ArrayBuffer(8);
+  expect(pin([buffer])).toBeUndefined();
+  expect(buffer.byteLength).toBe(8);
+  expect(Reflect.ownKeys(buffer)).toEqual([]);
+});
