@@ -1,26 +1,33 @@
 import { defineConfig } from 'tsup';
 
 const external = [/^@tensorflow\//, 'node-gyp-build'];
+/** `Symbol.dispose` has a type wherever ours are read. */
+const dts = { banner: '/// <reference lib="esnext.disposable" />' };
 
 export default defineConfig([
   {
-    entry: { index: 'src/index.ts' },
+    entry: { index: 'src/index.ts', flat: 'src/flat.ts' },
     format: ['esm', 'cjs'],
     target: 'node20',
-    dts: true,
+    // The entries share their classes: an error of one is an error of the other. Splitting CommonJS needs the other.
+    splitting: true,
+    treeshake: true,
+    esbuildOptions(options, { format }) {
+      if (format === 'cjs') options.define = { ...options.define, 'import.meta.url': 'undefined' };
+    },
+    dts,
     sourcemap: true,
     // The other builds clean their own folders, at the same time.
     clean: ['!browser/**', '!cli/**'],
-    shims: true,
     external,
   },
   {
-    entry: { index: 'src/browser/index.ts' },
+    entry: { index: 'src/browser/index.ts', flat: 'src/browser/flat.ts' },
     outDir: 'dist/browser',
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
-    dts: true,
+    dts,
     sourcemap: true,
     clean: true,
     external,

@@ -3,47 +3,15 @@ import { VRAdamOptimizer } from './optimizers/optimizer.js';
 import { ADAM_DEFAULTS, ADAMW_DEFAULTS, VRADAM_DEFAULTS } from './options/options.js';
 
 export type { AdapterName } from './adapters/adapter.js';
-export { type Capabilities, capabilities, type EngineCapability } from './engines/capabilities.js';
-export type { CudaDevice } from './engines/cuda-addon.js';
-export { type Cuda, cuda } from './engines/cuda-device.js';
-export type { CudaArray } from './engines/device-array.js';
-export type { EngineName } from './engines/engine.js';
-export { VRAdamError, type VRAdamErrorCode } from './errors.js';
+export * from './flat.js';
 export type { OptimizerFactory } from './optimizers/factories.js';
-export {
-  type FlatGradients,
-  FlatOptimizer,
-  type FlatOptions,
-  type FlatParameters,
-  type FlatState,
-  type FlatTensorState,
-  type Sizes,
-} from './optimizers/flat-optimizer.js';
 export {
   type StepLogger,
   type StepLoggerOptions,
   type StepLogs,
   stepLogger,
 } from './optimizers/step-logger.js';
-export type { OptimizerSummary } from './optimizers/summary.js';
-export type {
-  Group,
-  GroupMatch,
-  Hyperparameters,
-  OnNonFinite,
-  Schedule,
-  VRAdamOptions,
-} from './options/options.js';
-export {
-  type ExponentialOptions,
-  type FallOptions,
-  type PiecewiseOptions,
-  schedules,
-  type WarmupCosineOptions,
-} from './options/schedules.js';
-export type { CheckpointPath } from './state/checkpoint.js';
 export type { NamedTensor } from './state/saved-weights.js';
-export type { GroupReport, StepReport } from './step/stepper.js';
 export { VRAdamOptimizer };
 
 /**

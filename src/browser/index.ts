@@ -2,44 +2,15 @@ import { factoryOf, type OptimizerFactory } from '../optimizers/factories.js';
 import { ADAM_DEFAULTS, ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../options/options.js';
 import { VRAdamOptimizer } from './optimizer.js';
 
-export type { Capabilities, EngineCapability } from '../engines/capabilities.js';
-export type { EngineName } from '../engines/engine.js';
-export { VRAdamError, type VRAdamErrorCode } from '../errors.js';
 export type { OptimizerFactory } from '../optimizers/factories.js';
-export type {
-  FlatGradients,
-  FlatOptions,
-  FlatParameters,
-  FlatState,
-  FlatTensorState,
-  Sizes,
-} from '../optimizers/plain-optimizer.js';
 export {
   type StepLogger,
   type StepLoggerOptions,
   type StepLogs,
   stepLogger,
 } from '../optimizers/step-logger.js';
-export type { OptimizerSummary } from '../optimizers/summary.js';
-export type {
-  Group,
-  GroupMatch,
-  Hyperparameters,
-  OnNonFinite,
-  Schedule,
-  VRAdamOptions,
-} from '../options/options.js';
-export {
-  type ExponentialOptions,
-  type FallOptions,
-  type PiecewiseOptions,
-  schedules,
-  type WarmupCosineOptions,
-} from '../options/schedules.js';
 export type { NamedTensor } from '../state/saved-weights.js';
-export type { GroupReport, StepReport } from '../step/stepper.js';
-export { capabilities } from './capabilities.js';
-export { FlatOptimizer } from './flat-optimizer.js';
+export * from './flat.js';
 export { VRAdamOptimizer };
 
 /** Velocity-Regularized Adam (arXiv 2505.13196) for TensorFlow.js, with the defaults of the authors' code. */

@@ -146,7 +146,7 @@ function tryLoad(): AddonLoad {
  */
 export function packageRoot(): string {
   // A bundler that writes CommonJS leaves import.meta empty.
-  const here = import.meta.url ? fileURLToPath(import.meta.url) : (process.argv[1] ?? process.execPath);
+  const here = import.meta.url ? fileURLToPath(import.meta.url) : __filename;
   for (let folder = dirname(here); folder !== dirname(folder); folder = dirname(folder)) {
     if (nameOf(folder) === 'vradam') return folder;
   }

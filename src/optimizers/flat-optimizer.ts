@@ -4,7 +4,7 @@ import { DeviceBuffers, holdsDeviceArrays } from '../engines/device-buffers.js';
 import { node } from '../engines/node.js';
 import { VRAdamError } from '../errors.js';
 import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
-import { matchSaved, type NamedShape } from '../state/saved-weights.js';
+import { matchSaved, type NamedShape } from '../state/saved-state.js';
 import type { StepReport } from '../step/stepper.js';
 import {
   type FlatGradients,

@@ -20,15 +20,8 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import { argumentsOf, configOf } from '../state/saved-config.js';
-import {
-  matchSaved,
-  type NamedTensor,
-  readWeights,
-  type SavedState,
-  type SavedTensor,
-  sameShape,
-  WeightTensors,
-} from '../state/saved-weights.js';
+import { matchSaved, type SavedState, type SavedTensor, sameShape } from '../state/saved-state.js';
+import { type NamedTensor, readWeights, WeightTensors } from '../state/saved-weights.js';
 import type { StepReport } from '../step/stepper.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 

@@ -16,7 +16,7 @@ import {
   type TensorPlace,
   type TensorShape,
 } from './safetensors.js';
-import { type NamedShape, type SavedState, type SavedTensor, sameShape } from './saved-weights.js';
+import { type NamedShape, type SavedState, type SavedTensor, sameShape } from './saved-state.js';
 
 /*
  * A checkpoint is one safetensors file: `iter` (I64, attempted steps), and for every tensor `<name>/steps` (I64, its

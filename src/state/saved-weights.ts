@@ -1,6 +1,5 @@
 import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
-import type { TensorState } from '../engines/engine.js';
-import { VRAdamError } from '../errors.js';
+import { type SavedState, sameShape, unfit } from './saved-state.js';
 
 /** A tensor as TensorFlow.js passes it between optimizers and saved models; it does not export the type. */
 export interface NamedTensor {
@@ -8,27 +7,10 @@ export interface NamedTensor {
   tensor: Tensor;
 }
 
-/** State of one variable, as it is saved. */
-export interface SavedTensor extends TensorState {
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/** State of an optimizer, as it is saved: attempted steps, and every tensor in order of registration. */
-export interface SavedState {
-  readonly iterations: number;
-  readonly tensors: readonly SavedTensor[];
-}
-
 const ITERATIONS = 'iter';
 const VELOCITY = '/velocity';
 const SECOND_MOMENT = '/second_moment';
 const STEPS = 'tensor_steps';
-
-/** Two shapes are the same. */
-export function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((length, i) => length === b[i]);
-}
 
 /**
  * The tensors that `getWeights` hands out. `model.save` never disposes what it gets, so they stay the optimizer's:
@@ -77,11 +59,6 @@ export class WeightTensors {
     value.dispose();
     return { name, tensor: held };
   }
-}
-
-/** A saved state that does not fit, and why in a sentence. */
-function unfit(reason: string): VRAdamError {
-  return new VRAdamError('ERR_VRADAM_CHECKPOINT', `The saved state does not fit: ${reason}`);
 }
 
 function describe(entry: NamedTensor | undefined): string {
@@ -152,43 +129,4 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
       return { name, shape: [...list[1 + i]!.tensor.shape], velocity, secondMoment, steps: steps[i]! };
     }),
   };
-}
-
-/** What a saved state is matched by. */
-export interface NamedShape {
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/**
- * Finds the saved state of each variable: by name where all the names are those of the saved state, else by place,
- * because a loaded model's variables come with other names (a suffix `_<n>`).
- *
- * @returns the states, in the order of the variables.
- * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where counts or shapes differ.
- */
-export function matchSaved<Saved extends NamedShape>(
-  saved: readonly Saved[],
-  variables: readonly NamedShape[],
-): Saved[] {
-  if (saved.length !== variables.length) {
-    throw unfit(
-      `it holds ${saved.length} tensors (${list(saved)}), but the optimizer has ${variables.length} (${list(variables)}).`,
-    );
-  }
-  const byName = new Map(saved.map((tensor) => [tensor.name, tensor]));
-  const named = variables.every(({ name }) => byName.has(name));
-  return variables.map(({ name, shape }, i) => {
-    const tensor = named ? byName.get(name)! : saved[i]!;
-    if (!sameShape(tensor.shape, shape)) {
-      throw unfit(`'${tensor.name}' has shape [${tensor.shape}], but the variable '${name}' has [${shape}].`);
-    }
-    return tensor;
-  });
-}
-
-function list(tensors: readonly NamedShape[]): string {
-  const names = tensors.slice(0, 4).map(({ name }) => name);
-  if (tensors.length > names.length) names.push('…');
-  return names.join(', ');
 }
