@@ -48,6 +48,12 @@ class AdaptedStepper extends Stepper implements StepExecutor {
     }
   }
 
+  /** As `Stepper`'s; what the adapter keeps is by number, and numbers change. */
+  override unregister(tensor: number): void {
+    super.unregister(tensor);
+    this.#adapter.release?.(this);
+  }
+
   override get lastStep(): StepReport | undefined {
     const report = super.lastStep;
     return report && { ...report, adapter: this.#adapter.name };
@@ -114,6 +120,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
   async save(path: CheckpointPath): Promise<void> {
     const { executor, waitingTensors: waiting } = this;
     executor.assertUsable();
+    this.forgetDisposed();
     const tensors = this.namedTensors().map(({ name, shape }, i) => ({
       name,
       shape,
@@ -133,6 +140,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
    */
   async load(path: CheckpointPath): Promise<void> {
     this.executor.assertUsable();
+    this.forgetDisposed();
     this.restore(await loadCheckpoint(path, (tensors) => this.checkFit(tensors)));
   }
 }

@@ -60,6 +60,8 @@ export interface StepExecutor {
   readLastStep(): Promise<StepReport | undefined>;
   /** Adds a tensor with a state of zeros to its group and returns its number. */
   register(name: string, size: number, shape: readonly number[]): number;
+  /** Frees a tensor's state. The numbers of later tensors move down by one. */
+  unregister(tensor: number): void;
   /**
    * One step; variable and gradient `i` belong to tensor `i`. A gradient is null where the tensor is left alone; its
    * variable may then be disposed. Everything that can be checked without reading values has been checked.
@@ -191,27 +193,12 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
       const own = given.map(({ variable }) => variable.name);
       this.executor.checkGroups(Object.keys(tensorflow().registeredVariables), own);
     }
-    const fresh: Variable[] = [];
-    const replaced: Variable[] = [];
-    for (const { variable } of given) {
-      const known = this.#known(variable.name);
-      if (known === undefined) fresh.push(variable);
-      else if (known !== variable) replaced.push(variable);
-    }
-    for (const { name, size } of replaced) {
-      const before = this.#known(name)!.size;
-      if (size !== before) {
-        throw new VRAdamError(
-          'ERR_VRADAM_SHAPE',
-          `Expected ${before} elements for the variable '${name}', which replaces a disposed one of that name, but received ${size}`,
-        );
-      }
-    }
+    this.forgetDisposed();
+    const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
 
     this.#groupsAreChecked = true;
     for (const { variable, state } of states) this.#register(variable, state);
-    for (const variable of replaced) this.#restart(variable);
     const gradients: (Tensor | null)[] = this.#variables.map(() => null);
     for (const { variable, gradient } of given) gradients[this.#numbers.get(variable.name)!] = gradient;
     try {
@@ -232,6 +219,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    */
   override async getWeights(): Promise<NamedTensor[]> {
     this.executor.assertUsable();
+    this.forgetDisposed();
     const states = this.#waiting?.map(copyOf) ?? this.executor.readTensors();
     const { iterations } = this;
     const named = this.namedTensors();
@@ -309,6 +297,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   protected restore({ iterations, tensors }: SavedState): void {
     // Steps may have been taken, and the optimizer disposed, while the values were read.
     this.executor.assertUsable();
+    this.forgetDisposed();
     if (this.#variables.length === 0) {
       this.#waiting = tensors.length > 0 ? tensors : undefined;
     } else {
@@ -335,9 +324,16 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     if (this.#variables.length > 0) matchSaved(tensors, this.#variables);
   }
 
-  #known(name: string): Variable | undefined {
-    const number = this.#numbers.get(name);
-    return number === undefined ? undefined : this.#variables[number];
+  /** Lets go of variables that were disposed, and frees their state. Another variable of that name begins anew. */
+  protected forgetDisposed(): void {
+    for (let number = this.#variables.length - 1; number >= 0; number--) {
+      if (!this.#variables[number]!.isDisposed) continue;
+      this.executor.unregister(number);
+      this.#variables.splice(number, 1);
+    }
+    if (this.#variables.length === this.#numbers.size) return;
+    this.#numbers.clear();
+    for (const [number, { name }] of this.#variables.entries()) this.#numbers.set(name, number);
   }
 
   /** New variables in the order of their registration, each with the state that waits for it. */
@@ -362,14 +358,6 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
       this.executor.writeTensor(number, state);
       this.#waiting = undefined;
     }
-  }
-
-  /** A variable of this name and size was disposed, and another one takes its place, from the beginning. */
-  #restart(variable: Variable): void {
-    const number = this.#numbers.get(variable.name)!;
-    const zeros = new Float32Array(variable.size);
-    this.executor.writeTensor(number, { velocity: zeros, secondMoment: zeros, steps: 0 });
-    this.#variables[number] = variable;
   }
 }
 

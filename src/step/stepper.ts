@@ -207,6 +207,13 @@ export class Stepper {
     return this.#tensors.push({ name, size, group }) - 1;
   }
 
+  /** Frees a tensor's state. The numbers of later tensors move down by one. */
+  unregister(tensor: number): void {
+    this.assertUsable();
+    this.engine.removeTensor(tensor);
+    this.#tensors.splice(tensor, 1);
+  }
+
   /**
    * @param names All that a group may match.
    * @param own The names that a message lists, those first that are most like what the group looks for.
