@@ -1,5 +1,6 @@
 #include "engine_wrap.h"
 
+#include <algorithm>
 #include <new>
 #include <unordered_set>
 #include <utility>
@@ -164,7 +165,10 @@ class EngineWrap::Holders {
  public:
   void add(EngineWrap* wrap) { wraps_.insert(wrap); }
   void remove(EngineWrap* wrap) { wraps_.erase(wrap); }
-  void count(std::int64_t bytes) { held_ += bytes; }
+  void count(std::int64_t bytes) {
+    held_ += bytes;
+    look_at_ = std::min(look_at_, held_ + kBytesBetweenLooks);
+  }
 
   void make_room(Napi::Env env, std::int64_t bytes) {
     if (held_ + bytes <= look_at_) return;
@@ -174,7 +178,7 @@ class EngineWrap::Holders {
       if (wrap->Value().IsEmpty()) collected.push_back(wrap);
     }
     for (EngineWrap* const wrap : collected) wrap->release();
-    look_at_ = held_ + bytes + kBytesBetweenLooks;
+    look_at_ = held_ + kBytesBetweenLooks;
   }
 
  private:

@@ -14,15 +14,20 @@ export interface Ended {
  * Runs a module in a process of its own, which is killed after a minute.
  *
  * @param args Flags of Node.js, which begin with --, and what the module finds from `process.argv[1]` on.
+ * @param environment What its environment has beside ours.
  */
-export function runModule(source: string, args: readonly string[]): Promise<Ended> {
+export function runModule(
+  source: string,
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
   const flags = args.filter((arg) => arg.startsWith('--'));
   const own = args.filter((arg) => !arg.startsWith('--'));
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
       [...flags, '--input-type=module', '--eval', source, ...own],
-      { timeout: 60_000, killSignal: 'SIGKILL' },
+      { timeout: 60_000, killSignal: 'SIGKILL', env: { ...process.env, ...environment } },
       (_, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
     );
   });

@@ -60,3 +60,27 @@ it('those that are disposed while a step is pending are freed', async () => {
   const step = 'const promise = optimizer.stepAsync(p, g); optimizer.dispose(); await promise;';
   expect(await growth(step)).toBeLessThan(LIMIT);
 });
+
+it.each([
+  { what: 'one too large for any machine was refused', before: 'try { make(2 ** 40); } catch {}' },
+  { what: 'one of 400 MB was disposed', before: 'make(5e7).dispose();' },
+])('those that are only dropped are freed in synchronous code too, where $what', async ({ before }) => {
+  const { code, stdout, stderr } = await runModule(
+    `
+      const { FlatOptimizer } = await import(process.argv[1]);
+      const make = (size) => new FlatOptimizer(size, { engine: 'cpu', threads: 1 });
+      ${before}
+      const start = process.memoryUsage.rss();
+      let largest = 0;
+      for (let i = 0; i < 100; i++) {
+        make(1e6);
+        largest = Math.max(largest, process.memoryUsage.rss());
+      }
+      console.log((largest - start) / ${MIB});
+    `,
+    [url],
+  );
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  // All of them hold 763 MiB.
+  expect(Number(stdout)).toBeLessThan(250);
+});
