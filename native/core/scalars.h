@@ -18,8 +18,8 @@ struct GroupSettings {
   bool maximize;
 };
 
-// What a step reads from memory instead of from arguments, so that a captured CUDA graph or a compiled
-// TensorFlow graph stays valid while rates change. One per group.
+// What a step reads from memory instead of from arguments, so that a compiled TensorFlow graph stays valid
+// while rates change. One per group.
 struct StepScalars {
   double learning_rate;
   double gradient_scale;

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "../core/rule.h"
+#include "pinned_ring.h"
+#include "reasons.h"
 
 namespace vradam {
 
@@ -25,6 +27,10 @@ bool is_aligned(const void* p) {
   return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
 }
 
+bool same_rates(const StepScalars& a, const StepScalars& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
 bool same(const cuda::TensorEntry& a, const cuda::TensorEntry& b) {
   return a.p_in == b.p_in && a.p_out == b.p_out && a.gradient == b.gradient && a.active == b.active;
 }
@@ -40,6 +46,16 @@ auto CudaEngine::on_device(const F& f) {
     if (!lost_) why_lost_ = failure.what();
     lost_ = true;
     throw;
+  }
+}
+
+// What is left to do of a change that is made. Where that fails, the device and the host disagree.
+template <typename F>
+void CudaEngine::bring_back(const F& f) {
+  try {
+    f();
+  } catch (const cuda::Unavailable&) {
+    throw cuda::DeviceLost(cuda::lost("it made a change and refused the rest of it"));
   }
 }
 
@@ -69,14 +85,22 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     entries[k].power = classify_exponent(groups[k].power);
     if (entries[k].reading != Reading::kNothing) reads_ = true;
   }
-  runtime::upload(stream_, device_groups_.data(), entries.data(), count * sizeof(cuda::GroupEntry));
-  const cuda::Control control = {cuda::kNoRefusal, 0, 0, 0};
-  runtime::upload(stream_, control_.data(), &control, sizeof control);
-  word_ = runtime::allocate_word();
+  upload(device_groups_.data(), entries.data(), count * sizeof(cuda::GroupEntry));
+  const cuda::Control control = {cuda::kNoRefusal, 0, 0};
+  upload(control_.data(), &control, sizeof control);
+  halted_ = static_cast<std::uint32_t*>(runtime::allocate_pinned(sizeof *halted_));
 }
 
 CudaEngine::~CudaEngine() {
-  runtime::release_word(word_);
+  runtime::release_pinned(const_cast<std::uint32_t*>(halted_));
+}
+
+void CudaEngine::upload(void* device, const void* host, std::uint64_t bytes) const {
+  cuda::PinnedRing::instance().upload(stream_, device, host, bytes);
+}
+
+void CudaEngine::download(const void* device, void* host, std::uint64_t bytes) const {
+  cuda::PinnedRing::instance().download(stream_, device, host, bytes);
 }
 
 std::uint64_t CudaEngine::report_width() const {
@@ -139,7 +163,7 @@ void CudaEngine::remove_tensor(std::uint32_t tensor) {
   on_device([&] {
     const auto tensors = static_cast<std::uint32_t>(entries_.size());
     std::vector<std::uint64_t> steps(tensors);
-    runtime::download(stream_, steps_.data(), steps.data(), tensors * sizeof(std::uint64_t));
+    download(steps_.data(), steps.data(), tensors * sizeof(std::uint64_t));
     plan_.remove_tensor(tensor);
 
     // Nothing below can fail but the device.
@@ -155,7 +179,7 @@ void CudaEngine::remove_tensor(std::uint32_t tensor) {
                                           static_cast<std::uint32_t>(plan_.settings().groups.size()));
     entries_stale_ = true;
     layout_stale_ = true;
-    runtime::upload(stream_, steps_.data(), steps.data(), tensors * sizeof(std::uint64_t));
+    bring_back([&] { upload(steps_.data(), steps.data(), tensors * sizeof(std::uint64_t)); });
   });
 }
 
@@ -164,7 +188,7 @@ void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uin
   reduction.levels = 1;
   for (std::size_t level = 0;; ++level) {
     const std::vector<std::uint64_t>& from = reduction.counts[level];
-    runtime::upload(stream_, reduction.begin[level].data(), from.data(), from.size() * sizeof(std::uint64_t));
+    upload(reduction.begin[level].data(), from.data(), from.size() * sizeof(std::uint64_t));
     std::uint64_t longest = 0;
     for (std::size_t k = 0; k + 1 < from.size(); ++k) longest = std::max(longest, from[k + 1] - from[k]);
     if (longest <= kChunk || level + 1 == kLevels) return;
@@ -177,8 +201,6 @@ void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uin
 
 // Where the sums of the tensors go that are active in this step.
 void CudaEngine::lay_out(const CudaTensor* tensors) {
-  launched_ = false;
-  sequence_.reset();
   std::vector<TensorBuffers> buffers(entries_.size());
   for (std::size_t i = 0; i < buffers.size(); ++i) buffers[i].active = tensors[i].active != 0;
   std::vector<std::uint64_t> first;
@@ -195,9 +217,10 @@ void CudaEngine::lay_out(const CudaTensor* tensors) {
 
 void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rates) {
   const std::size_t groups = plan_.settings().groups.size();
+  if (unfinished_) runtime::zero(stream_, magnitudes_.data(), 2 * groups * sizeof(std::int32_t));
+  unfinished_ = false;
   if (layout_stale_) {
-    runtime::upload(stream_, device_chunks_.data(), chunk_entries_.data(),
-                    chunk_entries_.size() * sizeof(cuda::ChunkEntry));
+    upload(device_chunks_.data(), chunk_entries_.data(), chunk_entries_.size() * sizeof(cuda::ChunkEntry));
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     cuda::TensorEntry entry = entries_[i];
@@ -213,26 +236,27 @@ void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rat
   }
   if (layout_stale_) lay_out(tensors);
   if (layout_stale_ || entries_stale_) {
-    runtime::upload(stream_, device_entries_.data(), entries_.data(),
-                    entries_.size() * sizeof(cuda::TensorEntry));
+    upload(device_entries_.data(), entries_.data(), entries_.size() * sizeof(cuda::TensorEntry));
   }
   layout_stale_ = false;
   entries_stale_ = false;
-  const std::size_t bytes = groups * sizeof(StepScalars);
-  if (rates_.size() != groups || std::memcmp(rates_.data(), rates, bytes) != 0) {
-    runtime::upload(stream_, device_rates_.data(), rates, bytes);
-    rates_.assign(rates, rates + groups);
-  }
+  if (std::equal(rates, rates + groups, rates_.begin(), rates_.end(), same_rates)) return;
+  if (groups > cuda::kGroupsOnChip) upload(device_rates_.data(), rates, groups * sizeof(StepScalars));
+  rates_.assign(rates, rates + groups);
 }
 
-cuda::StepView CudaEngine::view(std::uint64_t number) const {
+cuda::StepView CudaEngine::view() const {
   const EngineSettings& settings = plan_.settings();
   const std::size_t groups = settings.groups.size();
   cuda::StepView view{};
   view.tensors = device_entries_.data();
   view.chunks = device_chunks_.data();
   view.groups = device_groups_.data();
-  view.rates = device_rates_.data();
+  if (groups > cuda::kGroupsOnChip) {
+    view.many_rates = device_rates_.data();
+  } else {
+    std::copy(rates_.begin(), rates_.end(), view.rates);
+  }
   view.steps = steps_.data();
   view.scalars = scalars_.data();
   view.norm_sums = norms_.runs(0);
@@ -243,10 +267,10 @@ cuda::StepView CudaEngine::view(std::uint64_t number) const {
   view.decision = decision_.data();
   view.group_decisions = group_decisions_.data();
   view.control = control_.data();
-  view.host_halted = word_.device;
+  view.host_halted = const_cast<std::uint32_t*>(halted_);
   view.reports = reports_.data();
   view.report_width = report_width();
-  view.number = number;
+  view.number = steps_enqueued_;
   view.chunk_count = plan_.chunks();
   view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
@@ -260,40 +284,24 @@ cuda::StepView CudaEngine::view(std::uint64_t number) const {
   return view;
 }
 
-void CudaEngine::reduce(cuda::Stream stream, const Reduction& reduction) const {
+void CudaEngine::reduce(const Reduction& reduction) const {
   const auto runs = static_cast<std::uint32_t>(reduction.counts[0].size() - 1);
   for (std::size_t level = 1; level < reduction.levels; ++level) {
-    runtime::launch_reduce_pass(stream, reduction.runs(level - 1), reduction.runs(level), runs,
+    runtime::launch_reduce_pass(stream_, reduction.runs(level - 1), reduction.runs(level), runs,
                                 reduction.counts[level].back());
   }
 }
 
-void CudaEngine::launch_passes(cuda::Stream stream, const cuda::StepView& step) const {
+void CudaEngine::launch_passes(const cuda::StepView& step) const {
   if (step.clips) {
-    runtime::launch_norm_pass(stream, step);
-    reduce(stream, norms_);
-    runtime::launch_settle_norm(stream, step);
+    runtime::launch_norm_pass(stream_, step);
+    reduce(norms_);
+    runtime::launch_settle_norm(stream_, step);
   }
-  runtime::launch_penalty_pass(stream, step);
-  reduce(stream, penalties_);
-  runtime::launch_settle(stream, step);
-  runtime::launch_update_pass(stream, step);
-}
-
-// Launches that come a second time are recorded, and from then on are enqueued as one; recording costs more
-// than a step's launches, which need not come again. Where it fails once, it is left alone.
-void CudaEngine::launch(std::uint64_t number) {
-  if (launch_plan_.one_launch) return runtime::launch_whole_step(stream_, launch_plan_, view(number));
-  if (launched_ && records_ && sequence_ == nullptr) {
-    sequence_.reset(runtime::record([this](cuda::Stream recording) { launch_passes(recording, view(0)); }));
-    records_ = sequence_ != nullptr;
-  }
-  if (sequence_ != nullptr) {
-    runtime::enqueue(stream_, sequence_.get());
-  } else {
-    launch_passes(stream_, view(0));
-  }
-  launched_ = true;
+  runtime::launch_penalty_pass(stream_, step);
+  reduce(penalties_);
+  runtime::launch_settle(stream_, step);
+  runtime::launch_update_pass(stream_, step);
 }
 
 void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
@@ -308,15 +316,18 @@ void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
 std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* rates) {
   return on_device([&] {
     prepare(tensors, rates);
-    launch(steps_enqueued_);
+    unfinished_ = true;
+    // A device that cannot hold the one launch never can.
+    launch_plan_.one_launch =
+        launch_plan_.one_launch && runtime::launch_whole_step(stream_, launch_plan_, view());
+    if (!launch_plan_.one_launch) launch_passes(view());
+    unfinished_ = false;
     return steps_enqueued_++;
   });
 }
 
 void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
-    // All that copies need is there before anything happens.
-    const runtime::CopyStreams copies = runtime::copy_streams();
     std::vector<CudaTensor> on_device(tensors, tensors + entries_.size());
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (tensors[i].active == 0) continue;
@@ -328,7 +339,7 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
       on_device[i].gradient = memory.gradient.data();
     }
     const bool in_parts = plan_.chunks() > runtime::chunks_per_part();
-    const std::uint64_t copied = in_parts ? step_in_parts(copies, tensors, on_device.data(), rates, report)
+    const std::uint64_t copied = in_parts ? step_in_parts(tensors, on_device.data(), rates, report)
                                           : step_at_once(tensors, on_device.data(), rates, report);
     report[kReportCopiedBytes] = static_cast<double>(copied);
   });
@@ -340,17 +351,19 @@ std::uint64_t CudaEngine::step_at_once(const CudaTensor* host, const CudaTensor*
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (host[i].active == 0) continue;
     const std::uint64_t bytes = entries_[i].size * sizeof(float);
-    runtime::upload(stream_, device[i].p_out, host[i].p_in, bytes);
-    runtime::upload(stream_, const_cast<void*>(device[i].gradient), host[i].gradient, bytes);
+    upload(device[i].p_out, host[i].p_in, bytes);
+    upload(const_cast<void*>(device[i].gradient), host[i].gradient, bytes);
     copied += 2 * bytes;
   }
   if (conclude(enqueue(device, rates), report) != kApplied) return copied;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (host[i].active == 0) continue;
-    const std::uint64_t bytes = entries_[i].size * sizeof(float);
-    runtime::download(stream_, device[i].p_out, host[i].p_out, bytes);
-    copied += bytes;
-  }
+  bring_back([&] {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      if (host[i].active == 0) continue;
+      const std::uint64_t bytes = entries_[i].size * sizeof(float);
+      download(device[i].p_out, host[i].p_out, bytes);
+      copied += bytes;
+    }
+  });
   return copied;
 }
 
@@ -369,11 +382,14 @@ void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, 
 // Gradients travel first, and each part of them is read while the next one is sent. When that has decided the
 // step, parameters follow: each part is updated while the next one is sent and the one before is fetched, in
 // turn. A step that is refused has brought nothing back.
-std::uint64_t CudaEngine::step_in_parts(const runtime::CopyStreams& copies, const CudaTensor* host,
-                                        const CudaTensor* device, const StepScalars* rates, double* report) {
+std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
+                                        const StepScalars* rates, double* report) {
   prepare(device, rates);
+  unfinished_ = true;
+  const runtime::CopyStreams copies = runtime::copy_streams();
+  cuda::PinnedRing& ring = cuda::PinnedRing::instance();
   std::uint64_t copied = 0;
-  const cuda::StepView step = view(0);
+  const cuda::StepView step = view();
   const bool reads = reads_ || plan_.clips();
   const auto part_from = [&](std::uint64_t first) {
     cuda::StepView part = step;
@@ -385,8 +401,8 @@ std::uint64_t CudaEngine::step_in_parts(const runtime::CopyStreams& copies, cons
     each_piece(part.first_chunk, part.end_chunk,
                [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
                  const auto upload = [&](const void* to, const void* from) {
-                   runtime::upload(copies.up, static_cast<float*>(const_cast<void*>(to)) + begin,
-                                   static_cast<const float*>(from) + begin, count * sizeof(float));
+                   ring.upload(copies.up, static_cast<float*>(const_cast<void*>(to)) + begin,
+                               static_cast<const float*>(from) + begin, count * sizeof(float));
                    copied += count * sizeof(float);
                  };
                  if (parameters) upload(device[tensor].p_in, host[tensor].p_in);
@@ -412,37 +428,40 @@ std::uint64_t CudaEngine::step_in_parts(const runtime::CopyStreams& copies, cons
     first = part.end_chunk;
   }
   if (step.clips) {
-    reduce(stream_, norms_);
+    reduce(norms_);
     runtime::launch_settle_norm(stream_, step);
   }
   if (step.clips || !reads) runtime::launch_penalty_pass(stream_, step);
-  reduce(stream_, penalties_);
+  reduce(penalties_);
   runtime::launch_settle(stream_, step);
 
   cuda::StepView part = part_from(0);
   update(part);
+  unfinished_ = false;
   if (conclude(steps_enqueued_++, report) != kApplied) return copied;
-  for (;;) {
-    const bool last = part.end_chunk == step.chunk_count;
-    const cuda::StepView next = last ? part : part_from(part.end_chunk);
-    if (!last) update(next);
-    each_piece(part.first_chunk, part.end_chunk,
-               [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
-                 runtime::download(copies.down, device[tensor].p_out + begin, host[tensor].p_out + begin,
-                                   count * sizeof(float));
-                 copied += count * sizeof(float);
-               });
-    if (last) return copied;
-    runtime::order(stream_, copies.down);
-    part = next;
-  }
+  bring_back([&] {
+    for (;;) {
+      const bool last = part.end_chunk == step.chunk_count;
+      const cuda::StepView next = last ? part : part_from(part.end_chunk);
+      if (!last) update(next);
+      each_piece(part.first_chunk, part.end_chunk,
+                 [&](std::uint32_t tensor, std::uint64_t begin, std::uint64_t count) {
+                   ring.download(copies.down, device[tensor].p_out + begin, host[tensor].p_out + begin,
+                                 count * sizeof(float));
+                   copied += count * sizeof(float);
+                 });
+      if (last) return;
+      runtime::order(stream_, copies.down);
+      part = next;
+    }
+  });
+  return copied;
 }
 
 // Memory that the device cannot reach would end its context, which is the other library's, too: so all of it
 // is looked at, though that library had better know.
 void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
-    runtime::copy_streams();  // a report is a copy, too
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (tensors[i].active == 0 || entries_[i].size == 0) continue;
       runtime::require_device_memory(tensors[i].p_in);
@@ -455,7 +474,7 @@ void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* ra
 }
 
 CudaOutcome CudaEngine::conclude(std::uint64_t step, double* report) {
-  reports(step, 1, report);
+  bring_back([&] { reports(step, 1, report); });
   const auto outcome = static_cast<CudaOutcome>(static_cast<std::uint32_t>(report[kReportOutcome]));
   if (outcome == kRefused && halts_) resume();
   return outcome;
@@ -472,8 +491,7 @@ void CudaEngine::reports(std::uint64_t first, std::uint64_t count, double* repor
       // As far as the slots go before they start over.
       const std::uint64_t slot = (first + done) % kReportSlots;
       const std::uint64_t run = std::min(count - done, kReportSlots - slot);
-      runtime::download(stream_, reports_.data() + slot * width, reports + done * width,
-                        run * width * sizeof(double));
+      download(reports_.data() + slot * width, reports + done * width, run * width * sizeof(double));
       done += run;
     }
   });
@@ -483,7 +501,7 @@ void CudaEngine::resume() {
   on_device([&] {
     runtime::synchronize(stream_);
     runtime::zero(stream_, &control_.data()->halted, sizeof(std::uint32_t));
-    *word_.host = 0;
+    *halted_ = 0;
   });
 }
 
@@ -491,9 +509,9 @@ void CudaEngine::read_state(std::uint32_t tensor, float* velocity, float* second
                             std::uint64_t* steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    runtime::download(stream_, memory_[tensor].velocity.data(), velocity, bytes);
-    runtime::download(stream_, memory_[tensor].second_moment.data(), second_moment, bytes);
-    runtime::download(stream_, steps_.data() + tensor, steps, sizeof *steps);
+    download(memory_[tensor].velocity.data(), velocity, bytes);
+    download(memory_[tensor].second_moment.data(), second_moment, bytes);
+    download(steps_.data() + tensor, steps, sizeof *steps);
   });
 }
 
@@ -501,9 +519,9 @@ void CudaEngine::write_state(std::uint32_t tensor, const float* velocity, const 
                              std::uint64_t steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    runtime::upload(stream_, memory_[tensor].velocity.data(), velocity, bytes);
-    runtime::upload(stream_, memory_[tensor].second_moment.data(), second_moment, bytes);
-    runtime::upload(stream_, steps_.data() + tensor, &steps, sizeof steps);
+    upload(memory_[tensor].velocity.data(), velocity, bytes);
+    upload(memory_[tensor].second_moment.data(), second_moment, bytes);
+    upload(steps_.data() + tensor, &steps, sizeof steps);
   });
 }
 

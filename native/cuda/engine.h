@@ -67,7 +67,7 @@ class CudaEngine {
   void step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report);
   void synchronize();
   void reports(std::uint64_t first, std::uint64_t count, double* reports);
-  bool halted() const { return *word_.host != 0; }
+  bool halted() const { return *halted_ != 0; }
   void resume();
   void read_state(std::uint32_t tensor, float* velocity, float* second_moment, std::uint64_t* steps);
   void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
@@ -86,10 +86,6 @@ class CudaEngine {
     cuda::Runs runs(std::size_t level) const { return {values[level].data(), begin[level].data()}; }
   };
 
-  struct ReleaseSequence {
-    void operator()(cuda::runtime::Sequence* sequence) const { cuda::runtime::release_sequence(sequence); }
-  };
-
   struct Tensor {
     cuda::DeviceArray<float> velocity;
     cuda::DeviceArray<float> second_moment;
@@ -106,19 +102,22 @@ class CudaEngine {
   void lay_out(const CudaTensor* tensors);
   void lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin);
   void upload_tables(const CudaTensor* tensors, const StepScalars* rates);
-  cuda::StepView view(std::uint64_t number) const;
-  void launch(std::uint64_t number);
-  void launch_passes(cuda::Stream stream, const cuda::StepView& step) const;
+  cuda::StepView view() const;
+  void upload(void* device, const void* host, std::uint64_t bytes) const;
+  void download(const void* device, void* host, std::uint64_t bytes) const;
+  void launch_passes(const cuda::StepView& step) const;
   // A step on the host's memory: all of it copied before and after, or in parts, so that copies overlap with
   // passes. Bytes that were copied.
   std::uint64_t step_at_once(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
                              double* report);
-  std::uint64_t step_in_parts(const cuda::runtime::CopyStreams& copies, const CudaTensor* host,
-                              const CudaTensor* device, const StepScalars* rates, double* report);
+  std::uint64_t step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+                              double* report);
+  template <typename F>
+  void bring_back(const F& f);
   // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
   template <typename F>
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;
-  void reduce(cuda::Stream stream, const Reduction& reduction) const;
+  void reduce(const Reduction& reduction) const;
   // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
   CudaOutcome conclude(std::uint64_t step, double* report);
   std::uint64_t report_width() const;
@@ -141,11 +140,8 @@ class CudaEngine {
   bool reads_ = false;
   cuda::LaunchPlan launch_plan_;
 
-  // Where passes are launches of their own: the same ones in every step, as long as the same tensors are
-  // active.
-  bool launched_ = false;  // once, since that changed
-  bool records_ = true;
-  std::unique_ptr<cuda::runtime::Sequence, ReleaseSequence> sequence_;
+  // A step was begun and not all of its launches went out.
+  bool unfinished_ = false;
 
   cuda::DeviceArray<cuda::TensorEntry> device_entries_;
   cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;
@@ -160,7 +156,7 @@ class CudaEngine {
   cuda::DeviceArray<double> reports_;
   Reduction norms_;
   Reduction penalties_;
-  cuda::runtime::HostWord word_;
+  volatile std::uint32_t* halted_ = nullptr;  // pinned, so that the device can write it
 };
 
 }  // namespace vradam

@@ -3,9 +3,7 @@
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -30,6 +28,9 @@ constexpr std::uint64_t kMostBlocks = 1u << 30;
 
 // 16 MiB of each array: some hundred microseconds on their way, against some for a launch.
 constexpr std::uint64_t kChunksPerPart = 1024;
+
+// Some ten microseconds on their way.
+constexpr std::uint64_t kPieceBytes = 1u << 20;
 
 class Threads {
  public:
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(kThreads) settle_norm_kernel(const __grid_cons
 }
 
 __global__ void __launch_bounds__(kThreads) settle_kernel(const __grid_constant__ StepView step) {
-  settle<true>(Threads(), shared_of(0), step, step.decision, step.group_decisions);
+  settle(Threads(), shared_of(0), step, step.decision, step.group_decisions);
 }
 
 __global__ void __launch_bounds__(kThreads, 3) update_kernel(const __grid_constant__ StepView step) {
@@ -99,40 +100,53 @@ const void* const kKernels[] = {
 constexpr std::uint64_t kReadingBytes = shared_bytes(0, false);
 constexpr std::uint64_t kDecidingBytes = sizeof(BlockMemory);
 
-void must(cudaError_t status) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();
-  throw DeviceLost(lost(cudaGetErrorString(status)));
-}
-
-// Where work goes: to the device, or to a graph behind what went there before.
-struct Destination {
-  cudaStream_t stream = nullptr;
-  cudaGraph_t graph = nullptr;
-  cudaGraphNode_t last = nullptr;
-};
-
-// A graph while it is made.
-struct Recording : Destination {
-  Recording() = default;
-  ~Recording() {
-    if (graph != nullptr) cudaGraphDestroy(graph);
+// Makes device 0 the calling thread's as long as it lives, and lets that thread allocate and wait here while
+// another library captures streams of its own.
+class Visit {
+ public:
+  Visit() {
+    cudaGetDevice(&before_);
+    cudaSetDevice(0);
+    cudaThreadExchangeStreamCaptureMode(&mode_);
+  }
+  ~Visit() {
+    cudaThreadExchangeStreamCaptureMode(&mode_);
+    if (before_ != 0) cudaSetDevice(before_);
     cudaGetLastError();
   }
-  Recording(const Recording&) = delete;
-  Recording& operator=(const Recording&) = delete;
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+
+ private:
+  int before_ = 0;
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
 // Device 0 of those that CUDA_VISIBLE_DEVICES shows.
 struct Device {
   cudaDeviceProp properties{};
-  Destination own;
-  Destination up;  // for copies beside it
-  Destination down;
+  cudaStream_t own = nullptr;
+  cudaStream_t up = nullptr;  // for copies beside it
+  cudaStream_t down = nullptr;
+  std::mutex ordering;
+  cudaEvent_t order = nullptr;
+  cudaEvent_t clock[2] = {};
   std::uint32_t most_kept = 0;  // by a block of the one launch that has room for a chunk more
   std::uint32_t most_kept_alone = 0;
   std::uint32_t blocks = 0;  // of the one launch that run at once
+
+  ~Device() {
+    for (cudaStream_t stream : {own, up, down}) {
+      if (stream != nullptr) cudaStreamDestroy(stream);
+    }
+    for (cudaEvent_t event : {order, clock[0], clock[1]}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+  }
 };
+
+// Within a major version, what was built with a newer toolkit runs on an older driver.
+constexpr int kNeededCuda = CUDART_VERSION / 1000 * 1000;
 
 // Throws Unavailable.
 CudaDevice describe(cudaDeviceProp* properties) {
@@ -140,7 +154,7 @@ CudaDevice describe(cudaDeviceProp* properties) {
   if (driver == nullptr) throw Unavailable(no_driver());
   int version = 0;
   if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) throw Unavailable(no_driver());
-  if (version < static_cast<int>(kCudaVersion)) throw Unavailable(old_driver(version));
+  if (version < kNeededCuda) throw Unavailable(old_driver(version, kNeededCuda));
   int count = 0;
   const cudaError_t counted = cudaGetDeviceCount(&count);
   if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0)) throw Unavailable(no_device());
@@ -169,10 +183,10 @@ std::uint32_t kept_in(std::uint64_t bytes, bool keeps_all) {
 }
 
 // Throws Unavailable: nothing is on the device yet that could be lost.
-Device open() {
-  Device device;
-  const CudaDevice described = describe(&device.properties);
-  const cudaDeviceProp& properties = device.properties;
+std::unique_ptr<Device> open() {
+  auto device = std::make_unique<Device>();
+  const CudaDevice described = describe(&device->properties);
+  const cudaDeviceProp& properties = device->properties;
   const auto need = [&](cudaError_t status) {
     if (status == cudaSuccess) return;
     cudaGetLastError();
@@ -182,171 +196,75 @@ Device open() {
     throw Unavailable(unusable(described.name, cudaGetErrorString(status)));
   };
   need(cudaSetDevice(0));
+  if (!properties.memoryPoolsSupported) need(cudaErrorNotSupported);
   // All of them: a kernel is loaded when it is first asked for, and what fails then should fail here.
   for (const void* const kernel : kKernels) {
     cudaFuncAttributes attributes;
     need(cudaFuncGetAttributes(&attributes, kernel));
   }
-  for (Destination* const to : {&device.own, &device.up, &device.down}) {
-    need(cudaStreamCreateWithFlags(&to->stream, cudaStreamNonBlocking));
+  for (cudaStream_t* const stream : {&device->own, &device->up, &device->down}) {
+    need(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking));
   }
+  need(cudaEventCreateWithFlags(&device->order, cudaEventDisableTiming));
+  for (cudaEvent_t& event : device->clock) need(cudaEventCreate(&event));
   if (!properties.cooperativeLaunch) return device;
   // A part of each block's share is the system's; what is asked for beyond it is not given.
   const std::uint64_t per_block =
       properties.sharedMemPerMultiprocessor / kBlocksPerMultiprocessor - properties.reservedSharedMemPerBlock;
   const std::uint64_t most =
       per_block < properties.sharedMemPerBlockOptin ? per_block : properties.sharedMemPerBlockOptin;
-  device.most_kept = kept_in(most, false);
-  device.most_kept_alone = kept_in(most, true);
+  device->most_kept = kept_in(most, false);
+  device->most_kept_alone = kept_in(most, true);
   need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                             static_cast<int>(most)));
   need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                             cudaSharedmemCarveoutMaxShared));
   int blocks = 0;
   need(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, whole_step_kernel, kThreads, most));
-  device.blocks = static_cast<std::uint32_t>(blocks * properties.multiProcessorCount);
+  device->blocks = static_cast<std::uint32_t>(blocks * properties.multiProcessorCount);
   return device;
 }
 
 // Opened at the first use, never closed: memory may be released while the process ends.
 Device& device() {
-  static Device* const opened = new Device(open());
-  // Each host thread has a current device of its own.
-  must(cudaSetDevice(0));
+  static Device* const opened = open().release();
   return *opened;
 }
 
-cudaStream_t of(Stream stream) {
-  return static_cast<Destination*>(stream)->stream;
+// A command that failed: the device is lost where it does not answer any more.
+void must(cudaError_t status) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  for (cudaStream_t stream : {device().own, device().up, device().down}) {
+    if (cudaStreamSynchronize(stream) == cudaSuccess) continue;
+    cudaGetLastError();
+    throw DeviceLost(lost(cudaGetErrorString(status)));
+  }
+  throw Unavailable(refused(cudaGetErrorString(status)));
 }
 
-// Pinned memory that copies go through piece by piece: while one piece is on its way, the host fills or
-// empties the other. One for each direction, so that neither waits for the other's pieces.
-class Staging {
- public:
-  static Staging& up() {
-    static Staging* const staging = new Staging();
-    return *staging;
-  }
-  static Staging& down() {
-    static Staging* const staging = new Staging();
-    return *staging;
-  }
+cudaStream_t of(Stream stream) {
+  return static_cast<cudaStream_t>(stream);
+}
 
-  // Throws std::bad_alloc.
-  void make_ready() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open();
-  }
-
-  void upload(cudaStream_t stream, unsigned char* device, const unsigned char* host, std::uint64_t bytes) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open();
-    for (std::uint64_t at = 0; at < bytes; at += kPiece) {
-      Piece& piece = next();
-      const std::uint64_t length = bytes - at < kPiece ? bytes - at : kPiece;
-      must(cudaEventSynchronize(piece.done));
-      std::memcpy(piece.memory, host + at, length);
-      must(cudaMemcpyAsync(device + at, piece.memory, length, cudaMemcpyHostToDevice, stream));
-      must(cudaEventRecord(piece.done, stream));
-    }
-  }
-
-  void download(cudaStream_t stream, const unsigned char* device, unsigned char* host, std::uint64_t bytes) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open();
-    std::uint64_t asked = 0;
-    std::uint64_t received = 0;
-    Piece* under_way[kPieces];
-    std::uint64_t count = 0;
-    while (received < bytes) {
-      while (asked < bytes && count < kPieces) {
-        Piece& piece = next();
-        const std::uint64_t length = bytes - asked < kPiece ? bytes - asked : kPiece;
-        must(cudaEventSynchronize(piece.done));
-        must(cudaMemcpyAsync(piece.memory, device + asked, length, cudaMemcpyDeviceToHost, stream));
-        must(cudaEventRecord(piece.done, stream));
-        under_way[asked / kPiece % kPieces] = &piece;
-        asked += length;
-        ++count;
-      }
-      const Piece& piece = *under_way[received / kPiece % kPieces];
-      const std::uint64_t length = bytes - received < kPiece ? bytes - received : kPiece;
-      must(cudaEventSynchronize(piece.done));
-      std::memcpy(host + received, piece.memory, length);
-      received += length;
-      --count;
-    }
-  }
-
- private:
-  static constexpr std::uint64_t kPiece = 4u << 20;
-  static constexpr std::uint64_t kPieces = 3;
-
-  struct Piece {
-    void* memory = nullptr;
-    cudaEvent_t done = nullptr;
-  };
-
-  void open() {
-    for (Piece& piece : pieces_) {
-      if (piece.memory == nullptr &&
-          cudaHostAlloc(&piece.memory, kPiece, cudaHostAllocPortable) != cudaSuccess) {
-        cudaGetLastError();
-        throw std::bad_alloc();
-      }
-      if (piece.done == nullptr) must(cudaEventCreateWithFlags(&piece.done, cudaEventDisableTiming));
-    }
-  }
-  Piece& next() { return pieces_[turn_++ % kPieces]; }
-
-  std::mutex mutex_;
-  Piece pieces_[kPieces];
-  std::uint64_t turn_ = 0;
-};
-
-// Two marks on the stream.
-struct Clock {
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-
-  static Clock& instance() {
-    static Clock* const clock = new Clock();
-    device();
-    if (clock->begin == nullptr) must(cudaEventCreate(&clock->begin));
-    if (clock->end == nullptr) must(cudaEventCreate(&clock->end));
-    return *clock;
-  }
-};
-
-// Up to this many bytes the driver copies along with the command, without waiting.
-constexpr std::uint64_t kSmallCopy = 32768;
-
-// Not by capturing a stream: while one is captured, nobody may wait for the device.
 template <typename Kernel, typename... Values>
 void launch(Stream stream, Kernel kernel, unsigned blocks, std::uint64_t shared_bytes,
             const Values&... values) {
-  Destination& to = *static_cast<Destination*>(stream);
+  const Visit visit;
   void* arguments[] = {const_cast<void*>(static_cast<const void*>(&values))...};
-  if (to.graph == nullptr) {
-    device();
-    must(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(blocks), dim3(kThreads), arguments,
-                          shared_bytes, to.stream));
-    return;
-  }
-  cudaKernelNodeParams node{};
-  node.func = reinterpret_cast<void*>(kernel);
-  node.gridDim = dim3(blocks);
-  node.blockDim = dim3(kThreads);
-  node.sharedMemBytes = static_cast<unsigned>(shared_bytes);
-  node.kernelParams = arguments;
-  cudaGraphNode_t added = nullptr;
-  must(cudaGraphAddKernelNode(&added, to.graph, &to.last, to.last == nullptr ? 0 : 1, &node));
-  to.last = added;
+  must(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(blocks), dim3(kThreads), arguments,
+                        shared_bytes, of(stream)));
 }
 
 unsigned blocks_for(std::uint64_t count) {
   return static_cast<unsigned>(count == 0 ? 1 : count < kMostBlocks ? count : kMostBlocks);
+}
+
+cudaError_t order_streams(cudaStream_t before, cudaStream_t after) {
+  Device& on = device();
+  const std::lock_guard<std::mutex> lock(on.ordering);
+  const cudaError_t status = cudaEventRecord(on.order, before);
+  return status == cudaSuccess ? cudaStreamWaitEvent(after, on.order) : status;
 }
 
 }  // namespace
@@ -354,6 +272,7 @@ unsigned blocks_for(std::uint64_t count) {
 namespace runtime {
 
 CudaDevice probe() {
+  const Visit visit;
   cudaDeviceProp properties;
   const CudaDevice described = describe(&properties);
   device();
@@ -361,14 +280,17 @@ CudaDevice probe() {
 }
 
 Stream stream() {
-  return &device().own;
+  const Visit visit;
+  return device().own;
 }
 
+// From the device's pool and in the order of the own stream: nobody else's work is waited for.
 void* allocate(std::uint64_t bytes) {
   if (bytes == 0) return nullptr;
-  const cudaStream_t own = device().own.stream;
+  const Visit visit;
+  const cudaStream_t own = device().own;
   void* memory = nullptr;
-  const cudaError_t status = cudaMalloc(&memory, bytes);
+  const cudaError_t status = cudaMallocAsync(&memory, bytes, own);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     std::size_t free = 0;
@@ -381,7 +303,7 @@ void* allocate(std::uint64_t bytes) {
     must(cudaMemsetAsync(memory, 0, bytes, own));
     must(cudaStreamSynchronize(own));
   } catch (...) {
-    cudaFree(memory);
+    cudaFreeAsync(memory, own);
     throw;
   }
   return memory;
@@ -389,71 +311,85 @@ void* allocate(std::uint64_t bytes) {
 
 void release(void* memory) noexcept {
   if (memory == nullptr) return;
-  cudaSetDevice(0);
-  cudaDeviceSynchronize();
-  cudaFree(memory);
-  cudaGetLastError();
+  const Visit visit;
+  const Device& on = device();
+  order_streams(on.up, on.own);
+  order_streams(on.down, on.own);
+  cudaFreeAsync(memory, on.own);
 }
 
-void upload(Stream stream, void* to, const void* host, std::uint64_t bytes) {
-  if (bytes == 0) return;
-  device();
-  if (bytes <= kSmallCopy) {
-    must(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, of(stream)));
-  } else {
-    Staging::up().upload(of(stream), static_cast<unsigned char*>(to), static_cast<const unsigned char*>(host),
-                         bytes);
+void* allocate_pinned(std::uint64_t bytes) {
+  const Visit visit;
+  void* memory = nullptr;
+  if (cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped) != cudaSuccess) {
+    cudaGetLastError();
+    throw std::bad_alloc();
   }
+  std::memset(memory, 0, bytes);
+  return memory;
 }
 
-void download(Stream stream, const void* from, void* host, std::uint64_t bytes) {
-  if (bytes == 0) return;
-  device();
-  if (bytes <= kSmallCopy) {
-    must(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, of(stream)));
-    must(cudaStreamSynchronize(of(stream)));
-  } else {
-    Staging::down().download(of(stream), static_cast<const unsigned char*>(from),
-                             static_cast<unsigned char*>(host), bytes);
-  }
+void release_pinned(void* memory) noexcept {
+  const Visit visit;
+  cudaStreamSynchronize(device().own);
+  cudaFreeHost(memory);
 }
 
 void copy(Stream stream, void* to, const void* from, std::uint64_t bytes) {
-  if (bytes != 0) must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, of(stream)));
+  const Visit visit;
+  if (bytes != 0) must(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, of(stream)));
 }
 
 void zero(Stream stream, void* memory, std::uint64_t bytes) {
+  const Visit visit;
   if (bytes != 0) must(cudaMemsetAsync(memory, 0, bytes, of(stream)));
 }
 
 void synchronize(Stream stream) {
-  device();
+  const Visit visit;
   must(cudaStreamSynchronize(of(stream)));
 }
 
 CopyStreams copy_streams() {
-  Device& on = device();
-  Staging::up().make_ready();
-  Staging::down().make_ready();
-  return {&on.up, &on.down};
+  return {device().up, device().down};
 }
 
 void order(Stream before, Stream after) {
-  device();
-  cudaEvent_t mark = nullptr;
-  must(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
-  cudaError_t status = cudaEventRecord(mark, of(before));
-  if (status == cudaSuccess) status = cudaStreamWaitEvent(of(after), mark);
-  // It goes when it has happened.
-  cudaEventDestroy(mark);
-  must(status);
+  const Visit visit;
+  must(order_streams(of(before), of(after)));
 }
 
 std::uint64_t chunks_per_part() {
   return kChunksPerPart;
 }
 
+struct Mark {
+  cudaEvent_t event = nullptr;
+};
+
+Mark* make_mark() {
+  const Visit visit;
+  auto mark = std::make_unique<Mark>();
+  must(cudaEventCreateWithFlags(&mark->event, cudaEventDisableTiming));
+  return mark.release();
+}
+
+void set_mark(Mark* mark, Stream stream) {
+  const Visit visit;
+  must(cudaEventRecord(mark->event, of(stream)));
+}
+
+void wait_for(Mark* mark) {
+  const Visit visit;
+  must(cudaEventSynchronize(mark->event));
+}
+
+std::uint64_t piece_bytes() {
+  return kPieceBytes;
+}
+
 void require_device_memory(const void* memory) {
+  const Visit visit;
   cudaPointerAttributes attributes{};
   const cudaError_t status = cudaPointerGetAttributes(&attributes, memory);
   if (status == cudaErrorInvalidValue) {
@@ -468,26 +404,8 @@ void require_device_memory(const void* memory) {
 }
 
 void synchronize_device() {
-  device();
+  const Visit visit;
   must(cudaDeviceSynchronize());
-}
-
-HostWord allocate_word() {
-  device();
-  void* host = nullptr;
-  must(cudaHostAlloc(&host, sizeof(std::uint32_t), cudaHostAllocMapped | cudaHostAllocPortable));
-  std::memset(host, 0, sizeof(std::uint32_t));
-  void* mapped = nullptr;
-  must(cudaHostGetDevicePointer(&mapped, host, 0));
-  return {static_cast<std::uint32_t*>(host), static_cast<std::uint32_t*>(mapped)};
-}
-
-void release_word(const HostWord& word) noexcept {
-  // Steps that are enqueued may still write it.
-  cudaSetDevice(0);
-  cudaDeviceSynchronize();
-  cudaFreeHost(const_cast<std::uint32_t*>(word.host));
-  cudaGetLastError();
 }
 
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
@@ -504,11 +422,18 @@ LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_
   return plan;
 }
 
-void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step) {
-  device();
+bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step) {
+  const Visit visit;
   void* arguments[] = {const_cast<StepView*>(&step)};
-  must(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(whole_step_kernel), dim3(plan.blocks),
-                                   dim3(kThreads), arguments, plan.shared_bytes, of(stream)));
+  const cudaError_t status =
+      cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(whole_step_kernel), dim3(plan.blocks),
+                                  dim3(kThreads), arguments, plan.shared_bytes, of(stream));
+  if (status == cudaErrorCooperativeLaunchTooLarge || status == cudaErrorLaunchOutOfResources) {
+    cudaGetLastError();
+    return false;
+  }
+  must(status);
+  return true;
 }
 
 void launch_norm_pass(Stream stream, const StepView& step) {
@@ -539,76 +464,18 @@ void launch_update_pass(Stream stream, const StepView& step) {
   launch(stream, update_kernel, blocks_for(step.end_chunk - step.first_chunk), kDecidingBytes, step);
 }
 
-struct Sequence {
-  cudaGraphExec_t executable = nullptr;
-
-  ~Sequence() {
-    if (executable != nullptr) cudaGraphExecDestroy(executable);
-    cudaGetLastError();
-  }
-};
-
-// What fails in here has touched nothing on the device, so the device is not lost by it.
-Sequence* record(const std::function<void(Stream)>& launches) {
-  const cudaStream_t own = device().own.stream;
-  auto sequence = std::make_unique<Sequence>();
-  Recording recording;
-  try {
-    must(cudaGraphCreate(&recording.graph, 0));
-    launches(static_cast<Destination*>(&recording));
-    must(cudaGraphInstantiateWithFlags(&sequence->executable, recording.graph, 0));
-    // What it needs of the device it takes now, and not in the midst of a step.
-    must(cudaGraphUpload(sequence->executable, own));
-  } catch (const DeviceLost&) {
-    return nullptr;
-  }
-  return sequence.release();
-}
-
-void enqueue(Stream stream, const Sequence* sequence) {
-  device();
-  must(cudaGraphLaunch(sequence->executable, of(stream)));
-}
-
-void release_sequence(Sequence* sequence) noexcept {
-  delete sequence;
-}
-
-double time_copy(std::uint64_t bytes) {
-  void* const from = allocate(bytes);
-  void* to = nullptr;
-  try {
-    to = allocate(bytes);
-    constexpr int kRepeats = 9;
-    double seconds[kRepeats];
-    copy(stream(), to, from, bytes);
-    for (double& one : seconds) {
-      start_clock();
-      copy(stream(), to, from, bytes);
-      one = stop_clock();
-    }
-    std::sort(seconds, seconds + kRepeats);
-    release(from);
-    release(to);
-    return seconds[kRepeats / 2];
-  } catch (...) {
-    release(from);
-    release(to);
-    throw;
-  }
-}
-
 void start_clock() {
-  Clock& clock = Clock::instance();
-  must(cudaEventRecord(clock.begin, device().own.stream));
+  const Visit visit;
+  must(cudaEventRecord(device().clock[0], device().own));
 }
 
 double stop_clock() {
-  Clock& clock = Clock::instance();
-  must(cudaEventRecord(clock.end, device().own.stream));
-  must(cudaEventSynchronize(clock.end));
+  const Visit visit;
+  const auto& [begin, end] = device().clock;
+  must(cudaEventRecord(end, device().own));
+  must(cudaEventSynchronize(end));
   float milliseconds = 0;
-  must(cudaEventElapsedTime(&milliseconds, clock.begin, clock.end));
+  must(cudaEventElapsedTime(&milliseconds, begin, end));
   return milliseconds / 1e3;
 }
 

@@ -13,8 +13,7 @@
 //
 // In one launch, every block decides for itself. Where that would be too many blocks, or a run has more than
 // 4096 sums, each pass is a launch of its own (kApart), and reduce_pass, settle_norm and settle, in launches
-// of one block or few, leave the decisions in memory. These launches get the same arguments in every step, so
-// that they can be recorded and repeated: which step it is they read in memory.
+// of one block or few, leave the decisions in memory.
 #pragma once
 
 #include "../core/cuda_abi.h"
@@ -83,14 +82,13 @@ VRADAM_DEVICE double sum_lane(Power power, const float* x, unsigned lane, unsign
 VRADAM_DEVICE std::int32_t* magnitudes_of(const StepView& step, std::uint64_t number) {
   return step.magnitudes + number % 2 * step.group_count;
 }
-VRADAM_DEVICE double* report_of(const StepView& step, std::uint64_t number) {
-  return step.reports + number % kReportSlots * step.report_width;
+
+VRADAM_DEVICE double* report_of(const StepView& step) {
+  return step.reports + step.number % kReportSlots * step.report_width;
 }
 
-// Before the step is settled.
-template <bool kApart>
-VRADAM_DEVICE std::uint64_t number_of(const StepView& step) {
-  return kApart ? step.control->number : step.number;
+VRADAM_DEVICE const StepScalars& rates_of(const StepView& step, std::uint32_t group) {
+  return step.many_rates != nullptr ? step.many_rates[group] : step.rates[group];
 }
 
 struct Chunk {
@@ -183,7 +181,7 @@ VRADAM_DEVICE void read_chunk(const Threads& threads, BlockMemory& memory, const
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   if (step.control->halted != 0) return;
-  std::int32_t* const magnitudes = magnitudes_of(step, number_of<kApart>(step));
+  std::int32_t* const magnitudes = magnitudes_of(step, step.number);
   UpdateScalars a{};
   a.c = 1.0f;
   for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk; at += threads.blocks()) {
@@ -191,7 +189,7 @@ VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const
     const TensorEntry& tensor = step.tensors[entry.tensor];
     if (!tensor.active) continue;
     // The clip coefficient is at most 1, so what the scale alone lets through, both let through.
-    const float threshold = static_cast<float>(step.rates[tensor.group].gradient_scale);
+    const float threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
     const ChunkReading what = {Reading::kGradientNorm,
                                Power::kTwo,
                                2.0,
@@ -209,7 +207,7 @@ VRADAM_DEVICE void settle_norm(const Threads& threads, const Shared& shared, con
                                Decision* decision) {
   const std::uint64_t* const begin = step.settled_norm_sums.begin;
   reduce_run(threads, *shared.memory, step.settled_norm_sums.values, begin[1] - begin[0], [&](double sum) {
-    decision->gradient_norm = step.rates[0].gradient_scale * std::sqrt(sum);
+    decision->gradient_norm = rates_of(step, 0).gradient_scale * std::sqrt(sum);
     decision->clip_coefficient = clip_coefficient(step.clip_norm, decision->gradient_norm);
   });
   threads.sync();
@@ -241,7 +239,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
   });
 
   if (!step.reads) return;
-  std::int32_t* const magnitudes = magnitudes_of(step, number_of<kApart>(step));
+  std::int32_t* const magnitudes = magnitudes_of(step, step.number);
   std::uint32_t turn = 0;
   for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk;
        at += threads.blocks(), ++turn) {
@@ -251,7 +249,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
     const GroupEntry& group = step.groups[tensor.group];
     if (group.reading == Reading::kNothing) continue;
     UpdateScalars a = group.base;
-    a.c = static_cast<float>(Plan::gradient_factor(step.rates[tensor.group], clip));
+    a.c = static_cast<float>(Plan::gradient_factor(rates_of(step, tensor.group), clip));
     const ChunkReading what = {group.reading,
                                group.power,
                                group.settings.power,
@@ -292,20 +290,11 @@ VRADAM_DEVICE void reduce_pass(const Threads& threads, const Shared& shared, con
 }
 
 // Whether a bad gradient refuses the step, and the effective learning rate of each group.
-template <bool kApart, typename Threads>
+template <typename Threads>
 VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const StepView& step,
                           Decision* decision, GroupDecision* decisions) {
-  const std::uint64_t number = number_of<kApart>(step);
-  if (kApart) {
-    threads.sync();
-    threads.each([&](unsigned t) {
-      if (t != 0) return;
-      decision->number = number;
-      step.control->number = number + 1;
-    });
-  }
   if (step.control->halted != 0) return;
-  const std::int32_t* const magnitudes = magnitudes_of(step, number);
+  const std::int32_t* const magnitudes = magnitudes_of(step, step.number);
   threads.each([&](unsigned t) {
     if (t != 0) return;
     if (!step.clips) {
@@ -314,7 +303,8 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
     }
     decision->refused = 0;
     for (std::uint32_t k = 0; k < step.group_count; ++k) {
-      const float c = static_cast<float>(Plan::gradient_factor(step.rates[k], decision->clip_coefficient));
+      const float c =
+          static_cast<float>(Plan::gradient_factor(rates_of(step, k), decision->clip_coefficient));
       decisions[k].c = c;
       decisions[k].penalty = std::nan("");
       if (step.checks && refuses_step(magnitudes[k], step.clips ? c : 1.0f)) decision->refused = 1;
@@ -333,7 +323,7 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
     for (std::uint32_t k = t; k < step.group_count; k += kThreads) {
       const GroupSettings& settings = step.groups[k].settings;
       GroupDecision& group = decisions[k];
-      group.effective_learning_rate = effective_learning_rate(step.rates[k].learning_rate, settings.beta3,
+      group.effective_learning_rate = effective_learning_rate(rates_of(step, k).learning_rate, settings.beta3,
                                                               group.penalty, settings.lr_cutoff);
       group.eta = static_cast<float>(group.effective_learning_rate);
     }
@@ -341,15 +331,13 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
   threads.sync();
 }
 
-template <bool kApart, typename Threads>
-VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint64_t number,
-                                std::uint32_t outcome, const Decision* decision,
-                                const GroupDecision* decisions) {
+template <typename Threads>
+VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint32_t outcome,
+                                const Decision* decision, const GroupDecision* decisions) {
   if (threads.block() != 0 || step.first_chunk != 0) return;
   threads.each([&](unsigned t) {
-    double* const report = report_of(step, number);
+    double* const report = report_of(step);
     if (t == 0) {
-      if (!kApart) step.control->number = number + 1;
       report[kReportGradientNorm] = outcome == kHalted ? std::nan("") : decision->gradient_norm;
       report[kReportClipCoefficient] = outcome == kHalted ? 1.0 : decision->clip_coefficient;
       report[kReportOutcome] = outcome;
@@ -363,7 +351,7 @@ VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, st
       double* const group = report + kReportFieldCount + kReportFieldsPerGroup * k;
       group[0] = outcome == kApplied ? decisions[k].penalty : std::nan("");
       group[1] = outcome == kApplied ? decisions[k].effective_learning_rate : 0.0;
-      magnitudes_of(step, number + 1)[k] = 0;
+      magnitudes_of(step, step.number + 1)[k] = 0;
     }
   });
 }
@@ -371,7 +359,7 @@ VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, st
 // Finds the first gradient, in order of registration, that refuses the step.
 template <typename Threads>
 VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, const StepView& step,
-                                std::uint64_t number, const GroupDecision* decisions) {
+                                const GroupDecision* decisions) {
   for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks()) {
     const ChunkEntry entry = step.chunks[at];
     const TensorEntry& tensor = step.tensors[entry.tensor];
@@ -398,7 +386,7 @@ VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, co
     publish();
     const volatile unsigned long long* const first_refusal = &step.control->first_refusal;
     const unsigned long long first = *first_refusal;
-    double* const report = report_of(step, number);
+    double* const report = report_of(step);
     if (first == kNoRefusal) {  // somebody changed the gradients meanwhile
       report[kReportRefusedTensor] = -1.0;
       report[kReportRefusedElement] = -1.0;
@@ -487,15 +475,14 @@ template <bool kApart, typename Threads>
 VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   GroupDecision* const decisions = kApart ? step.group_decisions : shared.memory->groups;
-  const std::uint64_t number = kApart ? decision->number : step.number;
   if (step.control->halted != 0) {
-    write_report<kApart>(threads, step, number, kHalted, nullptr, nullptr);
+    write_report(threads, step, kHalted, nullptr, nullptr);
     return;
   }
-  if (!kApart) settle<kApart>(threads, shared, step, decision, decisions);
-  write_report<kApart>(threads, step, number, decision->refused ? kRefused : kApplied, decision, decisions);
+  if (!kApart) settle(threads, shared, step, decision, decisions);
+  write_report(threads, step, decision->refused ? kRefused : kApplied, decision, decisions);
   if (decision->refused != 0) {
-    if (step.first_chunk == 0) find_refusal(threads, shared, step, number, decisions);
+    if (step.first_chunk == 0) find_refusal(threads, shared, step, decisions);
     return;
   }
 

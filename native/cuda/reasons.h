@@ -9,7 +9,6 @@ namespace cuda {
 
 // What the kernels are built for.
 constexpr std::uint32_t kOldestArchitecture = 75;
-constexpr std::uint32_t kCudaVersion = 13000;
 
 inline std::string version_text(std::uint32_t version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -19,9 +18,12 @@ inline std::string no_driver() {
   return "No NVIDIA driver is installed: the library libcuda.so.1 was not found";
 }
 
-inline std::string old_driver(std::uint32_t version) {
-  return "The NVIDIA driver is too old: it supports CUDA " + version_text(version) +
-         " and this build needs " + version_text(kCudaVersion) + ", which is driver 580 or newer";
+// `has` and `needs` are versions of CUDA: 13000 for 13.0.
+inline std::string old_driver(std::uint32_t has, std::uint32_t needs) {
+  return "The NVIDIA driver is too old: it supports CUDA " + version_text(has) +
+         ", as nvidia-smi shows, and this build needs " + version_text(needs) +
+         (needs == 13000 ? ", which is driver 580 or newer" : "") +
+         ". Update the driver, or build the plugin with a CUDA toolkit that is as old: vradam build --cuda";
 }
 
 inline std::string no_device() {
@@ -58,6 +60,10 @@ inline std::string on_another_device(int device) {
   return "A tensor of the step lies on GPU " + std::to_string(device) +
          " and the engine works on GPU 0: let CUDA_VISIBLE_DEVICES show this process one GPU only; "
          "nothing has changed";
+}
+
+inline std::string refused(const std::string& why) {
+  return "The GPU refused a command: " + why + "; nothing has changed";
 }
 
 inline std::string lost(const std::string& why) {

@@ -1,12 +1,10 @@
 // What the engine needs of a device: memory, copies, launches. Two builds: gpu_runtime.cu on a GPU,
-// emulated_runtime.cpp on the host.
+// test/native/emulated_runtime.cpp on the host.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <new>
 #include <stdexcept>
-#include <string>
 
 #include "../core/cuda_abi.h"
 #include "step_view.h"
@@ -14,7 +12,7 @@
 namespace vradam {
 namespace cuda {
 
-// There is no device to work with.
+// There is no device to work with, or it refused a command and goes on; nothing has changed.
 struct Unavailable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -45,28 +43,33 @@ struct LaunchPlan {
   std::uint64_t shared_bytes = 0;
 };
 
+// Each function throws Unavailable or DeviceLost where the device does not do what it is told, and leaves the
+// calling thread's current device as it was.
 namespace runtime {
 
 // Throws Unavailable with the reason.
 CudaDevice probe();
 
-// The stream of this process. Throws Unavailable, DeviceLost.
+// The stream of this process.
 Stream stream();
 
-// Zeroed; null for no bytes. Throws OutOfDeviceMemory.
+// Zeroed, for any stream; null for no bytes. Throws OutOfDeviceMemory.
 void* allocate(std::uint64_t bytes);
-// Waits for whatever may use it.
+// What is enqueued may go on using it.
 void release(void* memory) noexcept;
 
-// In the order of the stream. Host memory is free again at return. Downloads wait.
-void upload(Stream stream, void* device, const void* host, std::uint64_t bytes);
-void download(Stream stream, const void* device, void* host, std::uint64_t bytes);
+// Memory of the host that copies go to and from, zeroed; the device has it under the same address. Throws
+// std::bad_alloc.
+void* allocate_pinned(std::uint64_t bytes);
+// Waits for whatever may use it.
+void release_pinned(void* memory) noexcept;
+
+// In the order of the stream; neither waits. Either side of a copy is device memory or pinned.
 void copy(Stream stream, void* to, const void* from, std::uint64_t bytes);
 void zero(Stream stream, void* device, std::uint64_t bytes);
 void synchronize(Stream stream);
 
-// Streams for copies beside what runs on `stream()`. The memory that copies go through is there afterwards,
-// so that none of them fails for want of it. Throws std::bad_alloc, DeviceLost.
+// Streams for copies beside what runs on `stream()`.
 struct CopyStreams {
   Stream up;
   Stream down;
@@ -77,22 +80,23 @@ void order(Stream before, Stream after);
 // Chunks that travel between two orders, when a step is on the host's memory.
 std::uint64_t chunks_per_part();
 
+// A place in a stream, for the host to wait for; one that was never set is reached.
+struct Mark;
+Mark* make_mark();
+void set_mark(Mark* mark, Stream stream);
+void wait_for(Mark* mark);
+// Bytes of the pieces in which copies of the host's memory travel.
+std::uint64_t piece_bytes();
+
 // Memory of another library: throws Misplaced unless it is this device's.
 void require_device_memory(const void* memory);
 // Waits for everything that anybody has given the device.
 void synchronize_device();
 
-// A word in the host's memory that the device can write, zero. `device_address` is the device's name for it.
-struct HostWord {
-  volatile std::uint32_t* host = nullptr;
-  std::uint32_t* device = nullptr;
-};
-HostWord allocate_word();
-void release_word(const HostWord& word) noexcept;
-
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups);
 
-void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step);
+// False where the device cannot hold all blocks of the plan at once; then nothing was launched.
+bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step);
 void launch_norm_pass(Stream stream, const StepView& step);
 void launch_penalty_pass(Stream stream, const StepView& step);
 void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
@@ -101,17 +105,7 @@ void launch_settle_norm(Stream stream, const StepView& step);
 void launch_settle(Stream stream, const StepView& step);
 void launch_update_pass(Stream stream, const StepView& step);
 
-// Launches that were recorded, to be enqueued as one.
-struct Sequence;
-// Records what `launches` launches on the stream that it is given. Null where that fails, which changes
-// nothing.
-Sequence* record(const std::function<void(Stream)>& launches);
-void enqueue(Stream stream, const Sequence* sequence);
-// Does not wait: what is enqueued goes on.
-void release_sequence(Sequence* sequence) noexcept;
-
 // As the interface says.
-double time_copy(std::uint64_t bytes);
 void start_clock();
 double stop_clock();
 

@@ -48,7 +48,6 @@ struct Decision {
   double gradient_norm;
   double clip_coefficient;
   std::uint32_t refused;
-  std::uint64_t number;  // of the step
 };
 
 struct GroupDecision {
@@ -68,7 +67,6 @@ struct Control {
   unsigned long long first_refusal;  // 4096 * chunk + element; the largest number where there is none
   unsigned finished_blocks;
   std::uint32_t halted;
-  std::uint64_t number;  // of the step that comes next
 };
 
 constexpr unsigned long long kNoRefusal = ~0ull;
@@ -77,12 +75,12 @@ struct StepView {
   const TensorEntry* tensors;
   const ChunkEntry* chunks;
   const GroupEntry* groups;
-  const StepScalars* rates;  // per group
-  std::uint64_t* steps;      // per tensor: t
-  UpdateScalars* scalars;    // per tensor, of this step
-  Runs norm_sums;            // one run: squares of all gradients, where the step clips
-  Runs sums;                 // one run a group
-  Runs settled_norm_sums;    // the same after as many levels as leave at most 4096 of a run
+  const StepScalars* many_rates;  // per group, where they are more than kGroupsOnChip
+  std::uint64_t* steps;           // per tensor: t
+  UpdateScalars* scalars;         // per tensor, of this step
+  Runs norm_sums;                 // one run: squares of all gradients, where the step clips
+  Runs sums;                      // one run a group
+  Runs settled_norm_sums;         // the same after as many levels as leave at most 4096 of a run
   Runs settled_sums;
   std::int32_t*
       magnitudes;  // per group: the largest that may refuse the step; of even steps, then of odd ones
@@ -92,7 +90,7 @@ struct StepView {
   std::uint32_t* host_halted;  // in the host's memory
   double* reports;
   std::uint64_t report_width;
-  std::uint64_t number;  // of the step, in one launch; of launches apart the device counts
+  std::uint64_t number;  // of the step
   std::uint64_t chunk_count;
   std::uint64_t first_chunk;  // of this launch: a pass may be cut into launches over some of the chunks each
   std::uint64_t end_chunk;
@@ -103,7 +101,8 @@ struct StepView {
   std::uint32_t checks;
   std::uint32_t reads;  // some group reads something before it updates
   std::uint32_t halts;
-  std::uint32_t kept;  // chunks of each block that stay on chip between reading and updating
+  std::uint32_t kept;                // chunks of each block that stay on chip between reading and updating
+  StepScalars rates[kGroupsOnChip];  // per group, by value: a schedule changes them in every step
 };
 
 // Shared memory of a block, before its chunks.

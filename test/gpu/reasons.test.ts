@@ -53,7 +53,7 @@ describe.skipIf(onGpu)('without a GPU to use, the reason is told and the CPU eng
     [
       'an old driver',
       { VRADAM_CUDA_EMULATED_FAULT: 'old-driver' },
-      /too old: it supports CUDA 12\.4 and this build needs 13\.0, which is driver 580/,
+      /too old: it supports CUDA 12\.4, as nvidia-smi shows, and this build needs 13\.0, which is driver 580 or newer\. Update the driver, or build .*: vradam build --cuda/,
     ],
     ['no device', { VRADAM_CUDA_EMULATED_FAULT: 'no-device' }, /The NVIDIA driver finds no GPU/],
     [

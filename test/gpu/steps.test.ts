@@ -187,6 +187,24 @@ describe('a gradient that is not finite', () => {
   });
 });
 
+it.skipIf(onGpu)('a device that refuses a command goes on, and nothing has changed', () => {
+  using optimizer = new FlatOptimizer(3, { engine: 'cuda' });
+  const [p, g] = [cuda.array(3), cuda.array(3)];
+  process.env.VRADAM_CUDA_EMULATED_FAULT = 'refusal';
+  try {
+    expect(() => optimizer.step(p, g)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_VRADAM_ENGINE',
+        message: expect.stringMatching(/The GPU refused a command: .*; nothing has changed/),
+      }),
+    );
+  } finally {
+    delete process.env.VRADAM_CUDA_EMULATED_FAULT;
+  }
+  expect(optimizer.step(p, g).applied).toBe(true);
+  expect(optimizer.getState().tensors[0]!.steps).toBe(1);
+});
+
 it.skipIf(onGpu)('a device that fails says so at the call that finds it, and ever after', () => {
   const optimizer = new FlatOptimizer(3, { engine: 'cuda' });
   const [p, g] = [cuda.array(3), cuda.array(3)];

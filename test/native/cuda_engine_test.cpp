@@ -23,8 +23,7 @@ namespace {
 
 int failures = 0;
 const CudaApi* api = nullptr;
-std::uint64_t (*count_launches)() = nullptr;  // of the emulation
-std::uint64_t part_chunks = 0;                // that travel as one, as the runtime says
+std::uint64_t part_chunks = 0;  // that travel as one, as the runtime says
 std::string test_name;
 
 void fail(const std::string& what) {
@@ -377,16 +376,6 @@ void test_refusal() {
   }
 }
 
-// Launches of the next step; 0 where nobody counts them.
-template <typename Step>
-std::uint64_t launches_of(const Step& step) {
-  const std::uint64_t before = count_launches == nullptr ? 0 : count_launches();
-  step();
-  return count_launches == nullptr ? 0 : count_launches() - before;
-}
-
-// Where passes are launches of their own, they are recorded when they come again, and one launch from then
-// on.
 void test_repeated_launches() {
   for (const double clip_norm : {1.0, std::numeric_limits<double>::quiet_NaN()}) {
     test_name = "launches that come again, clip norm " + std::to_string(clip_norm);
@@ -396,25 +385,75 @@ void test_repeated_launches() {
     scenario.clip_norm = clip_norm;
     scenario.launches = CudaLaunches::kPasses;
     Pair pair(scenario, 3);
-    const auto expect = [&](bool one, const char* when) {
-      const std::uint64_t launches = launches_of([&] { pair.step(); });
-      check(count_launches == nullptr || (launches == 1) == one, std::string("launches of a step ") + when);
-    };
-    const auto repeat = [&](const char* when) {
-      expect(false, when);
-      for (int i = 0; i < 3; ++i) expect(true, "that comes again");
-    };
-    repeat("that is the first");
-    const auto poison = [](std::vector<std::vector<float>>& g) { g[1][12345] = std::nanf(""); };
-    check(launches_of([&] { pair.step(poison); }) <= 1, "a refused step is a step like any other");
-    expect(true, "behind a refused one");
+    for (int i = 0; i < 2; ++i) pair.step();
+    pair.step([](std::vector<std::vector<float>>& g) { g[1][12345] = std::nanf(""); });
+    pair.step();
     pair.leave_out(1.0);
-    repeat("without gradients");
+    for (int i = 0; i < 2; ++i) pair.step();
     pair.leave_out(0.0);
-    repeat("with all gradients");
+    pair.step();
     pair.add_tensor(5000);
-    repeat("with a tensor more");
+    for (int i = 0; i < 2; ++i) pair.step();
   }
+}
+
+// Steps that nobody waits for, each with rates and memory of its own, more of them than there are pieces for
+// what changes: each gets its own. What the caller handed over is gone by the time that the device reads it.
+void test_queue(std::uint32_t groups) {
+  test_name = "a queue of steps whose rates change, " + std::to_string(groups) + " groups";
+  constexpr std::size_t kSteps = 40;
+  constexpr std::uint64_t kSize = 70;
+  Scenario scenario;
+  scenario.groups.assign(groups, group());
+  for (std::uint32_t k = 0; k < groups; ++k) scenario.tensors.push_back({k, kSize});
+  const std::unique_ptr<CpuEngine> cpu = make_cpu(scenario);
+  CudaEngine* const engine = make_cuda(scenario, false);
+  std::mt19937_64 random(11);
+  std::vector<std::vector<float>> p;
+  std::vector<std::unique_ptr<DeviceFloats>> device_p;
+  std::vector<std::unique_ptr<DeviceFloats>> device_g;
+  CudaFailure failure;
+  for (std::uint32_t k = 0; k < groups; ++k) {
+    cpu->add_tensor(k, kSize);
+    must(api->add_tensor(engine, k, kSize, &failure), failure);
+    p.push_back(values(random, kSize));
+    device_p.push_back(std::make_unique<DeviceFloats>(kSize, 0));
+    device_p.back()->write(p.back());
+  }
+  std::vector<StepResult> expected;
+  for (std::size_t step = 0; step < kSteps; ++step) {
+    std::vector<std::vector<float>> g;
+    std::vector<TensorBuffers> buffers;
+    std::vector<CudaTensor> tensors;
+    std::vector<StepScalars> rates;
+    for (std::uint32_t k = 0; k < groups; ++k) {
+      g.push_back(values(random, kSize));
+      device_g.push_back(std::make_unique<DeviceFloats>(kSize, 0));
+      device_g.back()->write(g.back());
+      tensors.push_back(
+          {device_p[k]->data(), device_p[k]->data(), device_g.back()->data(), 1, GradientType::kFloat32});
+      rates.push_back({1e-3 * static_cast<double>(step + k + 1), 1.0, 1.0});
+    }
+    for (std::uint32_t k = 0; k < groups; ++k)
+      buffers.push_back({p[k].data(), p[k].data(), g[k].data(), true});
+    expected.push_back(cpu->step({buffers.data(), rates.data(), GradientType::kFloat32}));
+    std::uint64_t number = 0;
+    must(api->enqueue(engine, tensors.data(), rates.data(), &number, &failure), failure);
+    std::fill(tensors.begin(), tensors.end(), CudaTensor{});
+    std::fill(rates.begin(), rates.end(), StepScalars{});
+  }
+  const std::size_t width = kReportFieldCount + 2 * groups;
+  std::vector<double> reports(kSteps * width);
+  must(api->reports(engine, 0, kSteps, reports.data(), &failure), failure);
+  for (std::size_t step = 0; step < kSteps; ++step) {
+    for (std::uint32_t k = 0; k < groups; ++k) {
+      check(same_number(reports[step * width + kReportFieldCount + 2 * k + 1],
+                        expected[step].effective_learning_rates[k]),
+            "rate of step " + std::to_string(step));
+    }
+  }
+  for (std::uint32_t k = 0; k < groups; ++k) check(same_bytes(device_p[k]->read(), p[k]), "parameters");
+  api->destroy(engine);
 }
 
 // From one launch to a launch a pass, the device's count of steps goes on.
@@ -616,36 +655,16 @@ void refuse_for_memory(HostPair& pair, const char* variable, const char* value) 
   check(pair.step(), "the step is made when there is memory");
 }
 
-void test_no_staging() {
-  for (const std::uint64_t size : {4097, 50000}) {
-    test_name = "no memory for copies to go through, " + std::to_string(size) + " elements";
-    HostPair pair(of_sizes({size, 3}), true);
-    for (int step = 0; step < 2; ++step) {
-      pair.offer([](std::size_t) { return true; });
-      refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_FAULT", "staging");
-    }
-  }
-  test_name = "no memory for the copy of a report";
-  Scenario scenario = of_sizes({5});
-  scenario.groups.assign(20, group());
-  Pair pair(scenario, 1);
-  const DeviceFloats p(5, 0);
-  const DeviceFloats g(5, 0);
-  const CudaTensor tensor = {p.data(), p.data(), g.data(), 1, GradientType::kFloat32};
-  const std::vector<StepScalars> rates(20, {0.01, 1.0, 1.0});
-  std::vector<double> report(kReportFieldCount + 2 * rates.size());
+// Before anything else: there is one such memory for the process.
+void test_no_pinned_memory() {
+  test_name = "no memory for copies to go through";
+  const Scenario scenario = of_sizes({5});
+  const CudaSettings settings = {scenario.groups.data(), 1, scenario.clip_norm, 1, 0, CudaLaunches::kAuto};
+  CudaEngine* engine = nullptr;
   CudaFailure failure{};
-  {
-    const Emulated lacking("VRADAM_CUDA_EMULATED_FAULT", "staging");
-    check(api->step_on_device(pair.engine(), &tensor, rates.data(), report.data(), &failure) ==
-              CudaStatus::kOutOfMemory,
-          "out of memory");
-  }
-  std::vector<float> v(5);
-  std::vector<float> s(5);
-  std::uint64_t steps = 0;
-  must(api->read_state(pair.engine(), 0, v.data(), s.data(), &steps, &failure), failure);
-  check(steps == 0, "nothing has changed");
+  const Emulated lacking("VRADAM_CUDA_EMULATED_FAULT", "pinned");
+  check(api->create(&settings, &engine, &failure) == CudaStatus::kOutOfMemory, "out of memory");
+  check(std::strstr(failure.sentence, "nothing has changed") != nullptr, failure.sentence);
 }
 
 // Memory of the device is taken for tensors that have a gradient, when they first have one.
@@ -665,17 +684,52 @@ void test_no_memory() {
   refuse_for_memory(pair, "VRADAM_CUDA_EMULATED_MEMORY", "1");
 }
 
-// Launches that cannot be recorded go on one by one, and nobody tries again.
-void test_no_recording() {
-  test_name = "launches that cannot be recorded";
-  Scenario scenario = of_sizes({30000, 9});
-  scenario.launches = CudaLaunches::kPasses;
-  Pair pair(scenario, 3);
-  {
-    const Emulated fault("VRADAM_CUDA_EMULATED_FAULT", "record");
-    for (int step = 0; step < 3; ++step) pair.step();
+// Whatever command the device refuses: nothing has changed and the step can be made again, as if the first
+// attempt had not been; or the step was made, and what is lost with it is said to be lost.
+void test_refused_commands(bool poisoned) {
+  for (const std::uint64_t size : {std::uint64_t{4097}, 2 * part_chunks * kChunk + 5}) {
+    int lost = 0;
+    for (int obeyed = 0;; ++obeyed) {
+      test_name = "a device that refuses a command after " + std::to_string(obeyed) + ", " +
+                  std::to_string(size) + " elements" + (poisoned ? ", a bad gradient" : "");
+      Scenario scenario = of_sizes({size, 3});
+      scenario.clip_norm = 1.0;
+      scenario.launches = CudaLaunches::kPasses;
+      HostPair pair(scenario, false);
+      const auto all = [](std::size_t) { return true; };
+      std::vector<std::vector<float>>& g = pair.offer(all);
+      if (poisoned) g[1][2] = std::nanf("");  // which the second attempt must not remember
+      CudaFailure failure{};
+      CudaStatus status = CudaStatus::kOk;
+      {
+        const std::string after = std::to_string(obeyed);
+        const Emulated fault("VRADAM_CUDA_EMULATED_FAULT", "refusal");
+        const Emulated when("VRADAM_CUDA_EMULATED_AFTER", after.c_str());
+        status = pair.attempt(&failure);
+      }
+      if (status == CudaStatus::kOk) break;
+      if (status == CudaStatus::kDeviceLost) {
+        check(std::strstr(failure.sentence, "made a change") != nullptr, failure.sentence);
+        check(pair.attempt(&failure) == CudaStatus::kDeviceLost, "what is lost stays lost");
+        ++lost;
+        continue;
+      }
+      check(status == CudaStatus::kUnavailable && lost == 0, "not lost");
+      check(std::strstr(failure.sentence, "nothing has changed") != nullptr, failure.sentence);
+      pair.compare();
+      pair.offer(all);
+      check(pair.step(), "the step is made as if nothing had been before");
+    }
+    check(lost > 0, "commands come behind the step");
   }
-  check(launches_of([&] { pair.step(); }) > 1, "recorded nevertheless");
+}
+
+// A device that cannot hold all blocks of the one launch at once takes a launch a pass.
+void test_too_large() {
+  const Emulated fault("VRADAM_CUDA_EMULATED_FAULT", "too-large");
+  Scenario scenario = of_sizes({30000, 9});
+  scenario.clip_norm = 1.0;
+  run("one launch that is too large", scenario);
 }
 
 void test_large(std::uint64_t size) {
@@ -703,7 +757,6 @@ int main(int count, char** arguments) {
   if (reinterpret_cast<CudaApiFunction>(dlsym(library, "vradam_cuda_api"))(kCudaAbi + 1) != nullptr) {
     fail("another version of the interface is refused");
   }
-  count_launches = reinterpret_cast<std::uint64_t (*)()>(dlsym(library, "vradam_emulated_launches"));
   CudaDevice device;
   CudaFailure failure;
   if (api->probe(&device, &failure) != CudaStatus::kOk) {
@@ -711,19 +764,23 @@ int main(int count, char** arguments) {
     return 0;
   }
   std::printf("on %s\n", device.name);
+  const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
+  part_chunks = emulated ? 5 : 1024;
+  if (emulated) test_no_pinned_memory();
   test_sizes();
   test_rules();
   test_many();
   test_refusal();
   test_repeated_launches();
   test_other_powers();
-  const bool emulated = std::strcmp(device.name, "emulation on the host") == 0;
-  part_chunks = emulated ? 5 : 1024;
+  test_queue(1);
+  test_queue(20);
   test_host();
   if (emulated) {
-    test_no_staging();
     test_no_memory();
-    test_no_recording();
+    test_refused_commands(true);
+    test_refused_commands(false);
+    test_too_large();
   }
   // One launch ends with 12 chunks on the emulation, with 4096 on a GPU.
   test_growth(emulated ? 10 : 4000);

@@ -16,7 +16,6 @@ const STILL_THERE = [
   'examples → cli',
   'examples → scripts',
   'examples → src',
-  'native/cuda → native/cpu',
   'src/engines → src/step',
   'study → cli',
 ];

@@ -2,8 +2,10 @@
 // engine above it and the passes are those of the GPU. It is for tests; the environment makes it fail:
 //
 //   VRADAM_CUDA_EMULATED_FAULT   no-driver, old-driver, no-device, old-architecture, no-kernels, unusable;
-//                                launch: launches fail; record: they cannot be recorded; staging: there
-//                                is no memory for copies from the device to go through
+//                                launch: a launch ends the device; refusal: commands are refused; too-large:
+//                                the one launch is; pinned: there is no memory of the host that copies could
+//                                go through
+//   VRADAM_CUDA_EMULATED_AFTER   commands that are obeyed before one is refused
 //   VRADAM_CUDA_EMULATED_MEMORY  bytes of device memory
 #include <atomic>
 #include <chrono>
@@ -16,10 +18,10 @@
 #include <mutex>
 #include <vector>
 
-#include "../cpu/control_word.h"
-#include "passes.cuh"
-#include "reasons.h"
-#include "runtime.h"
+#include "../../native/cpu/control_word.h"
+#include "../../native/cuda/passes.cuh"
+#include "../../native/cuda/reasons.h"
+#include "../../native/cuda/runtime.h"
 
 namespace vradam {
 namespace cuda {
@@ -31,8 +33,8 @@ constexpr std::uint32_t kMostKept = 1;
 constexpr std::uint64_t kOneLaunchChunks = 12;
 constexpr std::uint64_t kChunksPerPart = 5;
 
-// Larger copies go through memory of the host that has to be there.
-constexpr std::uint64_t kSmallCopy = 256;
+// So small that larger copies take several turns of the ring.
+constexpr std::uint64_t kPieceBytes = 1000;
 
 // What there is of the device is one thread's at a time.
 std::recursive_mutex device_mutex;
@@ -56,8 +58,6 @@ class Queue {
     }
   }
   std::uint64_t enqueued() const { return enqueued_; }
-  // What is there, without running it.
-  const std::deque<std::function<void()>>& work() const { return work_; }
 
  private:
   std::deque<std::function<void()>> work_;
@@ -109,8 +109,17 @@ bool fails(const char* what) {
   return std::strcmp(fault(), what) == 0;
 }
 
-void need_staging() {
-  if (fails("staging")) throw std::bad_alloc();
+// A command, unless it is the one to refuse.
+void obey() {
+  static std::uint64_t obeyed = 0;
+  if (!fails("refusal")) {
+    obeyed = 0;
+    return;
+  }
+  const char* const after = std::getenv("VRADAM_CUDA_EMULATED_AFTER");
+  if (obeyed++ == (after == nullptr ? 0 : std::strtoull(after, nullptr, 10))) {
+    throw Unavailable(refused("too many resources requested for launch"));
+  }
 }
 
 // Shared memory of the blocks of a launch, full of NaN until it is written.
@@ -165,14 +174,11 @@ void run_alone(std::uint64_t blocks, const Pass& pass) {
   });
 }
 
-// What went to the device as one launch, so far.
-std::atomic<std::uint64_t> launches{0};
-
 // Enqueues a pass; `run` runs it.
 void launch(Stream stream, std::function<void()> run) {
   if (fails("launch")) throw DeviceLost(lost("an illegal memory access was encountered"));
+  obey();
   const Lock lock(device_mutex);
-  if (stream == &own) ++launches;
   of(stream).enqueue(std::move(run));
 }
 
@@ -193,7 +199,7 @@ namespace runtime {
 
 CudaDevice probe() {
   if (fails("no-driver")) throw Unavailable(no_driver());
-  if (fails("old-driver")) throw Unavailable(old_driver(12040));
+  if (fails("old-driver")) throw Unavailable(old_driver(12040, 13000));
   if (fails("no-device")) throw Unavailable(no_device());
   if (fails("old-architecture")) throw Unavailable(old_architecture("NVIDIA Tesla P100", 60));
   if (fails("no-kernels")) throw Unavailable(no_kernels("NVIDIA GPU of tomorrow", 200));
@@ -230,32 +236,30 @@ void* allocate(std::uint64_t bytes) {
 void release(void* memory) noexcept {
   if (memory == nullptr) return;
   const Lock lock(device_mutex);
-  run_all();
   const auto found = allocations().find(memory);
   allocated -= found->second;
   allocations().erase(found);
+  for (Queue* const queue : {&up, &down}) {
+    own.enqueue([queue, mark = queue->enqueued()] { queue->run_until(mark); });
+  }
+  own.enqueue([memory] { std::free(memory); });
+}
+
+void* allocate_pinned(std::uint64_t bytes) {
+  void* const memory = fails("pinned") ? nullptr : std::calloc(1, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+void release_pinned(void* memory) noexcept {
+  const Lock lock(device_mutex);
+  run_all();
   std::free(memory);
-}
-
-void upload(Stream stream, void* device, const void* host, std::uint64_t bytes) {
-  if (bytes == 0) return;
-  const auto* const from = static_cast<const unsigned char*>(host);
-  const Lock lock(device_mutex);
-  of(stream).enqueue([device, values = std::vector(from, from + bytes)] {
-    std::memcpy(device, values.data(), values.size());
-  });
-}
-
-void download(Stream stream, const void* device, void* host, std::uint64_t bytes) {
-  if (bytes == 0) return;
-  if (bytes > kSmallCopy) need_staging();
-  const Lock lock(device_mutex);
-  of(stream).run();
-  std::memcpy(host, device, bytes);
 }
 
 void copy(Stream stream, void* to, const void* from, std::uint64_t bytes) {
   if (bytes == 0) return;
+  obey();
   const Lock lock(device_mutex);
   of(stream).enqueue([=] { std::memcpy(to, from, bytes); });
 }
@@ -272,11 +276,11 @@ void synchronize(Stream stream) {
 }
 
 CopyStreams copy_streams() {
-  need_staging();
   return {&up, &down};
 }
 
 void order(Stream before, Stream after) {
+  obey();
   const Lock lock(device_mutex);
   Queue& first = of(before);
   of(after).enqueue([&first, mark = first.enqueued()] { first.run_until(mark); });
@@ -284,6 +288,29 @@ void order(Stream before, Stream after) {
 
 std::uint64_t chunks_per_part() {
   return kChunksPerPart;
+}
+
+struct Mark {
+  Queue* queue = nullptr;
+  std::uint64_t at = 0;
+};
+
+Mark* make_mark() {
+  return new Mark();
+}
+
+void set_mark(Mark* mark, Stream stream) {
+  const Lock lock(device_mutex);
+  *mark = {&of(stream), of(stream).enqueued()};
+}
+
+void wait_for(Mark* mark) {
+  const Lock lock(device_mutex);
+  if (mark->queue != nullptr) mark->queue->run_until(mark->at);
+}
+
+std::uint64_t piece_bytes() {
+  return kPieceBytes;
 }
 
 void require_device_memory(const void* memory) {
@@ -302,17 +329,6 @@ void synchronize_device() {
   if (void (*const work)() = foreign_work) work();
 }
 
-HostWord allocate_word() {
-  auto* const word = new std::uint32_t(0);
-  return {word, word};
-}
-
-void release_word(const HostWord& word) noexcept {
-  const Lock lock(device_mutex);
-  run_all();
-  delete word.device;
-}
-
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
   LaunchPlan plan;
   const std::uint64_t most = wanted == CudaLaunches::kOne ? kChunk : kOneLaunchChunks;
@@ -325,7 +341,8 @@ LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_
   return plan;
 }
 
-void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step) {
+bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& step) {
+  if (fails("too-large")) return false;
   launch(stream, [=] {
     BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
     if (step.clips) {
@@ -337,6 +354,7 @@ void launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
     run_together(plan.blocks, memories,
                  [&](const Threads& t, const Shared& shared) { update_pass<false>(t, shared, step); });
   });
+  return true;
 }
 
 void launch_norm_pass(Stream stream, const StepView& step) {
@@ -372,7 +390,7 @@ void launch_settle_norm(Stream stream, const StepView& step) {
 void launch_settle(Stream stream, const StepView& step) {
   launch(stream, [=] {
     run_alone(1, [&](const Threads& t, const Shared& shared) {
-      settle<true>(t, shared, step, step.decision, step.group_decisions);
+      settle(t, shared, step, step.decision, step.group_decisions);
     });
   });
 }
@@ -383,36 +401,6 @@ void launch_update_pass(Stream stream, const StepView& step) {
     run_alone(chunks == 0 ? 1 : chunks,
               [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
   });
-}
-
-// A stream that nobody runs.
-struct Sequence {
-  Queue recording;
-};
-
-Sequence* record(const std::function<void(Stream)>& launches) {
-  if (fails("record")) return nullptr;
-  auto sequence = std::make_unique<Sequence>();
-  launches(&sequence->recording);
-  return sequence.release();
-}
-
-void enqueue(Stream stream, const Sequence* sequence) {
-  launch(stream, [work = sequence->recording.work()] {
-    for (const std::function<void()>& pass : work) pass();
-  });
-}
-
-void release_sequence(Sequence* sequence) noexcept {
-  delete sequence;
-}
-
-double time_copy(std::uint64_t bytes) {
-  std::vector<unsigned char> from(bytes);
-  std::vector<unsigned char> to(bytes);
-  start_clock();
-  copy(stream(), to.data(), from.data(), bytes);
-  return stop_clock();
 }
 
 void start_clock() {
@@ -431,9 +419,4 @@ double stop_clock() {
 // For tests: what another library's streams have yet to do whenever somebody waits for the device.
 extern "C" __attribute__((visibility("default"))) void vradam_emulated_foreign_work(void (*work)()) {
   vradam::cuda::foreign_work = work;
-}
-
-// Launches so far; a sequence is one.
-extern "C" __attribute__((visibility("default"))) std::uint64_t vradam_emulated_launches() {
-  return vradam::cuda::launches;
 }
