@@ -228,6 +228,19 @@ describe.each(backends)('on the %s backend', (backend) => {
       /A schedule disposed the variable/,
     );
   });
+
+  it('so is one that disposes a gradient of it', () => {
+    const variable = make(1, 2);
+    const gradient = tf.ones([2]);
+    using optimizer = adam(() => {
+      gradient.dispose();
+      return 0.1;
+    });
+    expect(() => optimizer.applyGradients({ [variable.name]: gradient })).toThrow(
+      /A schedule disposed the gradient of/,
+    );
+    expect([...variable.dataSync()]).toEqual([1, 2]);
+  });
 });
 
 describe('inPlace', () => {

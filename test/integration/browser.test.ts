@@ -204,6 +204,38 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     expect([...weights.at(-1)!.tensor.dataSync()]).toEqual([2]);
   });
 
+  it('a report that arrives after its refusal was thrown does not throw it again', async () => {
+    tf.variable(tf.tensor1d([1, 2]), true, 'x');
+    using optimizer = browser.vradam(0.1);
+    const step = (...gradient: number[]) => optimizer.applyGradients({ x: tf.tensor1d(gradient) });
+    step(1, Number.NaN);
+    step(1, 1);
+    // The first report has been read, and the second is on its way.
+    while (optimizer.lastStep?.step !== 1) await Promise.resolve();
+    expect(() => step(1, 1)).toThrow(fails('ERR_VRADAM_NON_FINITE', /those of step 1 were not/));
+    expect((await optimizer.readLastStep())!.step).toBe(2);
+    step(1, 1);
+    expect(await optimizer.readLastStep()).toMatchObject({ step: 3, applied: true });
+  });
+
+  it('reading and setting a state leave nothing on the device but the state', async () => {
+    tf.variable(tf.tensor1d([1, 2]), true, 'x');
+    tf.variable(tf.scalar(1), true, 'y');
+    const gradients = { x: tf.ones([2]), y: tf.scalar(1) };
+    const before = tf.memory().numTensors;
+    const optimizer = browser.vradam(0.1);
+    const counts: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      optimizer.applyGradients(i % 2 === 0 ? gradients : { y: gradients.y });
+      await optimizer.readLastStep();
+      await optimizer.setWeights(await optimizer.getWeights());
+      counts.push(tf.memory().numTensors);
+    }
+    expect(counts.slice(4)).toEqual(counts.slice(2, 4));
+    optimizer.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it('reports are those of the JavaScript engine', async () => {
     const options: node.VRAdamOptions = { clipNorm: 1, groups: [{ match: 'b', beta3: 0 }] };
     const reports = [];

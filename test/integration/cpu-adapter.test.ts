@@ -1,8 +1,13 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as tf from '@tensorflow/tfjs-core';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { adam, FlatOptimizer, VRAdamOptimizer, vradam } from '../../src/index.js';
 import { use } from './backends.js';
 import { numbers } from './models.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage: () => void = runInNewContext('gc');
 
 /** What `adam(0.1)` is, on plain memory. */
 const PLAIN_ADAM = { learningRate: 0.1, beta3: 0, weightDecay: 0, epsilon: 1e-7 };
@@ -219,7 +224,74 @@ describe('other backends beside the cpu backend', () => {
     expect(optimizer.lastStep).toMatchObject({ adapter: 'portable', copiedBytes: 24 });
     expect([...held]).toEqual(plain([1, 2], [1, -1], 3));
     expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 6));
+    const { numTensors } = tf.memory();
+    tf.engine().startScope();
+    for (let step = 0; step < 3; step++) optimizer.applyGradients({ [variable.name]: tf.tensor1d([1, -1]) });
+    tf.engine().endScope();
+    expect(tf.memory().numTensors).toBe(numTensors);
+    const gradient = tf.tensor1d([1, -1]);
+    for (let step = 0; step < 3; step++) optimizer.applyGradients({ [variable.name]: gradient });
+    expect(tf.memory().numTensors).toBe(numTensors + 1);
     tf.removeBackend('another-cpu');
+  });
+
+  it.each(['changes', 'is disposed'] as const)(
+    'memory for the next values is freed when the %s',
+    async (what) => {
+      const size = 5_000_000;
+      const variable = tf.tidy(() => tf.variable(tf.zeros([size])));
+      const gradients = { [variable.name]: tf.ones([size]) };
+      const optimizer = adam(0.1, { engine: 'cpu' });
+      for (let step = 0; step < 3; step++) optimizer.applyGradients(gradients);
+      const other = tf.variable(tf.zeros([1]));
+      const arrays = () => {
+        collectGarbage();
+        return process.memoryUsage().arrayBuffers;
+      };
+      const before = arrays();
+      if (what === 'is disposed') optimizer.dispose();
+      else {
+        await use('wasm');
+        optimizer.applyGradients({ [other.name]: tf.ones([1]) });
+      }
+      expect(before - arrays()).toBeGreaterThan(3.9 * size);
+      optimizer.dispose();
+      await use('cpu');
+    },
+  );
+
+  it('a backend that only has the name is served by the portable adapter, with a warning once', async () => {
+    const factory = tf.findBackendFactory('cpu');
+    const foreign = (await factory()) as tf.KernelBackend & {
+      data: { get(id: object): { refCount: number } };
+    };
+    Object.defineProperty(foreign.data, 'has', { value: undefined });
+    Object.defineProperty(foreign, 'disposeData', {
+      value: (id: object) => --foreign.data.get(id).refCount < 1,
+    });
+    tf.removeBackend('cpu');
+    tf.registerBackend('cpu', () => foreign);
+    const warn = vi.spyOn(process, 'emitWarning').mockReturnValue();
+    try {
+      await use('cpu');
+      const variable = make(1, 2);
+      for (let i = 0; i < 2; i++) {
+        using optimizer = adam(0.1, { engine: 'cpu' });
+        for (let step = 0; step < 2; step++) {
+          optimizer.applyGradients({ [variable.name]: tf.tensor1d([1, -1]) });
+        }
+        expect(optimizer.lastStep!.adapter).toBe('portable');
+      }
+      expect(warn.mock.calls.map(([warning]) => warning)).toEqual([
+        'The backend cpu is not the one of @tensorflow/tfjs-backend-cpu. Steps copy parameters and gradients: the same results, slower.',
+      ]);
+    } finally {
+      warn.mockRestore();
+      tf.disposeVariables();
+      tf.removeBackend('cpu');
+      tf.registerBackend('cpu', factory);
+      await use('cpu');
+    }
   });
 
   it('a backend that was removed and made anew is watched like the first', async () => {

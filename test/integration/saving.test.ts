@@ -131,6 +131,20 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect(await run(true)).toEqual(await run(false));
   });
 
+  it('a state that waits for the first step is not changed through the tensors that getWeights gave', async () => {
+    tf.variable(tf.tensor1d([1, 2]), true, 'x');
+    const gradients = { x: tf.tensor1d([1, -1]) };
+    const first = vradam(0.1);
+    first.applyGradients(gradients);
+    const state = await first.getWeights();
+    const expected = state.map(({ tensor }) => [...tensor.dataSync()]);
+    using second = vradam(0.1);
+    await second.setWeights(state);
+    for (const { tensor } of await second.getWeights()) (tensor.dataSync() as Float32Array).fill(7);
+    expect((await second.getWeights()).map(({ tensor }) => [...tensor.dataSync()])).toEqual(expected);
+    first.dispose();
+  });
+
   it('an earlier state can be set again on the same optimizer', async () => {
     const a = tf.variable(tf.tensor1d([1, 2]), true, 'a');
     using optimizer = vradam(0.1);

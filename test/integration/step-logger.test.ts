@@ -104,6 +104,25 @@ describe('the step logger', () => {
     optimizer.dispose();
   });
 
+  it('counts a step once, however many batches end without another', async () => {
+    const x = tf.variable(tf.scalar(1), true, 'x');
+    const lines: string[] = [];
+    const optimizer = adamw((step) => (step === 0 ? 0.25 : 0.5));
+    const logger = stepLogger(optimizer, { every: 1, log: (line) => lines.push(line) });
+    await logger.onEpochBegin(0);
+    for (const batches of [3, 1]) {
+      optimizer.applyGradients({ [x.name]: tf.scalar(1) });
+      for (let i = 0; i < batches; i++) await logger.onBatchEnd(i);
+    }
+    await logger.onEpochEnd(0);
+    expect(lines).toEqual([
+      'step 1: effectiveLearningRate 0.25',
+      'step 2: effectiveLearningRate 0.5',
+      'epoch 1: effectiveLearningRate 0.375',
+    ]);
+    optimizer.dispose();
+  });
+
   it.each<[what: string, make: () => unknown, words: RegExp]>([
     ['an optimizer of TensorFlow.js', () => stepLogger(tf.train.sgd(1) as never), /for optimizer/],
     ['no optimizer', () => stepLogger(undefined as never), /for optimizer/],

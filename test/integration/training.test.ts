@@ -203,6 +203,20 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect(rates()).toEqual([0.25, 0.125]);
   });
 
+  it('saveIterations, which every tf.Optimizer has, counts the attempts', async () => {
+    make('w', 1);
+    using optimizer = adam(0.1, { onNonFinite: 'skip' });
+    for (const gradient of [1, Number.NaN, 1]) optimizer.applyGradients({ w: tf.tensor1d([gradient]) });
+    using throwing = adam(0.1);
+    expect(() => throwing.applyGradients({ w: tf.tensor1d([Number.NaN]) })).toThrow();
+    const saved = await Promise.all([optimizer, throwing].map((each) => each.saveIterations()));
+    expect(saved.map(({ name, tensor }) => [name, ...tensor.dataSync()])).toEqual([
+      ['iter', 3],
+      ['iter', 1],
+    ]);
+    tf.dispose(saved.map(({ tensor }) => tensor));
+  });
+
   it('a variable that replaces a disposed one of its name starts over', () => {
     using optimizer = adam(0.1);
     const gradient = tf.tensor1d([1]);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { adam, FlatOptimizer } from '../../src/index.js';
 import { use } from './backends.js';
 import { numbers } from './models.js';
@@ -15,8 +15,15 @@ const make = (...values: number[]) => tf.tidy(() => tf.variable(tf.tensor1d(valu
 interface Heap {
   wasm: { HEAPU8: Uint8Array };
   getMemoryOffset(dataId: object): number;
+  dataIdMap: DataMap;
+}
+interface DataMap {
+  get(dataId: object): { memoryOffset: number; dtype: string };
 }
 const heap = () => tf.backend() as unknown as Heap;
+/** What the backend has of a tensor, past whatever stands in the place of its map's `get`. */
+const dataOf = (dataId: object): ReturnType<DataMap['get']> =>
+  Object.getPrototypeOf(heap().dataIdMap).get.call(heap().dataIdMap, dataId);
 const placeOf = ({ dataId }: tf.Tensor) => heap().getMemoryOffset(dataId);
 
 /** What `steps` steps of Adam make of values under one gradient. */
@@ -55,6 +62,58 @@ describe('on the heap', () => {
     expect(places[0]).not.toBe(placeOf(shared));
     expect(new Set(places).size).toBe(1);
     expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 3));
+  });
+
+  it('a refused step frees the memory that it took for new parameters', () => {
+    using optimizer = adam(0.1);
+    tf.reshape(variable, [1, 2]);
+    const bad = { [variable.name]: tf.tensor1d([1, Number.NaN]) };
+    const before = tf.memory();
+    for (let i = 0; i < 3; i++) expect(() => optimizer.applyGradients(bad)).toThrow(/finite/);
+    expect(tf.memory()).toMatchObject({
+      numTensors: before.numTensors,
+      numDataBuffers: before.numDataBuffers,
+    });
+    expect([...variable.dataSync()]).toEqual([1, 2]);
+  });
+
+  it('a heap that is full refuses the step, and nothing has changed', () => {
+    using optimizer = adam(0.1);
+    const shared = tf.reshape(variable, [1, 2]);
+    const { dataIdMap } = heap();
+    const get = vi.spyOn(dataIdMap, 'get');
+    // TensorFlow.js takes the null pointer of a malloc that failed for an offset.
+    get.mockImplementation((id) => {
+      const data = dataOf(id);
+      return id === variable.dataId || data.dtype !== 'float32' || known.has(id)
+        ? data
+        : { ...data, memoryOffset: 0 };
+    });
+    const known = new Set<object>([variable.dataId, gradients[variable.name]!.dataId]);
+    const { numTensors } = tf.memory();
+    expect(() => optimizer.applyGradients(gradients)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_VRADAM_ENGINE',
+        message: expect.stringMatching(/no memory on the WebAssembly heap for new values of .* 2 elements/),
+      }),
+    );
+    get.mockRestore();
+    expect(tf.memory().numTensors).toBe(numTensors);
+    expect([...variable.dataSync(), ...shared.dataSync()]).toEqual([1, 2, 1, 2]);
+    optimizer.applyGradients(gradients);
+    expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 1));
+  });
+
+  it('places beyond 2 GiB, which may come as negative numbers, are found', () => {
+    using optimizer = adam(0.1);
+    const get = vi.spyOn(heap().dataIdMap, 'get');
+    get.mockImplementation((id) => {
+      const data = dataOf(id);
+      return { ...data, memoryOffset: data.memoryOffset - 2 ** 32 };
+    });
+    optimizer.applyGradients(gradients);
+    get.mockRestore();
+    expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 1));
   });
 
   it('steps go on when the heap grew between them', () => {

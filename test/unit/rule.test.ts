@@ -31,6 +31,27 @@ function expectSameBytes(actual: string, expected: string, what: string): void {
 }
 
 describe.each(engines)('the $name engine', ({ create }) => {
+  it('hands out a copy of a state, which no later step or write changes, and keeps one', () => {
+    const engine = create(settingsOf());
+    engine.addTensor(0, 70);
+    const parameters = [randomValues(70, randomNumbers(1))];
+    const gradients = [randomValues(70, randomNumbers(2))];
+    const step = () =>
+      engine.step({ parametersIn: parameters, parametersOut: parameters, gradients, ...plain });
+    step();
+    const kept = engine.readTensor(0);
+    const values = () => [kept.steps, ...kept.velocity, ...kept.secondMoment];
+    const before = values();
+    step();
+    const later = engine.readTensor(0);
+    expect(values()).toEqual(before);
+    engine.writeTensor(0, kept);
+    step();
+    expect(values()).toEqual(before);
+    expect(engine.readTensor(0)).toEqual(later);
+    engine.dispose();
+  });
+
   it('gives the bytes of the rule as it is specified', () => {
     fc.assert(
       fc.property(scenarios, (scenario) => {
