@@ -1,7 +1,7 @@
 import type { EngineName, EngineSettings } from '../engines/engine.js';
 import { JavaScriptEngine } from '../engines/javascript.js';
+import type { Platform } from '../engines/platform.js';
 import { VRAdamError } from '../errors.js';
-import type { Platform } from '../step/stepper.js';
 
 /** Why the engines of native code are not there, in a sentence. */
 export const NO_NATIVE_CODE = 'A browser runs no native code.';

@@ -1,5 +1,5 @@
-import type { Platform } from '../step/stepper.js';
 import { pin } from './pinning.js';
+import type { Platform } from './platform.js';
 import { createEngine } from './select.js';
 
 /** Node.js: every engine, and memory that can be pinned. */

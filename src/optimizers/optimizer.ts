@@ -5,6 +5,7 @@ import { preferredEngine, selectAdapter } from '../adapters/select.js';
 import type { TensorState } from '../engines/engine.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import { node } from '../engines/node.js';
+import type { Platform } from '../engines/platform.js';
 import {
   type FactoryDefaults,
   type ResolvedOptions,
@@ -13,7 +14,7 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
-import { type Platform, Stepper, type StepReport } from '../step/stepper.js';
+import { Stepper, type StepReport } from '../step/stepper.js';
 import { type StepExecutor, TensorFlowOptimizer } from './tensorflow-optimizer.js';
 
 /** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */

@@ -1,4 +1,5 @@
 import { bufferOf, checkFloat32Array, checkOverlap, isFloat32Array } from '../engines/buffers.js';
+import type { Platform } from '../engines/platform.js';
 import { invalid, VRAdamError } from '../errors.js';
 import {
   isRecord,
@@ -8,7 +9,7 @@ import {
   VRADAM_DEFAULTS,
   type VRAdamOptions,
 } from '../options/options.js';
-import { type Platform, Stepper, type StepReport } from '../step/stepper.js';
+import { Stepper, type StepReport } from '../step/stepper.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 
 /** Number of elements of one tensor, of each of a list, or of each of a record by name. */

@@ -1,5 +1,6 @@
 import { bufferOf, checkFloat32Array, isResizable, isShared } from '../engines/buffers.js';
 import type { Engine, EngineName, EngineSettings, StepInput, StepOutcome } from '../engines/engine.js';
+import type { Platform } from '../engines/platform.js';
 import { canQueue, type EnqueuedStep } from '../engines/queue.js';
 import { invalid, VRAdamError } from '../errors.js';
 import {
@@ -49,18 +50,6 @@ export interface StepBuffers {
   parametersOut: readonly Float32Array[];
   gradients: readonly (Float32Array | null)[];
   copiedBytes: number;
-}
-
-/** What steps need of the place where they run. */
-export interface Platform {
-  /** @throws ERR_VRADAM_ENGINE if the engine is not available. */
-  createEngine(preference: 'auto' | EngineName, settings: EngineSettings): Engine;
-  /**
-   * Keeps memory from being moved to another thread while a step runs off the event loop.
-   *
-   * @returns what ends that; undefined where it cannot be done, and steps then run on the event loop.
-   */
-  pin?(memory: Iterable<ArrayBuffer>): (() => void) | undefined;
 }
 
 interface RegisteredTensor {

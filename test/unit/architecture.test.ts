@@ -16,7 +16,6 @@ const STILL_THERE = [
   'examples → cli',
   'examples → scripts',
   'examples → src',
-  'src/engines → src/step',
   'study → cli',
 ];
 
