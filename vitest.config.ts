@@ -6,7 +6,9 @@ export default defineConfig({
   test: {
     include: ['unit', 'integration', 'fuzz', 'docs'].map((folder) => `test/${folder}/**/*.test.ts`),
     pool: 'forks',
-    testTimeout: 120_000,
+    reporters: ['default', './test/not-run.ts'],
+    globalSetup: 'scripts/build-native.mjs',
+    testTimeout: 60_000,
     // TensorFlow.js greets everybody who uses it without its native binding.
     onConsoleLog: (text) => !text.includes('running TensorFlow.js in Node.js'),
   },

@@ -1,5 +1,5 @@
 // Worker threads that step, synchronously and asynchronously, and end at random moments in every way there is,
-// while the main thread steps too: `node scripts/soak.mjs --seconds 600`. Prints what happened as one line of JSON and
+// while the main thread steps too: `node scripts/soak.mjs --lives 3000`. Prints what happened as one line of JSON and
 // exits with 1 where a training came out wrong or a thread ended in a way that it was not told to.
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
@@ -8,12 +8,12 @@ import { train } from './soak/training.mjs';
 
 const { values: options } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '60' },
+    lives: { type: 'string', default: '300' },
     threads: { type: 'string', default: '3' },
-    seed: { type: 'string', default: String(Date.now() % 1e6) },
+    seed: { type: 'string', default: '1' },
   },
 });
-const seconds = Number(options.seconds);
+const lives = Number(options.lives);
 const STEPS = 12;
 const SEEDS = 5;
 const MANNERS = ['synchronous', 'asynchronous', 'queued'];
@@ -33,7 +33,8 @@ for (let seed = 0; seed < SEEDS; seed++) {
   expected.push(await train(FlatOptimizer, { seed, steps: STEPS, manner: 'synchronous' }));
 }
 
-const end = performance.now() + 1000 * seconds;
+let begun = 0;
+let living = 0;
 const counts = { trainings: 0, wait: 0, return: 0, exit: 0, throw: 0, early: 0 };
 const wrong = [];
 const resident = () => Math.round(process.memoryUsage().rss / 2 ** 20);
@@ -54,12 +55,12 @@ function endedAsTold(ending, code, error) {
 }
 
 /** One thread, from its start to its end. */
-async function live() {
-  const ending = ENDINGS[random(ENDINGS.length)];
+async function live(number) {
+  const ending = ENDINGS[number % ENDINGS.length];
   const seed = random(SEEDS);
   const manner = MANNERS[random(MANNERS.length)];
   // Every third is terminated from outside wherever it is, be it in the middle of loading the addon.
-  const early = random(3) === 0;
+  const early = number % 3 === 0;
   const worker = new Worker(new URL('./soak/worker.mjs', import.meta.url), {
     workerData: { url, seed, steps: STEPS, manner, ending, after: random(30) },
   });
@@ -89,21 +90,24 @@ async function live() {
 }
 
 async function keepThreadsLiving() {
-  while (performance.now() < end) await live();
+  living++;
+  while (begun < lives) await live(begun++);
+  living--;
 }
 
 async function keepTraining() {
-  while (performance.now() < end) {
+  while (living > 0) {
     const seed = random(SEEDS);
     check(
       [await train(FlatOptimizer, { seed, steps: STEPS, manner: MANNERS[random(MANNERS.length)] })],
       seed,
     );
-    if (performance.now() > end - 750 * seconds) residentAfterWarmUp ??= resident();
+    if (begun > lives / 4) residentAfterWarmUp ??= resident();
   }
 }
 
-await Promise.all([keepTraining(), ...Array.from({ length: Number(options.threads) }, keepThreadsLiving)]);
+const threads = Array.from({ length: Number(options.threads) }, keepThreadsLiving);
+await Promise.all([keepTraining(), ...threads]);
 console.log(
   JSON.stringify({ ...counts, wrong, residentAfterWarmUp, residentAtEnd: resident(), seed: options.seed }),
 );

@@ -1,6 +1,6 @@
 // What `npm test` runs: each step in order, all of them even when one fails, and a line of counts at the end.
-// A step that cannot check something on this machine says so in a line that begins with NOT RUN; such lines
-// are counted as skipped.
+// A step that cannot check something on this machine says so in a line with the words NOT RUN; such lines are counted
+// as skipped.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -23,21 +23,25 @@ const steps = [
     .map((name) => ({ shown: `npm run ${name}`, npm: name })),
 ];
 
-/** Runs a step, shows its output as it comes, and counts what it announces as not run. */
+/** Runs a step, shows its output as it comes, and counts what it announces as not run, wherever it does. */
 function run({ args, npm }) {
   const [command, words] = npm ? ['npm', ['run', '--silent', npm]] : [process.execPath, args];
   const colors = process.stdout.isTTY ? { FORCE_COLOR: '1' } : {};
   const child = spawn(command, words, {
     cwd: root,
     env: { ...process.env, ...colors },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let skipped = 0;
-  const lines = createInterface({ input: child.stdout });
-  lines.on('line', (line) => {
-    console.log(line);
-    if (line.startsWith('NOT RUN')) skipped++;
-  });
+  for (const [input, output] of [
+    [child.stdout, process.stdout],
+    [child.stderr, process.stderr],
+  ]) {
+    createInterface({ input }).on('line', (line) => {
+      output.write(`${line}\n`);
+      if (line.includes('NOT RUN')) skipped++;
+    });
+  }
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     // 'close' comes after the last line of output, 'exit' may come before it.

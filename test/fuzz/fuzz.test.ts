@@ -1,8 +1,6 @@
 import { expect, test } from 'vitest';
+import { seed } from '../seed.js';
 import { runFuzz } from './run.js';
-
-// Another seed every day, and the same the whole day, so that a failure can be looked at.
-const seed = Math.floor(Date.now() / 86_400_000) * 10_000;
 
 test('no call across the Node-API border crashes, writes beside an array, or throws less than a sentence', async () => {
   expect(await runFuzz('border', 20_000, seed)).toEqual({

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { speedupChart, timeChart } from '../../bench/charts.js';
 import { page } from '../../bench/page.js';
 import { generated, PICTURES } from '../../bench/readme.js';
@@ -158,10 +158,9 @@ describe('the charts', () => {
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   existsSync,
 );
-if (executablePath === undefined)
-  console.log('NOT RUN: the page of vradam bench in a browser, because there is no Chromium here.');
 
-describe.runIf(executablePath)('the page, in Chromium', () => {
+describe('the page, in Chromium', () => {
+  beforeEach(({ skip }) => skip(!executablePath, 'there is no Chromium here'));
   const args = [
     '--no-sandbox',
     '--disable-gpu',
@@ -276,10 +275,9 @@ describe('the README', () => {
 
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
   const source = sourceOf(readme);
-  if (source === undefined)
-    console.log('NOT RUN: the figures of the README against results, because no results made them yet.');
 
-  test.runIf(source)('and its pictures show what the results say that they name, to the character', () => {
+  test('and its pictures show what the results say that they name, to the character', ({ skip }) => {
+    skip(!source, 'no results made them yet');
     for (const [path, text] of Object.entries(generated(source!))) {
       expect(`${path}: ${readFileSync(join(root, path), 'utf8')}`).toBe(`${path}: ${text}`);
     }

@@ -6,6 +6,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
 import { type Manner, train } from '../../scripts/soak/training.mjs';
 import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { seed } from '../seed.js';
 import { runModule } from './child-process.js';
 
 let url: string;
@@ -96,11 +97,22 @@ it('terminating sixty threads in the middle of short steps leaves the process ru
   expect(ended).toEqual({ code: 0, signal: null, stdout: 'still here\n', stderr: '' });
 });
 
-it('threads that start, step and end at random for six seconds compute rightly and end as they are told', async () => {
+it('threads that start, step and end at random compute rightly and end as they are told', async () => {
   const soak = fileURLToPath(new URL('../../scripts/soak.mjs', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [soak, '--seconds', '6']);
-  const { trainings, wrong, early } = JSON.parse(stdout);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    soak,
+    '--lives',
+    '12',
+    '--seed',
+    `${seed}`,
+  ]);
+  const { wrong, early, wait, return: returned, exit, throw: thrown } = JSON.parse(stdout);
   expect(wrong).toEqual([]);
-  expect(trainings).toBeGreaterThan(10);
-  expect(early).toBeGreaterThan(2);
+  expect({ early, wait, returned, exit, thrown }).toEqual({
+    early: 4,
+    wait: 2,
+    returned: 2,
+    exit: 2,
+    thrown: 2,
+  });
 });

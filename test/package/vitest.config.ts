@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/package/**/*.test.ts'],
     pool: 'forks',
+    reporters: ['default', './test/not-run.ts'],
     // Installs and compilers take every processor for themselves.
     fileParallelism: false,
     testTimeout: 240_000,

@@ -8,6 +8,8 @@ export default defineConfig({
     include: ['test/tfjs-node/**/*.test.ts'],
     // One process a file: TensorFlow, and the op in it, live as long as their process.
     pool: 'forks',
+    reporters: ['default', './test/not-run.ts'],
+    globalSetup: 'scripts/build-native.mjs',
     // TensorFlow takes every processor for itself.
     fileParallelism: false,
     testTimeout: 60_000,

@@ -1,5 +1,8 @@
 import fc from 'fast-check';
 import type { Engine, EngineSettings, GroupSettings, StepOutcome } from '../../src/engines/engine.js';
+import { seed } from '../seed.js';
+
+fc.configureGlobal({ seed });
 
 /** Sizes around the borders of lanes and chunks. */
 export const SIZES = [0, 1, 63, 64, 65, 4095, 4096, 4097] as const;
