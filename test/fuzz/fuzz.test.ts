@@ -7,11 +7,11 @@ test('no call across the Node-API border crashes, writes beside an array, or thr
     ok: true,
     summary: expect.stringMatching(/^returned \d+, refused \d+$/),
   });
-});
+}, 180_000);
 
 test('no checkpoint, however damaged or forged, crashes the reader or leaves an unsound state', async () => {
   expect(await runFuzz('checkpoints', 2000, seed)).toEqual({
     ok: true,
     summary: expect.stringMatching(/^read \d+, refused \d+$/),
   });
-});
+}, 180_000);

@@ -233,7 +233,7 @@ it('a process that is killed while it saves leaves the old checkpoint or the new
     }
     generation++;
   }
-}, 60_000);
+}, 120_000);
 
 /** A reader that was written from the format's description alone, and what the safetensors package says, if it is there. */
 const READER = `

@@ -64,7 +64,7 @@ it('twenty threads one after the other load the addon and step', async () => {
     const { digests, code } = await live('return', { seed: 2, steps: 2 });
     expect({ digests, code }).toEqual({ digests: [expected, expected], code: 0 });
   }
-});
+}, 120_000);
 
 it('a thread that exits by itself while steps are pending ends with its code', async () => {
   const lives = await Promise.all([1, 2, 3].map(() => live('exit', { steps: 0 })));
@@ -95,7 +95,7 @@ it('terminating sixty threads in the middle of short steps leaves the process ru
   const file = new URL('../../scripts/soak/worker.mjs', import.meta.url).href;
   const ended = await runModule(script, [url, file]);
   expect(ended).toEqual({ code: 0, signal: null, stdout: 'still here\n', stderr: '' });
-});
+}, 120_000);
 
 it('threads that start, step and end at random compute rightly and end as they are told', async () => {
   const soak = fileURLToPath(new URL('../../scripts/soak.mjs', import.meta.url));
@@ -115,4 +115,4 @@ it('threads that start, step and end at random compute rightly and end as they a
     exit: 2,
     thrown: 2,
   });
-});
+}, 120_000);
