@@ -1,3 +1,4 @@
+import { copyFile } from 'node:fs/promises';
 import { defineConfig } from 'tsup';
 
 const external = [/^@tensorflow\//, 'node-gyp-build'];
@@ -41,6 +42,7 @@ export default defineConfig([
     sourcemap: true,
     clean: true,
     external,
+    onSuccess: () => copyFile('cli/link-tensorflow/unpack_wheel.py', 'dist/cli/unpack_wheel.py'),
     banner: {
       js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
     },

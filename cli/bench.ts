@@ -1,176 +1,186 @@
-import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { arrayContenders } from '../bench/array-contenders.js';
-import type { FoundBackend } from '../bench/backends.js';
-import type { ContenderEntry } from '../bench/contender.js';
-import { COLUMNS, TABLE_NOTES, workloadTable } from '../bench/figures.js';
-import { measure } from '../bench/measurement.js';
-import { type ProgressBar, progressBar } from '../bench/progress.js';
-import { headLines, type Results, resultsText, withStop } from '../bench/results.js';
-import { textTable } from '../bench/table.js';
+import { InvalidArgumentError, Option } from 'commander';
 import {
-  type BenchArguments,
-  benchHelp,
-  chooseContenders,
-  parseBenchArguments,
-  UsageError,
-} from './bench/arguments.js';
+  FLAT,
+  flatWorkload,
+  modelWorkload,
+  sizeText,
+  WORKLOAD_KEYS,
+  type Workload,
+} from '../bench/workloads.js';
+import { notEmpty, type Subcommand } from './subcommand.js';
 
-/** The files that a run writes, by the option that names them, without the charts' names. */
-function filesOf({ json, html, svg }: BenchArguments): { option: string; path: string }[] {
-  const charts = svg === undefined ? undefined : `${svg}-times-light.svg`;
-  return Object.entries({ json, html, svg: charts }).flatMap(([option, path]) =>
-    path === undefined ? [] : [{ option, path: resolve(path) }],
-  );
+/** What `vradam bench` is asked for. */
+export interface BenchArguments {
+  readonly workloads: readonly Workload[];
+  /** Groups or keys of contenders; undefined takes the standard ones. */
+  readonly contenders?: readonly string[];
+  readonly rounds: number;
+  /** Rounds over the same memory. */
+  readonly stretch: number;
+  /** Seconds of a turn. */
+  readonly turn: number;
+  /** Seconds; slower contenders are left out. */
+  readonly longest: number;
+  /** Folder whose packages of TensorFlow.js take part. */
+  readonly project: string;
+  readonly json?: string;
+  readonly html?: string;
+  readonly svg?: string;
 }
 
-/** Finds out before a minute of measuring whether the figures can be written after it. */
-function checkWritable(options: BenchArguments): void {
-  for (const { option, path } of filesOf(options)) {
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-      closeSync(openSync(path, 'a'));
-    } catch (error) {
-      throw new UsageError(`--${option} cannot write ${path}: ${(error as Error).message}`);
-    }
-  }
+/** What a run measures where the command line does not say otherwise. */
+const DEFAULTS = {
+  sizes: [1e3, 1e4, 1e5, 1e6, 1e7],
+  workloads: [FLAT, 'mnist-mlp', 'cifar-cnn', 'few-large', 'many-small'],
+  rounds: 16,
+  stretch: 4,
+  turn: 0.012,
+  longest: 0.3,
+};
+const QUICK = {
+  sizes: [1e3, 1e4, 1e5, 1e6],
+  workloads: [FLAT, 'mnist-mlp'],
+  rounds: 30,
+  stretch: 5,
+  turn: 0.012,
+  longest: 0.2,
+};
+
+/** The options as they are given. */
+export interface Given {
+  readonly quick?: true;
+  readonly sizes?: readonly number[];
+  readonly variables: number;
+  readonly workloads?: readonly string[];
+  readonly contenders?: readonly string[];
+  readonly rounds?: number;
+  readonly longest?: number;
+  readonly project: string;
+  readonly json?: string;
+  readonly html?: string;
+  readonly svg?: string;
 }
 
-function checkProject(folder: string): void {
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UsageError(`--project must name a folder, not '${folder}'`);
-  }
-}
-
-/** Contenders on TensorFlow.js; without its core, there are none, and the reason. */
-async function withTensorflow(
-  project: string,
-): Promise<{ entries: ContenderEntry[]; backends: FoundBackend[]; reason?: string }> {
-  try {
-    const { findBackends } = await import('../bench/backends.js');
-    const { tensorContenders } = await import('../bench/tensor-contenders.js');
-    const backends = await findBackends(project);
-    return { entries: tensorContenders(backends), backends };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-    return { entries: [], backends: [], reason: '@tensorflow/tfjs-core is not installed.' };
-  }
-}
-
-/** Says what is missing, one line for each reason. */
-function absentLines(entries: readonly ContenderEntry[], reason: string | undefined): string[] {
-  const byReason = new Map<string, Set<string>>();
-  for (const { key, absent } of entries) {
-    if (absent === undefined) continue;
-    const group = key.slice(0, key.indexOf('/'));
-    byReason.set(absent, (byReason.get(absent) ?? new Set()).add(group));
-  }
-  return [
-    ...(reason === undefined ? [] : [`Not here: TensorFlow.js: ${reason}`]),
-    ...[...byReason].map(([why, groups]) => `Not here: ${[...groups].join(', ')}: ${withStop(why)}`),
-  ];
-}
-
-async function writeFiles(options: BenchArguments, results: Results): Promise<void> {
-  if (options.json !== undefined) writeFileSync(options.json, resultsText(results));
-  if (options.html !== undefined) {
-    const { page } = await import('../bench/page.js');
-    writeFileSync(options.html, page(results));
-  }
-  if (options.svg !== undefined) {
-    const { speedupChart, timeChart } = await import('../bench/charts.js');
-    const { SCHEMES } = await import('../bench/drawing.js');
-    const charts = { times: timeChart(results), speedups: speedupChart(results) };
-    for (const [name, chart] of Object.entries(charts)) {
-      for (const scheme of SCHEMES) {
-        if (chart !== undefined) writeFileSync(`${options.svg}-${name}-${scheme}.svg`, chart.svg(scheme));
-      }
-    }
-  }
-}
-
-function tellFiles(options: BenchArguments): void {
-  for (const { option, path } of filesOf(options)) {
-    console.log(option === 'svg' ? `Charts written to ${options.svg}-*.svg` : `Figures written to ${path}`);
-  }
-}
-
-async function run(options: BenchArguments): Promise<void> {
-  checkProject(options.project);
-  checkWritable(options);
-  const started = performance.now();
-  const { entries, backends, reason } = await withTensorflow(options.project);
-  const contenders = chooseContenders([...arrayContenders(), ...entries], options.contenders);
-  for (const line of absentLines(contenders, reason)) console.log(line);
-
-  const { rounds, stretch, turn, longest } = options;
-  const plan = {
-    workloads: options.workloads,
-    contenders,
-    backends: Object.fromEntries(
-      backends.flatMap(({ name, from }) => (from === undefined ? [] : [[name, from]])),
-    ),
-    method: { rounds, stretch, turn, longest },
+function number(least: number, most: number, whole: boolean): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    const fits = text.trim() !== '' && value >= least && value <= most && (!whole || Number.isInteger(value));
+    if (fits) return value;
+    throw new InvalidArgumentError(
+      `'${text}' is no ${whole ? 'whole ' : ''}number from ${least} to ${most}.`,
+    );
   };
-  let bar: ProgressBar | undefined;
-  let where = '';
-  let turns = 0;
-  const results = await measure(plan, {
-    begin: (total) => {
-      bar = progressBar('measuring', total);
-    },
-    round: ({ key }, round) => {
-      where = `round ${round + 1} of ${rounds}: ${key}`;
-    },
-    turns: (count) => {
-      turns += count;
-      bar?.update(turns, where);
-    },
-  });
-  bar?.stop();
+}
 
-  // Before anything is printed: who reads the output may stop reading.
-  await writeFiles(options, results);
-  for (const line of headLines(results)) console.log(line);
-  for (const workload of results.workloads) {
-    const { title, rows, notes } = workloadTable(results, workload);
-    console.log(`\n${title}`);
-    if (rows.length > 0) {
-      console.log(
-        textTable(
-          COLUMNS,
-          rows.map(({ cells }) => cells),
-        ),
-      );
-    }
-    for (const note of notes) console.log(note);
-  }
-  console.log(`\n${TABLE_NOTES.join('\n')}`);
-  console.log(`Took ${((performance.now() - started) / 1e3).toFixed(0)} s.`);
-  tellFiles(options);
+/** The check of a list: that of each of its words. A list without words is a mistake. */
+function list<T>(read: (word: string) => T): (text: string) => readonly T[] {
+  return (text) => {
+    const words = text.split(',').map((word) => word.trim());
+    if (words.includes('')) throw new InvalidArgumentError('It must be a list such as a,b.');
+    return [...new Set(words)].map(read);
+  };
+}
+
+function workloadKey(word: string): string {
+  if (WORKLOAD_KEYS.includes(word)) return word;
+  throw new InvalidArgumentError(`'${word}' is none of ${WORKLOAD_KEYS.join(', ')}.`);
 }
 
 /**
- * `vradam bench`: measures how long steps take on this machine, and prints and writes the figures.
+ * What a run does that is given these options.
  *
- * @param words The words behind `bench`; `--help` lists them.
- * @returns The exit code: 0 measured, 1 failed, 2 bad options.
+ * @throws InvalidArgumentError where they make no sense together.
  */
-export async function benchCommand(words: readonly string[]): Promise<number> {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-  try {
-    const options = parseBenchArguments(words);
-    if (options === 'help') process.stdout.write(benchHelp);
-    else await run(options);
-    return 0;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      process.stderr.write(`${error.message}. vradam bench --help lists the options.\n`);
-      return 2;
-    }
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    return 1;
+export function planOf({ quick, sizes, variables, workloads, ...given }: Given): BenchArguments {
+  const preset = quick ? QUICK : DEFAULTS;
+  const keys = workloads ?? preset.workloads;
+  if (sizes && !keys.includes(FLAT)) {
+    throw new InvalidArgumentError(`--sizes needs ${FLAT} among the workloads.`);
   }
+  const flats = [...new Set(sizes ?? preset.sizes)]
+    .toSorted((a, b) => a - b)
+    .map((size) => flatWorkload(size, variables));
+  return {
+    ...preset,
+    ...given,
+    workloads: keys.flatMap((key) => (key === FLAT ? flats : [modelWorkload(key)])),
+  };
+}
+
+/** `vradam bench`: measures how long steps take on this machine, and prints and writes the figures. */
+export const bench: Subcommand<Given> = {
+  name: 'bench',
+  summary: 'measures steps on this machine, against what else makes them',
+  details:
+    "vradam's engines and adapters, plain JavaScript, and TensorFlow.js's optimizers on the backends that the project " +
+    'in this folder has. Takes a minute or two; --quick less than one. Close other programs: what else runs shows in ' +
+    'the spread. A list is comma-separated.',
+  options: [
+    new Option('--quick', `less of everything: ${QUICK.sizes.map(sizeText)}; ${QUICK.workloads}`),
+    new Option(
+      '--sizes <list>',
+      `parameters of the flat buffers; default: ${DEFAULTS.sizes.map(sizeText)}`,
+    ).argParser(list(number(1, 2 ** 32, true))),
+    new Option('--variables <n>', 'tensors that flat buffers are divided into')
+      .argParser(number(1, 1e5, true))
+      .default(1),
+    new Option(
+      '--workloads <list>',
+      `of ${WORKLOAD_KEYS.join(', ')}; default: ${DEFAULTS.workloads}`,
+    ).argParser(list(workloadKey)),
+    new Option(
+      '--contenders <list>',
+      'all, or groups such as native, plain, wasm, or single ones such as wasm/tf.train.sgd',
+    ).argParser(list((word) => word)),
+    new Option(
+      '--rounds <n>',
+      `interleaved rounds, at least 6 for ratios; default: ${DEFAULTS.rounds}, quick ${QUICK.rounds}`,
+    ).argParser(number(1, 1000, true)),
+    new Option(
+      '--longest <seconds>',
+      `leave out contenders whose step takes longer; default: ${DEFAULTS.longest}, quick ${QUICK.longest}`,
+    ).argParser(number(1e-6, 3600, false)),
+    new Option('--project <dir>', 'folder whose packages of TensorFlow.js take part')
+      .argParser(notEmpty)
+      .default('.', 'this folder'),
+    new Option('--json <file>', 'write every sample').argParser(notEmpty),
+    new Option('--html <file>', 'write a page with charts and tables').argParser(notEmpty),
+    new Option('--svg <name>', 'write the charts to NAME-times-light.svg and so on').argParser(notEmpty),
+  ],
+  run: async (given) => {
+    const plan = planOf(given);
+    // The rest of the benchmark is large, and the other commands do without it.
+    await (await import('./bench/run.js')).run(plan);
+    return 0;
+  },
+};
+
+/** The word that takes every contender there is. */
+const ALL = 'all';
+
+/**
+ * Chooses contenders by their keys, by the group in front of '/', or all.
+ *
+ * @throws InvalidArgumentError for a word that names none.
+ */
+export function chooseContenders<Entry extends { readonly key: string; readonly standard: boolean }>(
+  entries: readonly Entry[],
+  words: readonly string[] | undefined,
+): Entry[] {
+  if (words === undefined) return entries.filter(({ standard }) => standard);
+  const chosen = new Set<Entry>();
+  for (const word of words) {
+    const named = entries.filter(({ key }) => word === ALL || key === word || key.startsWith(`${word}/`));
+    if (named.length === 0) {
+      const groups = [...new Set(entries.map(({ key }) => key.slice(0, key.indexOf('/'))))];
+      const keys = entries
+        .map(({ key }) => key)
+        .filter((key) => key.startsWith(word.slice(0, word.indexOf('/') + 1)));
+      const allowed =
+        word.includes('/') && keys.length > 0 ? keys : [ALL, ...groups, 'or one as in native/vradam'];
+      throw new InvalidArgumentError(`--contenders must be of ${allowed.join(', ')}, not '${word}'.`);
+    }
+    for (const entry of named) chosen.add(entry);
+  }
+  return entries.filter((entry) => chosen.has(entry));
 }

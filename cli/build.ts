@@ -1,31 +1,25 @@
 import { spawnSync } from 'node:child_process';
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { copyFile, cp, rename } from 'node:fs/promises';
-import { availableParallelism, homedir, tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { InvalidArgumentError, Option } from 'commander';
 import { packageRoot } from '../src/engines/addon.js';
-import { VRAdamError } from '../src/errors.js';
-import { run, tail } from './link-tensorflow/command.js';
-import { LinkFailure } from './link-tensorflow/failure.js';
-import { findToolchain, type Toolchain } from './link-tensorflow/toolchain.js';
+import { run, tail } from './child-process.js';
+import { Failure, tellFailure } from './failure.js';
+import { notEmpty, type Subcommand } from './subcommand.js';
+import { cacheFolder, compile, findToolchain } from './toolchain.js';
+import { packageVersion } from './version.js';
 
 /** Options of `vradam build`. */
 export interface BuildOptions {
   /** Folder for what is built, as `VRADAM_PREBUILD` names it. Default: the package's own, where it can be written to. */
   readonly out?: string;
-  /** Python that node-gyp runs. Default `python3`. */
-  readonly python?: string;
+  /** Python that node-gyp runs. */
+  readonly python: string;
+  /** Compute capabilities to build the CUDA plugin for, such as 75;86. Default: those of the prebuilt one. */
+  readonly architectures?: string;
 }
 
 /** What was built. */
@@ -35,8 +29,6 @@ export interface BuildResult {
   readonly environment: string | undefined;
   readonly milliseconds: number;
 }
-
-const code = 'ERR_VRADAM_ENGINE';
 
 /** Where the sources are: in the package folder `addon`, and in a clone at the root. */
 function sourcesOf(root: string): string {
@@ -59,10 +51,7 @@ function destination(
   wanted: string | undefined,
 ): { folder: string; environment: string | undefined } {
   if (wanted === undefined && writable(root)) return { folder: root, environment: undefined };
-  const cache = path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'vradam');
-  const version = (JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string })
-    .version;
-  const folder = path.resolve(wanted ?? path.join(cache, `build-${version}`));
+  const folder = path.resolve(wanted ?? path.join(cacheFolder(), `build-${packageVersion()}`));
   return { folder, environment: `VRADAM_PREBUILD=${folder}` };
 }
 
@@ -72,15 +61,6 @@ async function put(from: string, to: string): Promise<void> {
   const partial = `${to}.${process.pid}.partial`;
   await copyFile(from, partial);
   await rename(partial, to);
-}
-
-async function toolchain(root: string, python: string): Promise<Toolchain> {
-  try {
-    return await findToolchain(root, python);
-  } catch (error) {
-    if (!(error instanceof LinkFailure)) throw error;
-    throw new VRAdamError(code, `${error.message} ${error.details.remedy}`, { cause: error });
-  }
 }
 
 /** A folder with the sources as node-gyp wants them, which is removed whatever comes of `use`. */
@@ -112,43 +92,30 @@ async function withStaging<T>(root: string, use: (staging: string) => Promise<T>
  * Compiles the addon for this machine and puts it where vradam finds it.
  *
  * @param log Hears of each step, a sentence without a full stop.
- * @throws VRAdamError ERR_VRADAM_ENGINE saying which tool is missing and how to install it, or with the end of the
- *   compiler's output; then nothing has changed.
+ * @throws Failure saying which tool is missing and how to install it, or with the end of the compiler's output; then
+ *   nothing has changed.
  */
 export async function buildAddon(options: BuildOptions, log: (text: string) => void): Promise<BuildResult> {
   const start = performance.now();
   const root = packageRoot();
   const { folder, environment } = destination(root, options.out);
   log('Looking for Python, a C++ compiler, make and node-gyp');
-  const tools = await toolchain(process.cwd(), options.python ?? 'python3');
+  const tools = await findToolchain(process.cwd(), options.python);
   return withStaging(root, async (staging) => {
-    const headers = tools.nodeDirectory;
     log(
-      headers
+      tools.nodeDirectory
         ? `Compiling with ${tools.nodeGyp}; this takes about half a minute`
         : `Compiling with ${tools.nodeGyp}, which first downloads Node's headers`,
     );
-    const result = await run(
-      process.execPath,
-      [
-        tools.nodeGyp,
-        'rebuild',
-        '--release',
-        `--jobs=${availableParallelism()}`,
-        `--python=${tools.python.command}`,
-        ...(headers ? [`--nodedir=${headers}`] : []),
-      ],
-      { cwd: staging },
-    );
     const built = path.join(staging, 'build', 'Release', 'vradam.node');
-    if (result.code !== 0 || !existsSync(built)) {
-      throw new VRAdamError(
-        code,
-        `The addon could not be compiled. ${result.typed} ended with:\n${tail(result, 30)}`,
-      );
-    }
+    await compile('addon', tools, staging, ['--release', `--jobs=${availableParallelism()}`], built);
     const check = await run(process.execPath, ['-e', `require(${JSON.stringify(built)})`]);
-    if (check.code !== 0) throw new VRAdamError(code, `The compiled addon does not load:\n${tail(check)}`);
+    if (check.code !== 0) {
+      throw new Failure('The compiled addon does not load.', {
+        remedy: 'See whether another compiler (CXX) makes one that does.',
+        output: tail(check),
+      });
+    }
     const file = path.join(folder, 'build', 'Release', 'vradam.node');
     await put(built, file);
     return { file, environment, milliseconds: performance.now() - start };
@@ -159,17 +126,18 @@ export async function buildAddon(options: BuildOptions, log: (text: string) => v
  * Builds the CUDA plugin with the CUDA toolkit of this machine.
  *
  * @param log Hears of each step, a sentence without a full stop.
- * @throws VRAdamError ERR_VRADAM_ENGINE naming the tool that is missing, or with the end of the compiler's output;
- *   then nothing has changed.
+ * @throws Failure naming the tool that is missing, or with the end of the compiler's output; then nothing has changed.
  */
 export async function buildCudaPlugin(
-  options: BuildOptions & { readonly architectures?: string },
+  options: BuildOptions,
   log: (text: string) => void,
 ): Promise<BuildResult> {
   const start = performance.now();
   const root = packageRoot();
   if (!existsSync(path.join(sourcesOf(root), 'native', 'cuda', 'CMakeLists.txt'))) {
-    throw new VRAdamError(code, 'This package does not have the sources of the CUDA plugin.');
+    throw new Failure('This package does not have the sources of the CUDA plugin.', {
+      remedy: 'Install the package from the registry, or build in a clone.',
+    });
   }
   log('Looking for nvcc and cmake');
   const tools = {
@@ -178,7 +146,7 @@ export async function buildCudaPlugin(
   };
   for (const [tool, remedy] of Object.entries(tools)) {
     if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0) {
-      throw new VRAdamError(code, `There is no '${tool}' on PATH. ${remedy}`);
+      throw new Failure(`There is no '${tool}' on PATH.`, { remedy });
     }
   }
   return withStaging(root, async (staging) => {
@@ -200,16 +168,17 @@ export async function buildCudaPlugin(
     for (const args of steps) {
       const result = await run('cmake', args, { cwd: staging });
       if (result.code !== 0) {
-        throw new VRAdamError(
-          code,
-          `The CUDA plugin could not be compiled. ${result.typed} ended with:\n${tail(result, 30)}`,
-        );
+        throw new Failure('The CUDA plugin could not be compiled.', {
+          remedy: 'Mend what the messages name, and run this again.',
+          command: result.typed,
+          output: tail(result, 30),
+        });
       }
     }
     const name = process.platform === 'win32' ? 'vradam_cuda.dll' : 'libvradam_cuda.so';
     const places = ['', 'Release'].map((part) => path.join(build, 'native', 'cuda', part, name));
     const built = places.find((place) => existsSync(place));
-    if (!built) throw new VRAdamError(code, `cmake built no ${name}.`);
+    if (!built) throw new Failure(`cmake built no ${name}.`, { remedy: 'Update CMake.' });
     const { folder, environment } = destination(root, options.out);
     const file = path.join(folder, 'build-cuda', 'native', 'cuda', name);
     await put(built, file);
@@ -221,64 +190,52 @@ export async function buildCudaPlugin(
   });
 }
 
-const help = `Usage: vradam build [options]
-
-Compiles the addon for this machine, where no prebuilt one runs. It needs a C++20 compiler, make and Python 3.9 or
-later; npm brings node-gyp. Without a network, Node's headers must lie beside Node.
-
-Options:
-      --cuda                build the CUDA plugin instead, with this machine's nvcc and cmake: for drivers older than
-                            the prebuilt one wants
-      --architectures LIST  compute capabilities to build it for, such as 75;86; default: those of the prebuilt one
-      --out DIR             folder for the result; default: the package's own, or a cache folder where that is read-only
-      --python PROGRAM      Python that node-gyp runs; default python3
-  -h, --help                print this text
-`;
-
-/**
- * `vradam build`.
- *
- * @param words Those behind `build`.
- * @returns The exit code: 0 built, 1 failed, 2 where the words make no sense.
- */
-export async function buildCommand(words: readonly string[]): Promise<number> {
-  let values: { cuda?: boolean; architectures?: string; out?: string; python?: string; help?: boolean };
-  try {
-    values = parseArgs({
-      args: [...words],
-      options: {
-        cuda: { type: 'boolean' },
-        architectures: { type: 'string' },
-        out: { type: 'string' },
-        python: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-    if (values.architectures !== undefined && !values.cuda)
-      throw new Error('--architectures goes with --cuda.');
-    if (values.architectures !== undefined && !/^[\w;-]+$/.test(values.architectures)) {
-      throw new Error(`Expected compute capabilities such as 75;86 for --architectures.`);
-    }
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\nSee vradam build --help.\n`);
-    return 2;
-  }
-  if (values.help) {
-    process.stdout.write(help);
-    return 0;
-  }
-  const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
-  try {
-    const { file, environment, milliseconds } = await (values.cuda
-      ? buildCudaPlugin(values, log)
-      : buildAddon(values, log));
-    process.stdout.write(`✔ ${file} (${(milliseconds / 1000).toFixed(1)} s)\n`);
-    if (environment)
-      process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof VRAdamError)) throw error;
-    process.stderr.write(`✖ ${error.message}\n`);
-    return 1;
-  }
+interface Given extends BuildOptions {
+  readonly cuda?: true;
 }
+
+/** `vradam build`. */
+export const build: Subcommand<Given> = {
+  name: 'build',
+  summary: 'compiles the addon for this machine, or with --cuda the CUDA plugin',
+  details:
+    'For where no prebuilt one runs. It needs a C++20 compiler, make and Python 3.9 or later; npm brings node-gyp. ' +
+    "Without a network, Node's headers must lie beside Node.",
+  options: [
+    new Option(
+      '--cuda',
+      'build the CUDA plugin, with nvcc and cmake, such as for a driver older than the prebuilt wants',
+    ),
+    new Option(
+      '--architectures <list>',
+      'compute capabilities to build it for, such as 75;86; default: those of the prebuilt one',
+    ).argParser((text) => {
+      if (/^[\w;-]+$/.test(text)) return text;
+      throw new InvalidArgumentError('It must be compute capabilities such as 75;86.');
+    }),
+    new Option(
+      '--out <dir>',
+      "folder for the result; default: the package's own, or a cache folder where that is read-only",
+    ).argParser(notEmpty),
+    new Option('--python <program>', 'Python that node-gyp runs').argParser(notEmpty).default('python3'),
+  ],
+  run: async (given) => {
+    if (given.architectures && !given.cuda)
+      throw new InvalidArgumentError('--architectures goes with --cuda.');
+    const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
+    try {
+      const { file, environment, milliseconds } = await (given.cuda
+        ? buildCudaPlugin(given, log)
+        : buildAddon(given, log));
+      process.stdout.write(`✔ ${file} (${(milliseconds / 1000).toFixed(1)} s)\n`);
+      if (environment) {
+        process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);
+      }
+      return 0;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      tellFailure(error.message, error.details);
+      return 1;
+    }
+  },
+};

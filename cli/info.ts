@@ -2,12 +2,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { Option } from 'commander';
 import type { AdapterName } from '../src/adapters/adapter.js';
-import { loadAddon, packageRoot } from '../src/engines/addon.js';
+import { loadAddon } from '../src/engines/addon.js';
 import { type CudaDevice, loadCuda } from '../src/engines/cuda-addon.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { findPackage, linkState, type PackageName, packageNames } from './link-tensorflow/package.js';
+import { notEmpty, type Subcommand } from './subcommand.js';
+import { packageVersion } from './version.js';
 
 /** A package with a TensorFlow.js backend, as a program in the folder would load it. */
 export interface BackendInfo {
@@ -96,7 +98,6 @@ async function linkOf(folder: string, name: PackageName): Promise<{ text: string
  * @throws VRAdamError ERR_VRADAM_HYPERPARAMETER where VRADAM_THREADS is not an integer from 1 to 256.
  */
 export async function collectInfo(folder: string): Promise<InfoReport> {
-  const manifest = readFileSync(path.join(packageRoot(), 'package.json'), 'utf8');
   const { addon, path: addonPath, reason } = loadAddon();
   const cuda = loadCuda();
   const links: Record<string, string> = {};
@@ -124,7 +125,7 @@ export async function collectInfo(folder: string): Promise<InfoReport> {
   const tfjsCore = installedVersion(folder, '@tensorflow/tfjs-core');
   const instructionSet = process.env.VRADAM_ISA || addon?.instructionSets[0];
   return {
-    vradam: (JSON.parse(manifest) as { version: string }).version,
+    vradam: packageVersion(),
     node: process.version,
     platform: process.platform,
     arch: process.arch,
@@ -188,48 +189,23 @@ function rows(report: InfoReport): [string, string][] {
   ];
 }
 
-const help = `Usage: vradam info [options]
-
-Says what runs on this machine, and for what does not, why. A bug report should have what it prints.
-
-Options:
-      --directory DIR  folder of the program whose TensorFlow.js packages to look for; default: this folder
-      --json           print one JSON document
-  -h, --help           print this text
-`;
-
-/**
- * `vradam info`: prints a table, or with `--json` an `InfoReport`.
- *
- * @param words Those behind `info`.
- * @returns The exit code: 0, or 2 where the words make no sense.
- */
-export async function infoCommand(words: readonly string[]): Promise<number> {
-  let values: { directory?: string; json?: boolean; help?: boolean };
-  try {
-    values = parseArgs({
-      args: [...words],
-      options: {
-        directory: { type: 'string' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\nSee vradam info --help.\n`);
-    return 2;
-  }
-  if (values.help) {
-    process.stdout.write(help);
+/** `vradam info`: prints a table, or with `--json` an `InfoReport`. */
+export const info: Subcommand<{ directory: string; json?: true }> = {
+  name: 'info',
+  summary: 'says what runs on this machine and, for what does not, why',
+  details: 'A bug report should have what it prints.',
+  options: [
+    new Option('--directory <dir>', 'folder of the program whose TensorFlow.js packages to look for')
+      .argParser(notEmpty)
+      .default('.', 'this folder'),
+    new Option('--json', 'print one JSON document'),
+  ],
+  run: async ({ directory, json }) => {
+    const report = await collectInfo(path.resolve(directory));
+    const table = rows(report);
+    const width = Math.max(...table.map(([what]) => what.length));
+    const lines = table.map(([what, found]) => `${what.padEnd(width)}  ${found}`);
+    process.stdout.write(`${json ? JSON.stringify(report, null, 2) : lines.join('\n')}\n`);
     return 0;
-  }
-  const report = await collectInfo(path.resolve(values.directory ?? '.'));
-  if (values.json) {
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-    return 0;
-  }
-  const table = rows(report);
-  const width = Math.max(...table.map(([what]) => what.length));
-  process.stdout.write(table.map(([what, found]) => `${what.padEnd(width)}  ${found}\n`).join(''));
-  return 0;
-}
+  },
+};

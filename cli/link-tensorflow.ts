@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
-import { homedir } from 'node:os';
 import path from 'node:path';
-import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { invalid, VRAdamError } from '../src/errors.js';
+import process from 'node:process';
+import { InvalidArgumentError, Option } from 'commander';
+import { Failure, type FailureDetails, tellFailure } from './failure.js';
 import { buildBinding, finishLink, linkLibraries, rollBack } from './link-tensorflow/binding.js';
-import { LinkFailure, type LinkStep } from './link-tensorflow/failure.js';
 import { withLock } from './link-tensorflow/lock.js';
 import {
   findPackage,
@@ -15,8 +14,9 @@ import {
   variants,
 } from './link-tensorflow/package.js';
 import { smokeTest } from './link-tensorflow/smoke-test.js';
-import { findToolchain } from './link-tensorflow/toolchain.js';
 import { obtainWheel } from './link-tensorflow/wheel.js';
+import { notEmpty, type Subcommand } from './subcommand.js';
+import { cacheFolder, findToolchain } from './toolchain.js';
 
 /** TensorFlow's version where none is named: the one that vradam is tested with. */
 export const defaultTensorflowVersion = '2.21.0';
@@ -37,11 +37,10 @@ export interface LinkTensorflowOptions {
   python?: string;
   /** Folder for what is downloaded and unpacked. Default: `vradam` in the user's cache folder. */
   cache?: string;
-  /** Print one JSON document, a `LinkReport`, instead of the steps. */
-  json?: boolean;
-  /** Print the help text and do nothing. */
-  help?: boolean;
 }
+
+/** The steps of linking, in order; a failure names the one it happened in. */
+export type LinkStep = 'package' | 'tools' | 'wheel' | 'link' | 'build' | 'smoke test';
 
 /** A step that was done. */
 export interface StepDone {
@@ -63,13 +62,7 @@ export interface LinkReport {
   readonly steps: readonly StepDone[];
   /** Things to know that are no failures. */
   readonly notes: readonly string[];
-  readonly failure?: {
-    readonly step: LinkStep;
-    readonly message: string;
-    readonly remedy: string;
-    readonly command?: string;
-    readonly output?: string;
-  };
+  readonly failure?: FailureDetails & { readonly step: LinkStep; readonly message: string };
 }
 
 /** Hears of each step as it begins and ends; both are sentences without a full stop. */
@@ -78,138 +71,14 @@ export interface LinkListener {
   end(done: StepDone): void;
 }
 
-interface OptionRow {
-  readonly type: 'string' | 'boolean';
-  readonly short?: string;
-  readonly value?: string;
-  readonly text: string;
-}
-
-/** The command line's options: what `parseArgs` needs and what the help text says. */
-const optionTable = {
-  package: {
-    type: 'string',
-    value: 'NAME',
-    text: `${packageNames.join(' or ')}; default: the installed one`,
-  },
-  directory: {
-    type: 'string',
-    value: 'DIR',
-    text: 'folder of the program that loads it; default: this folder',
-  },
-  variant: {
-    type: 'string',
-    value: 'cpu|gpu',
-    text: 'TensorFlow without or with CUDA; default: by the package',
-  },
-  'tensorflow-version': {
-    type: 'string',
-    value: 'VERSION',
-    text: `default ${defaultTensorflowVersion}, which vradam is tested with`,
-  },
-  wheel: { type: 'string', value: 'FILE', text: 'a downloaded wheel of tensorflow or tensorflow-cpu' },
-  python: { type: 'string', value: 'PROGRAM', text: 'Python that runs pip and node-gyp; default python3' },
-  cache: { type: 'string', value: 'DIR', text: 'folder for what is downloaded and unpacked' },
-  json: { type: 'boolean', text: 'print one JSON document' },
-  help: { type: 'boolean', short: 'h', text: 'print this text' },
-} as const satisfies Record<string, OptionRow>;
-
-/** The options for `parseArgs` of node:util. */
-export const linkTensorflowArguments = Object.fromEntries(
-  Object.entries(optionTable).map(([name, row]) => [
-    name,
-    'short' in row ? { type: row.type, short: row.short } : { type: row.type },
-  ]),
-) as {
-  [Name in keyof typeof optionTable]: { type: (typeof optionTable)[Name]['type'] };
-} satisfies NonNullable<ParseArgsConfig['options']>;
-
-/** What `vradam link-tensorflow --help` prints. */
-export const linkTensorflowHelp = `Usage: vradam link-tensorflow [options]
-
-Gives an installed @tensorflow/tfjs-node or @tensorflow/tfjs-node-gpu a current TensorFlow: downloads pip's
-wheel, takes the libraries out of it, builds the package's binding against them, and trains a small model to
-see that it works. Install the package with its own installer switched off:
-
-  npm install --ignore-scripts @tensorflow/tfjs-node
-  npx vradam link-tensorflow
-
-Options:
-${Object.entries(optionTable)
-  .map(([name, row]) => {
-    const flag = `${'short' in row ? `-${row.short}, ` : ''}--${name}${'value' in row ? ` ${row.value}` : ''}`;
-    return `  ${flag.padEnd(30)} ${row.text}`;
-  })
-  .join('\n')}
-
-tfjs-node-gpu takes TensorFlow with CUDA (--variant gpu); --variant cpu gives it the smaller TensorFlow without.
-Exit code: 0 linked and working, 1 failed, 2 bad options.
-`;
-
-function defaultCache(): string {
-  return path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'vradam');
-}
-
-const optionNames: Readonly<Record<keyof LinkTensorflowOptions, 'text' | 'flag'>> = {
-  package: 'text',
-  directory: 'text',
-  tensorflowVersion: 'text',
-  variant: 'text',
-  wheel: 'text',
-  python: 'text',
-  cache: 'text',
-  json: 'flag',
-  help: 'flag',
-};
-
-/** Checks every option before anything happens. */
-function check(options: LinkTensorflowOptions): void {
-  const code = 'ERR_VRADAM_HYPERPARAMETER';
-  for (const [name, value] of Object.entries(options)) {
-    const kind = Object.hasOwn(optionNames, name)
-      ? optionNames[name as keyof LinkTensorflowOptions]
-      : undefined;
-    if (!kind) throw invalid(code, 'the options', `one of ${Object.keys(optionNames).join(', ')}`, name);
-    if (value === undefined) continue;
-    if (kind === 'flag' && typeof value !== 'boolean') throw invalid(code, name, 'true or false', value);
-    if (kind === 'text' && (typeof value !== 'string' || value === '')) {
-      throw invalid(code, name, 'a string that is not empty', value);
-    }
-  }
-  if (options.package !== undefined && !packageNames.includes(options.package)) {
-    throw invalid(code, 'package', packageNames.join(' or '), options.package);
-  }
-  if (options.variant !== undefined && !variants.includes(options.variant)) {
-    throw invalid(code, 'variant', variants.join(' or '), options.variant);
-  }
-  if (options.tensorflowVersion !== undefined) {
-    if (!/^\d+\.\d+\.\d+([a-z]+\d+)?$/.test(options.tensorflowVersion)) {
-      throw invalid(code, 'tensorflow-version', 'a version such as 2.21.0', options.tensorflowVersion);
-    }
-    if (options.wheel !== undefined) {
-      throw invalid(
-        code,
-        'tensorflow-version',
-        'no version beside a wheel, which has its own',
-        options.tensorflowVersion,
-      );
-    }
-  }
-  if (options.wheel !== undefined && !options.wheel.endsWith('.whl')) {
-    throw invalid(code, 'wheel', 'a file whose name ends in .whl', options.wheel);
-  }
-}
-
 /**
  * Links an installed tfjs-node package with TensorFlow from pip's wheel and shows that it trains. Running it
  * again does what is missing: a link undone by `npm install` is made again from the cache. A run that fails or is
  * killed leaves the package as it was, at the latest when the next one starts.
  *
- * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` for a bad option, before anything happens. Everything else that
- *   goes wrong is `failure` of the report.
+ * Never rejects: what goes wrong is `failure` of the report.
  */
 export async function link(options: LinkTensorflowOptions, listener?: LinkListener): Promise<LinkReport> {
-  check(options);
   const directory = path.resolve(options.directory ?? '.');
   const steps: StepDone[] = [];
   const notes: string[] = [];
@@ -247,7 +116,7 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
   try {
     const found = await step('package', `Looking for tfjs-node in ${directory}`, async () => {
       if (process.platform !== 'linux') {
-        throw new LinkFailure('package', `Linking needs Linux, and this is ${process.platform}.`, {
+        throw new Failure(`Linking needs Linux, and this is ${process.platform}.`, {
           remedy: "Use the package's own installer here: npm rebuild @tensorflow/tfjs-node",
         });
       }
@@ -291,7 +160,7 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
           version,
           file: options.wheel,
           headers: found.headers,
-          cache: path.resolve(options.cache ?? defaultCache()),
+          cache: path.resolve(options.cache ?? cacheFolder()),
           python: tools.python,
         });
         return [obtained.how, obtained.wheel];
@@ -333,24 +202,19 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
     );
     return { ok: true, alreadyLinked, ...head, steps, notes };
   } catch (error) {
-    const failure =
-      error instanceof LinkFailure
-        ? { step: error.step, message: error.message, ...error.details }
-        : {
-            step: current,
-            message: error instanceof Error ? error.message : String(error),
-            remedy: 'See whether the folders named can be written to, and run this again.',
-          };
-    // Absent rather than undefined, as JSON would have it.
-    const present = Object.fromEntries(Object.entries(failure).filter(([, value]) => value !== undefined));
+    const details =
+      error instanceof Failure
+        ? error.details
+        : { remedy: 'See whether the folders named can be written to, and run this again.' };
+    const message = error instanceof Error ? error.message : String(error);
     return {
       ok: false,
       alreadyLinked,
       ...head,
       steps,
       notes,
-      failure: present as typeof failure,
-    } as LinkReport;
+      failure: { step: current, message, ...details },
+    };
   }
 }
 
@@ -358,90 +222,69 @@ function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-/** Where the command writes; the process's own streams unless told otherwise. */
-export interface LinkOutput {
-  out(text: string): void;
-  error(text: string): void;
-}
-
-const standardOutput: LinkOutput = {
-  out: (text) => void process.stdout.write(text),
-  error: (text) => void process.stderr.write(text),
+/** Tells each step as it begins and ends, a line each. */
+export const stepTeller: LinkListener = {
+  begin: (text) => void process.stdout.write(`• ${text} …\n`),
+  end: ({ detail, milliseconds }) => void process.stdout.write(`  ${detail} (${seconds(milliseconds)})\n`),
 };
 
-/** Tells each step as it begins and ends, a line each. */
-export function stepTeller(output: LinkOutput = standardOutput): LinkListener {
-  return {
-    begin: (text) => output.out(`• ${text} …\n`),
-    end: ({ detail, milliseconds }) => output.out(`  ${detail} (${seconds(milliseconds)})\n`),
-  };
-}
-
 /** Tells how linking ended: what to know, and that it works, or what failed, the command and the remedy. */
-export function tellReport(report: LinkReport, output: LinkOutput = standardOutput): void {
-  for (const note of report.notes) output.out(`! ${note}\n`);
+export function tellReport(report: LinkReport): void {
+  for (const note of report.notes) process.stdout.write(`! ${note}\n`);
   if (report.failure) {
-    const { message, command, output: written, remedy } = report.failure;
-    output.error(`\n✖ ${message}\n`);
-    if (command) output.error(`  Command: ${command}\n`);
-    if (written) output.error(`${written.replace(/^/gm, '  | ')}\n`);
-    output.error(`  What to do: ${remedy}\n`);
+    tellFailure(report.failure.message, report.failure);
     return;
   }
   const total = report.steps.reduce((sum, done) => sum + done.milliseconds, 0);
   const how = report.alreadyLinked ? 'was linked already and works' : 'is linked and works';
-  output.out(`✔ ${report.package} ${how} with TensorFlow ${report.tensorflow} (${seconds(total)})\n`);
-}
-
-/**
- * `vradam link-tensorflow`: links as `link` does and tells each step and how it ended, or with `json` prints the
- * report as one JSON document.
- *
- * @returns The exit code: 0 linked and working, 1 failed, 2 bad options.
- */
-export async function linkTensorflow(
-  options: LinkTensorflowOptions,
-  output: LinkOutput = standardOutput,
-): Promise<number> {
-  if (options.help === true) {
-    output.out(linkTensorflowHelp);
-    return 0;
-  }
-  try {
-    const report = await link(options, options.json ? undefined : stepTeller(output));
-    if (options.json) output.out(`${JSON.stringify(report, null, 2)}\n`);
-    else tellReport(report, output);
-    return report.ok ? 0 : 1;
-  } catch (error) {
-    if (!(error instanceof VRAdamError)) throw error;
-    output.error(`${error.message}. See vradam link-tensorflow --help.\n`);
-    return 2;
-  }
-}
-
-/**
- * The same from the words of a command line, those after `link-tensorflow`.
- *
- * @returns The exit code, 2 where the words make no sense.
- */
-export async function linkTensorflowCommand(
-  words: readonly string[],
-  output: LinkOutput = standardOutput,
-): Promise<number> {
-  let values: ReturnType<typeof parse>;
-  try {
-    values = parse(words);
-  } catch (error) {
-    output.error(`${(error as Error).message}\nSee vradam link-tensorflow --help.\n`);
-    return 2;
-  }
-  const { 'tensorflow-version': tensorflowVersion, ...rest } = values;
-  return linkTensorflow(
-    { ...rest, ...(tensorflowVersion === undefined ? {} : { tensorflowVersion }) } as LinkTensorflowOptions,
-    output,
+  process.stdout.write(
+    `✔ ${report.package} ${how} with TensorFlow ${report.tensorflow} (${seconds(total)})\n`,
   );
 }
 
-function parse(words: readonly string[]) {
-  return parseArgs({ args: [...words], options: linkTensorflowArguments, strict: true }).values;
+/** The check of an option's text: gives it back where it fits. */
+function fitting(pattern: RegExp, expectation: string): (text: string) => string {
+  return (text) => {
+    if (pattern.test(text)) return text;
+    throw new InvalidArgumentError(`It must be ${expectation}.`);
+  };
 }
+
+/** `vradam link-tensorflow`: tells each step and how it ended, or with `--json` prints a `LinkReport`. */
+export const linkTensorflow: Subcommand<LinkTensorflowOptions & { json?: true }> = {
+  name: 'link-tensorflow',
+  summary: 'gives an installed tfjs-node a current TensorFlow',
+  details:
+    "Downloads pip's wheel, takes the libraries out of it, builds the binding of @tensorflow/tfjs-node or tfjs-node-gpu " +
+    'against them, and trains a small model to see that it works. Install the package with its own installer ' +
+    'switched off:\n\n  npm install --ignore-scripts @tensorflow/tfjs-node\n  npx vradam link-tensorflow',
+  options: [
+    new Option('--package <name>', 'package to link; default: the installed one').choices(packageNames),
+    new Option('--directory <dir>', 'folder of the program that loads it')
+      .argParser(notEmpty)
+      .default('.', 'this folder'),
+    new Option('--variant <name>', 'TensorFlow without or with CUDA; default: gpu for tfjs-node-gpu').choices(
+      variants,
+    ),
+    new Option(
+      '--tensorflow-version <version>',
+      `version to download; default: ${defaultTensorflowVersion}, which vradam is tested with`,
+    )
+      .argParser(fitting(/^\d+\.\d+\.\d+([a-z]+\d+)?$/, `a version such as ${defaultTensorflowVersion}`))
+      .conflicts('wheel'),
+    new Option('--wheel <file>', 'a downloaded wheel of tensorflow or tensorflow-cpu').argParser(
+      fitting(/\.whl$/, 'a file whose name ends in .whl'),
+    ),
+    new Option('--python <program>', 'Python that runs pip and node-gyp')
+      .argParser(notEmpty)
+      .default('python3'),
+    new Option('--cache <dir>', 'folder for what is downloaded and unpacked').argParser(notEmpty),
+    new Option('--json', 'print one JSON document'),
+  ],
+  run: async ({ json, ...options }) => {
+    const report = await link(options, json ? undefined : stepTeller);
+    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else tellReport(report);
+    return report.ok ? 0 : 1;
+  },
+};

@@ -89,7 +89,7 @@ async function prepare() {
     const cache = path.join(testbed, 'cache');
     const report = await link(
       { directory: testbed, package: packageName, variant: 'cpu', cache, ...(wheel ? { wheel } : {}) },
-      stepTeller(),
+      stepTeller,
     );
     tellReport(report);
     if (report.failure) await rm(ready, { force: true });

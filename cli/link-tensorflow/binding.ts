@@ -1,10 +1,8 @@
 import { constants, existsSync } from 'node:fs';
 import { copyFile, cp, link, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { run, tail } from './command.js';
-import { type KnownFailure, LinkFailure, recognize } from './failure.js';
+import { compile, type Toolchain } from '../toolchain.js';
 import { fingerprint, type LinkRecord, recordName, type TfjsNodePackage, type Variant } from './package.js';
-import type { Toolchain } from './toolchain.js';
 import type { UnpackedWheel } from './wheel.js';
 
 /** Where the loader looks for NVIDIA's libraries, and what is there. */
@@ -12,25 +10,6 @@ export interface NvidiaFolder {
   readonly folder: string;
   readonly exists: boolean;
 }
-
-const buildFailures: readonly KnownFailure[] = [
-  {
-    sign: /getaddrinfo|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|network/i,
-    meaning: 'node-gyp could not download Node’s headers.',
-    remedy:
-      'Connect to the network once, or unpack Node’s own archive, which has the headers, and set npm_config_nodedir to its folder.',
-  },
-  {
-    sign: /No space left on device/i,
-    meaning: 'The disk is full.',
-    remedy: 'Free some space and run this again.',
-  },
-  {
-    sign: /Killed|cc1plus.*terminated/i,
-    meaning: 'The compiler was killed, probably for memory.',
-    remedy: 'Give the build about 1 GB of memory.',
-  },
-];
 
 const backup = (file: string): string => `${file}.before-link`;
 
@@ -116,40 +95,22 @@ function buildOutput(found: TfjsNodePackage): string {
 /**
  * Compiles the package's binding against `deps/` with node-gyp and puts it where the package loads it from.
  *
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) with the end of the compiler's output.
+ * @throws Failure as `compile` does.
  */
 export async function buildBinding(found: TfjsNodePackage, tools: Toolchain): Promise<void> {
   const output = buildOutput(found);
   const name = path.basename(found.binding, '.node');
   await rm(output, { recursive: true, force: true });
-  const result = await run(
-    process.execPath,
-    [
-      tools.nodeGyp,
-      'rebuild',
-      ...(tools.nodeDirectory && !process.env.npm_config_nodedir ? [`--nodedir=${tools.nodeDirectory}`] : []),
-      `--python=${tools.python.command}`,
-      `--module_name=${name}`,
-      `--module_path=${output}`,
-      `--module=${path.join(output, `${name}.node`)}`,
-      `--napi_version=${process.versions.napi}`,
-      `--napi_build_version=${found.napiVersion}`,
-      '--node_abi_napi=napi',
-    ],
-    { cwd: found.folder, timeout: 15 * 60_000 },
-  );
   const built = path.join(output, `${name}.node`);
-  if (result.code !== 0 || !existsSync(built)) {
-    const { meaning, remedy } = recognize(tail(result, 200), buildFailures, {
-      meaning: result.timedOut ? 'It took more than 15 minutes.' : 'The compiler’s messages are below.',
-      remedy: 'Run the command by hand in the package’s folder to see all of its output.',
-    });
-    throw new LinkFailure('build', `The binding could not be compiled. ${meaning}`, {
-      remedy,
-      command: `cd ${found.folder} && ${result.typed}`,
-      output: tail(result, 25),
-    });
-  }
+  const words = [
+    `--module_name=${name}`,
+    `--module_path=${output}`,
+    `--module=${built}`,
+    `--napi_version=${process.versions.napi}`,
+    `--napi_build_version=${found.napiVersion}`,
+    '--node_abi_napi=napi',
+  ];
+  await compile('binding', tools, found.folder, words, built);
   await mkdir(path.dirname(found.binding), { recursive: true });
   if (existsSync(found.binding)) await rename(found.binding, backup(found.binding));
   await rename(built, found.binding);

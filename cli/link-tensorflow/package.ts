@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { LinkFailure } from './failure.js';
+import { Failure } from '../failure.js';
 
 /** The packages whose binding can be linked. */
 export const packageNames = ['@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu'] as const;
@@ -70,7 +70,7 @@ async function includedHeaders(folder: string): Promise<string[]> {
  * Finds the tfjs-node package that a program in the directory would load.
  *
  * @param name Which package; without it, the one that is installed.
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where none, or both, are there, or the package cannot be built.
+ * @throws Failure where none, or both, are there, or the package cannot be built.
  */
 export async function findPackage(directory: string, name?: PackageName): Promise<TfjsNodePackage> {
   const require = createRequire(path.join(path.resolve(directory), 'package.json'));
@@ -83,14 +83,13 @@ export async function findPackage(directory: string, name?: PackageName): Promis
   });
   const wanted = name ?? packageNames[0];
   if (found.length === 0) {
-    throw new LinkFailure(
-      'package',
+    throw new Failure(
       `${name ?? packageNames.join(' or ')} is not installed for a program in ${path.resolve(directory)}.`,
       { remedy: `Install it without its install script: npm install --ignore-scripts ${wanted}` },
     );
   }
   if (found.length > 1) {
-    throw new LinkFailure('package', `Both ${packageNames.join(' and ')} are installed.`, {
+    throw new Failure(`Both ${packageNames.join(' and ')} are installed.`, {
       remedy: `Name the one that your program loads: --package ${wanted}`,
     });
   }
@@ -99,7 +98,7 @@ export async function findPackage(directory: string, name?: PackageName): Promis
   const sources = path.join(folder, 'binding');
   const { version, binary } = JSON.parse(await readFile(manifest, 'utf8')) as PackageJson;
   if (!(await stat(path.join(folder, 'binding.gyp')).catch(() => undefined)) || !binary) {
-    throw new LinkFailure('package', `${chosen} ${version} in ${folder} has no binding to build.`, {
+    throw new Failure(`${chosen} ${version} in ${folder} has no binding to build.`, {
       remedy:
         `Install version 4.22.0 into a node_modules folder: npm install --ignore-scripts ${chosen}@4.22.0` +
         ' (a package inside a Plug’n’Play archive has to be unplugged first).',
@@ -107,11 +106,9 @@ export async function findPackage(directory: string, name?: PackageName): Promis
   }
   const offered = (binary.napi_versions ?? []).filter((offer) => offer <= Number(process.versions.napi));
   if (offered.length === 0) {
-    throw new LinkFailure(
-      'package',
-      `${chosen} ${version} supports no Node-API version of Node ${process.version}.`,
-      { remedy: 'Use Node 20 or 22.' },
-    );
+    throw new Failure(`${chosen} ${version} supports no Node-API version of Node ${process.version}.`, {
+      remedy: 'Use Node 20 or 22.',
+    });
   }
   const napiVersion = Math.max(...offered);
   const modulePath = binary.module_path.replaceAll('{napi_build_version}', String(napiVersion));

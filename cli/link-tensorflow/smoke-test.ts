@@ -1,5 +1,5 @@
-import { run, tail } from './command.js';
-import { type KnownFailure, LinkFailure, recognize } from './failure.js';
+import { run, tail } from '../child-process.js';
+import { Failure, type KnownFailure, recognize } from '../failure.js';
 import type { TfjsNodePackage } from './package.js';
 
 /** What the smoke test saw. */
@@ -60,7 +60,7 @@ const failures: readonly KnownFailure[] = [
 /**
  * Loads the package in a process of its own and trains a small model for three steps.
  *
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where it does not load, does not train, or a loss is not finite.
+ * @throws Failure where it does not load, does not train, or a loss is not finite.
  */
 export async function smokeTest(found: TfjsNodePackage, directory: string): Promise<SmokeTest> {
   const result = await run(process.execPath, ['-e', program, found.folder], {
@@ -80,7 +80,7 @@ export async function smokeTest(found: TfjsNodePackage, directory: string): Prom
       meaning: ended,
       remedy: 'Try another version with --tensorflow-version; the package is as it was before.',
     });
-    throw new LinkFailure('smoke test', `The linked package does not work. ${meaning}`, {
+    throw new Failure(`The linked package does not work. ${meaning}`, {
       remedy,
       command,
       output: tail(result, 20),
@@ -88,11 +88,10 @@ export async function smokeTest(found: TfjsNodePackage, directory: string): Prom
   }
   const seen = JSON.parse(line.slice('vradam:'.length)) as SmokeTest & { backend: string };
   if (seen.backend !== 'tensorflow' || !seen.losses.every(Number.isFinite)) {
-    throw new LinkFailure(
-      'smoke test',
-      `Training gave the losses ${seen.losses.join(', ')} on the ${seen.backend} backend.`,
-      { remedy: 'Try another version with --tensorflow-version.', command },
-    );
+    throw new Failure(`Training gave the losses ${seen.losses.join(', ')} on the ${seen.backend} backend.`, {
+      remedy: 'Try another version with --tensorflow-version.',
+      command,
+    });
   }
   const { tensorflow, losses, gpu, supplied } = seen;
   return { tensorflow, losses, gpu, supplied };

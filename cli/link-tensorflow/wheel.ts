@@ -1,9 +1,10 @@
 import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type CommandResult, run, tail } from './command.js';
-import { type KnownFailure, LinkFailure, recognize } from './failure.js';
+import { fileURLToPath } from 'node:url';
+import { type CommandResult, run, tail } from '../child-process.js';
+import { Failure, type KnownFailure, recognize } from '../failure.js';
+import { findPip, type Python } from '../toolchain.js';
 import type { Variant } from './package.js';
-import { findPip, type Python } from './toolchain.js';
 
 /** Names of pip's wheels that have the libraries of a variant, the smallest first. */
 const distributions: Readonly<Record<Variant, Readonly<Record<string, readonly string[]>>>> = {
@@ -48,70 +49,8 @@ export interface WheelRequest {
   readonly python: Python;
 }
 
-/**
- * Takes out of a wheel what a program needs that links with TensorFlow: two libraries (0.85 GB) and, of 13,000
- * headers, those that the named ones include.
- */
-const unpacker = String.raw`
-import json, mmap, os, re, shutil, sys, zipfile
-wheel, target, machine, asked = sys.argv[1:5]
-def refuse(text):
-    print(json.dumps({"refused": text}))
-    sys.exit(0)
-try:
-    archive = zipfile.ZipFile(wheel)
-    names = set(archive.namelist())
-    folder = next((n.split("/")[0] for n in names if n.endswith(".dist-info/WHEEL")), None)
-    if folder is None:
-        refuse("has no .dist-info/WHEEL")
-    tags = re.findall(r"(?m)^Tag: (.+?)\s*$", archive.read(folder + "/WHEEL").decode())
-    metadata = archive.read(folder + "/METADATA").decode("utf-8", "replace")
-    if not any("linux" in tag and tag.endswith(machine) for tag in tags):
-        refuse("is for " + ", ".join(tags) + ", not for Linux on " + machine)
-    libraries = {}
-    nvidia = []
-    os.makedirs(os.path.join(target, "lib"))
-    for name in ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"]:
-        if "tensorflow/" + name not in names:
-            refuse("does not contain tensorflow/" + name)
-        out = os.path.join(target, "lib", name)
-        with archive.open("tensorflow/" + name) as source, open(out, "wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
-        os.chmod(out, 0o755)
-        libraries[name] = os.path.getsize(out)
-        with open(out, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            at = view.find(b"$ORIGIN")
-            while at >= 0:
-                end = view.find(b"\0", at)
-                text = view[view.rfind(b"\0", 0, at) + 1:end]
-                if b"/nvidia/" in text and len(text) < 65536:
-                    nvidia += [f for f in text.decode("ascii", "replace").split(":") if "/nvidia/" in f]
-                at = view.find(b"$ORIGIN", end)
-    todo, seen = list(json.loads(asked)), set()
-    while todo:
-        header = todo.pop()
-        inside = "tensorflow/include/" + header
-        if header in seen or inside not in names:
-            continue
-        seen.add(header)
-        content = archive.read(inside)
-        out = os.path.join(target, "include", header)
-        os.makedirs(os.path.dirname(out), exist_ok=True)
-        with open(out, "wb") as sink:
-            sink.write(content)
-        todo += re.findall(r'(?m)^\s*#\s*include\s+[<"]([^">]+)[">]', content.decode("utf-8", "replace"))
-    missing = [header for header in json.loads(asked) if header not in seen]
-    if missing:
-        refuse("does not contain the header " + missing[0])
-    print(json.dumps({
-        "version": re.search(r"(?m)^Version: (.+?)\s*$", metadata).group(1),
-        "libraries": libraries,
-        "nvidiaPath": list(dict.fromkeys(nvidia)),
-        "nvidiaRequirements": re.findall(r"(?m)^Requires-Dist: (nvidia[^;\s]*)", metadata),
-    }))
-except (zipfile.BadZipFile, KeyError, EOFError) as error:
-    refuse("is damaged (" + str(error) + ")")
-`;
+/** Beside this module, and in the package beside the bundle that this module is in. */
+const unpacker = fileURLToPath(new URL('unpack_wheel.py', import.meta.url));
 
 const pipFailures: readonly KnownFailure[] = [
   {
@@ -144,17 +83,17 @@ function gigabytes(bytes: number): string {
 /**
  * Python's name for this machine's processor.
  *
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where no wheel serves this platform.
+ * @throws Failure where no wheel serves this platform.
  */
 function requireMachine(variant: Variant, glibc: Python['glibc']): string {
   const machine = machines[process.arch];
   if (!machine || !distributions[variant][machine]) {
-    throw new LinkFailure('wheel', `TensorFlow has no ${variant} wheel for Linux on ${process.arch}.`, {
+    throw new Failure(`TensorFlow has no ${variant} wheel for Linux on ${process.arch}.`, {
       remedy: variant === 'gpu' ? 'Use --variant cpu.' : 'Use an x64 or arm64 machine.',
     });
   }
   if (!glibc) {
-    throw new LinkFailure('wheel', 'TensorFlow’s wheels need glibc, and this system has another C library.', {
+    throw new Failure('TensorFlow’s wheels need glibc, and this system has another C library.', {
       remedy: 'Use an image with glibc, such as node:22-bookworm instead of node:22-alpine.',
     });
   }
@@ -165,13 +104,9 @@ function requireMachine(variant: Variant, glibc: Python['glibc']): string {
 function requireGlibc(wheel: string, glibc: readonly [number, number]): void {
   const needed = [...wheel.matchAll(/manylinux_(\d+)_(\d+)/g)].map((match) => Number(match[2]));
   if (needed.length > 0 && glibc[0] === 2 && Math.min(...needed) > glibc[1]) {
-    throw new LinkFailure(
-      'wheel',
-      `${wheel} needs glibc 2.${Math.min(...needed)}; here is ${glibc.join('.')}.`,
-      {
-        remedy: 'Use a newer Linux, or an older TensorFlow with --tensorflow-version.',
-      },
-    );
+    throw new Failure(`${wheel} needs glibc 2.${Math.min(...needed)}; here is ${glibc.join('.')}.`, {
+      remedy: 'Use a newer Linux, or an older TensorFlow with --tensorflow-version.',
+    });
   }
 }
 
@@ -217,8 +152,7 @@ async function listCache(cache: string): Promise<string[]> {
 async function requireSpace(cache: string, variant: Variant): Promise<void> {
   const { bavail, bsize } = await statfs(cache);
   if (bavail * bsize < space[variant]) {
-    throw new LinkFailure(
-      'wheel',
+    throw new Failure(
       `${cache} has ${gigabytes(bavail * bsize)} left, and TensorFlow takes up to ${gigabytes(space[variant])} here.`,
       { remedy: 'Free some space, or name a folder on another disk with --cache DIR.' },
     );
@@ -232,7 +166,7 @@ async function unpack(request: WheelRequest, file: string, machine: string): Pro
   await rm(partial, { recursive: true, force: true });
   try {
     const { command } = request.python;
-    const args = ['-c', unpacker, file, partial, machine, JSON.stringify(request.headers)];
+    const args = [unpacker, file, partial, machine, ...request.headers];
     const result = await run(command, args, { timeout: 10 * 60_000 });
     let answer: { refused?: string } & Omit<UnpackedWheel, 'folder' | 'wheel' | 'headers'>;
     try {
@@ -242,10 +176,10 @@ async function unpack(request: WheelRequest, file: string, machine: string): Pro
         meaning: `${wheel} could not be unpacked.`,
         remedy: `See whether ${request.cache} can be written to.`,
       });
-      throw new LinkFailure('wheel', meaning, { remedy, output: tail(result) });
+      throw new Failure(meaning, { remedy, output: tail(result) });
     }
     if (answer.refused) {
-      throw new LinkFailure('wheel', `${wheel} ${answer.refused}.`, {
+      throw new Failure(`${wheel} ${answer.refused}.`, {
         remedy: 'Pass another file with --wheel, or none, to have pip download one.',
       });
     }
@@ -279,7 +213,7 @@ async function download(request: WheelRequest, folder: string, machine: string):
     ...['--implementation', 'cp', '--python-version', pythonVersion, `${name}==${request.version}`],
   ];
   if (!pip) {
-    throw new LinkFailure('wheel', `Neither '${python.command} -m pip' nor pip3 nor pip runs here.`, {
+    throw new Failure(`Neither '${python.command} -m pip' nor pip3 nor pip runs here.`, {
       remedy: 'Install pip (apt-get install python3-pip), or pass a downloaded wheel with --wheel FILE.',
     });
   }
@@ -298,15 +232,11 @@ async function download(request: WheelRequest, folder: string, machine: string):
     meaning: last!.timedOut ? 'pip took more than 30 minutes.' : 'pip failed.',
     remedy: 'Run the command by hand, or pass a downloaded wheel with --wheel FILE.',
   });
-  throw new LinkFailure(
-    'wheel',
-    `${names.join(' and ')} ${request.version} could not be downloaded. ${meaning}`,
-    {
-      remedy,
-      command: last!.typed,
-      output: tail(last!, 6),
-    },
-  );
+  throw new Failure(`${names.join(' and ')} ${request.version} could not be downloaded. ${meaning}`, {
+    remedy,
+    command: last!.typed,
+    output: tail(last!, 6),
+  });
 }
 
 /**
@@ -314,7 +244,7 @@ async function download(request: WheelRequest, folder: string, machine: string):
  * from one that pip downloads. What is in the cache under its final name is whole.
  *
  * @returns The unpacked wheel, and how it came about, in a few words.
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) where no wheel serves this machine or none can be had.
+ * @throws Failure where no wheel serves this machine or none can be had.
  */
 export async function obtainWheel(request: WheelRequest): Promise<{ wheel: UnpackedWheel; how: string }> {
   const { variant, version, headers, cache, python } = request;
@@ -325,7 +255,7 @@ export async function obtainWheel(request: WheelRequest): Promise<{ wheel: Unpac
     const file = path.resolve(request.file);
     const there = await stat(file).catch(() => undefined);
     if (!there?.isFile()) {
-      throw new LinkFailure('wheel', `There is no wheel ${file}.`, { remedy: 'Correct --wheel FILE.' });
+      throw new Failure(`There is no wheel ${file}.`, { remedy: 'Correct --wheel FILE.' });
     }
     requireGlibc(path.basename(file), python.glibc!);
     const folder = path.join(cache, path.basename(file).replace(/\.whl$/, ''));

@@ -118,7 +118,7 @@ describe('vradam bench', () => {
     expect(answers[0]!.errors).toContain(
       '--contenders must be of all, native, cuda, plain, exact, cpu, wasm, tensorflow',
     );
-    expect(answers[1]!.errors).toContain("--sizes must be a whole number from 1 to 4294967296, not 'many'");
+    expect(answers[1]!.errors).toContain("'many' is no whole number from 1 to 4294967296");
     expect(answers[2]!.errors).toContain('--json cannot write');
     for (const { errors } of answers) expect(errors.trim().split('\n')).toHaveLength(1);
   });

@@ -33,6 +33,7 @@ const needed: Readonly<Record<string, RegExp>> = {
   modules: /^dist\/(index|(flat|chunk)(-[\w-]{8})?)\.(js|cjs|d\.ts|d\.cts)(\.map)?$/,
   browser: /^dist\/browser\/(index|(flat|chunk)(-[\w-]{8})?)\.(js|d\.ts)(\.map)?$/,
   'command line': /^dist\/cli\/([\w-]+-[A-Z0-9]{8}|main)\.js$/,
+  'unpacker of link-tensorflow': /^dist\/cli\/unpack_wheel\.py$/,
   addon: /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/vradam(\.glibc|\.musl)?\.node$/,
   'sources for vradam build': /^addon\/(binding\.gyp\.in|CMakeLists\.txt|scripts\/sources\.cjs)$/,
   'native sources': /^addon\/native\/[\w/-]+\.(cpp|h|cu|cuh|cc|json|txt)$/,

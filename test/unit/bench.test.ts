@@ -16,9 +16,10 @@ import { disturbance, headLines, readResults, resultsText } from '../../bench/re
 import { type Contender, interleave } from '../../bench/rounds.js';
 import { noiseArray } from '../../bench/values.js';
 import { flatWorkload, sizeText } from '../../bench/workloads.js';
-import { chooseContenders, parseBenchArguments, UsageError } from '../../cli/bench/arguments.js';
+import { chooseContenders, planOf } from '../../cli/bench.js';
 import { loadAddon } from '../../src/engines/addon.js';
 import { around, inventedResults } from './bench-results.js';
+import { commandLine } from './command-line.js';
 
 const samples = (seconds: readonly number[]) => ({ name: '', seconds });
 
@@ -607,46 +608,40 @@ describe('a run', () => {
 
 describe('the command line of vradam bench', () => {
   test('takes sizes, variables, workloads, rounds and files', () => {
-    const given = parseBenchArguments([
-      '--sizes',
-      '1e4,2000',
-      '--variables',
-      '5',
-      '--workloads',
-      'flat,mnist-mlp',
-      '--rounds',
-      '7',
-      '--json',
-      'a.json',
-    ]);
-    if (given === 'help') throw new Error('help');
-    expect(given.workloads.map(({ key, shapes }) => [key, shapes.length])).toEqual([
+    const plan = planOf({
+      sizes: [1e4, 2000],
+      variables: 5,
+      workloads: ['flat', 'mnist-mlp'],
+      rounds: 7,
+      project: '.',
+      json: 'a.json',
+    });
+    expect(plan.workloads.map(({ key, shapes }) => [key, shapes.length])).toEqual([
       ['2e3', 5],
       ['1e4', 5],
       ['mnist-mlp', 4],
     ]);
-    expect(given).toMatchObject({ rounds: 7, json: 'a.json', html: undefined });
+    expect(plan).toMatchObject({ rounds: 7, json: 'a.json', longest: 0.3 });
+    expect(planOf({ quick: true, variables: 1, project: '.' })).toMatchObject({ longest: 0.2 });
   });
 
-  test('answers bad options with a sentence that says what they may be', () => {
-    const message = (...words: string[]) => {
-      try {
-        parseBenchArguments(words);
-      } catch (error) {
-        expect(error).toBeInstanceOf(UsageError);
-        return (error as Error).message;
-      }
-      return 'no error';
+  test('answers bad options with a sentence that says what they may be', async () => {
+    const message = async (...words: string[]) => {
+      const { code, stderr } = await commandLine('bench', ...words);
+      expect(code).toBe(2);
+      return stderr;
     };
-    expect(message('--size', '1')).toContain("Unknown option '--size'");
-    expect(message('--sizes', '1e3,x')).toBe("--sizes must be a whole number from 1 to 4294967296, not 'x'");
-    expect(message('--sizes', '0')).toContain("not '0'");
-    expect(message('--sizes', '1e3,')).toContain('--sizes must be a list');
-    expect(message('--rounds', '2.5')).toContain('--rounds must be a whole number');
-    expect(message('--workloads', 'resnet')).toContain('resnet-50');
-    expect(message('--sizes', '10', '--workloads', 'gpt-2')).toBe('--sizes needs flat among the workloads');
-    expect(message('--json', '')).toBe('--json must name a file');
-    expect(message('extra')).not.toBe('no error');
+    expect(await message('--size', '1')).toBe("error: unknown option '--size'\n(Did you mean --sizes?)\n");
+    expect(await message('--sizes', '1e3,x')).toContain(
+      "'--sizes <list>' argument '1e3,x' is invalid. 'x' is no whole number from 1 to 4294967296.",
+    );
+    expect(await message('--sizes', '0')).toContain("'0' is no whole number");
+    expect(await message('--sizes', '1e3,')).toContain('It must be a list such as a,b.');
+    expect(await message('--rounds', '2.5')).toContain("'2.5' is no whole number from 1 to 1000.");
+    expect(await message('--workloads', 'resnet')).toContain('resnet-50');
+    expect(await message('--sizes', '10', '--workloads', 'gpt-2')).toContain('--sizes needs flat');
+    expect(await message('--json', '')).toContain('It must not be empty.');
+    expect(await message('extra')).toContain('too many arguments');
   });
 
   test('chooses contenders by name, by group, all, or the standard ones', () => {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { InfoReport } from '../../cli/info.js';
 import manifest from '../../package.json' with { type: 'json' };
+import { commandLine } from './command-line.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const empty = mkdtempSync(path.join(tmpdir(), 'vradam-cli-'));
@@ -21,30 +22,42 @@ function vradam(words: readonly string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 describe('vradam', () => {
-  test('lists its commands', () => {
-    const { status, stdout } = vradam(['--help']);
-    expect(status).toBe(0);
-    for (const command of ['info', 'bench', 'build', 'link-tensorflow'])
+  test('lists its commands', async () => {
+    const { code, stdout } = await commandLine('--help');
+    expect(code).toBe(0);
+    for (const command of ['info', 'bench', 'build', 'link-tensorflow']) {
       expect(stdout).toContain(`  ${command}`);
+      expect(await commandLine(command, '--help')).toMatchObject({ code: 0, stderr: '' });
+    }
   });
 
   test('prints its version', () => {
     expect(vradam(['--version'])).toEqual({ status: 0, stdout: `${manifest.version}\n`, stderr: '' });
   });
 
-  test('answers an unknown command with a sentence, and names the one that was probably meant', () => {
-    expect(vradam(['inof'])).toEqual({
-      status: 2,
+  test('answers words that make no sense with a sentence, what was probably meant, and exit code 2', async () => {
+    const answers: [string, string][] = [
+      ['inof', "error: unknown command 'inof'\n(Did you mean info?)\n"],
+      ['train', "error: unknown command 'train'\n"],
+      ['--verbose', "error: unknown option '--verbose'\n"],
+      ['info --jsn', "error: unknown option '--jsn'\n(Did you mean --json?)\n"],
+      ['info now', "error: too many arguments for 'info'. Expected 0 arguments but got 1.\n"],
+      ['build --architectures 75', 'error: --architectures goes with --cuda.\n'],
+    ];
+    for (const [words, stderr] of answers) {
+      expect(await commandLine(...words.split(' '))).toEqual({ code: 2, stdout: '', stderr });
+    }
+    expect(await commandLine()).toMatchObject({
+      code: 2,
       stdout: '',
-      stderr: "vradam has no command 'inof'. Did you mean 'vradam info'?\n",
+      stderr: expect.stringContaining('Commands:'),
     });
-    expect(vradam(['tensorflow-link']).stderr).toContain("'vradam link-tensorflow'");
-    expect(vradam(['train']).stderr).toBe(
-      "vradam has no command 'train'. There are info, bench, build, link-tensorflow.\n",
-    );
-    expect(vradam(['--verbose'])).toMatchObject({ status: 2 });
-    expect(vradam(['info', '--jsn'])).toMatchObject({ status: 2, stdout: '' });
-    expect(vradam(['build', '--architectures', '75'])).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  test('answers a wrong environment with a sentence and exit code 1', () => {
+    const { status, stderr } = vradam(['info'], { VRADAM_THREADS: 'many' });
+    expect([status, stderr.split('\n').length]).toEqual([1, 2]);
+    expect(stderr).toContain('VRADAM_THREADS');
   });
 });
 

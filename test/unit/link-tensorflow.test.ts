@@ -18,13 +18,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import {
-  type LinkTensorflowOptions,
-  link,
-  linkTensorflow,
-  linkTensorflowCommand,
-} from '../../cli/link-tensorflow.js';
+import { type LinkTensorflowOptions, link } from '../../cli/link-tensorflow.js';
 import { testbedReady } from '../../scripts/tfjs-node-testbed.mjs';
+import { commandLine } from './command-line.js';
 
 // A program with a package that looks like tfjs-node, a wheel of a few bytes, and a node-gyp that checks what it
 // is given. Python, pip's command line, links, locks and processes are real.
@@ -124,26 +120,13 @@ function makeTemplate(name: string): void {
 
 const binding = () => path.join(folder, 'lib', 'napi-v8', 'tfjs_binding.node');
 
+const here = () => ['--directory', directory, '--wheel', wheel, '--cache', cache, '--python', realPython];
+
 async function run(options: LinkTensorflowOptions = {}) {
   return link({ directory, wheel, cache, python: realPython, ...options });
 }
 
-async function tell(options: LinkTensorflowOptions | readonly string[]) {
-  let out = '';
-  let error = '';
-  const output = {
-    out: (text: string) => {
-      out += text;
-    },
-    error: (text: string) => {
-      error += text;
-    },
-  };
-  const code = Array.isArray(options)
-    ? await linkTensorflowCommand(options, output)
-    : await linkTensorflow(options as LinkTensorflowOptions, output);
-  return { code, out, error };
-}
+const tell = (...words: string[]) => commandLine('link-tensorflow', ...words);
 
 /** Every file of the package with its content, links as links. */
 function listing(): string[] {
@@ -399,7 +382,7 @@ describe.runIf(process.platform === 'linux')('vradam link-tensorflow', () => {
 
     it('says what failed, the command and the remedy, and exits with 1', async () => {
       vi.stubEnv('FAKE_GYP', 'fail');
-      const { code, error } = await tell({ directory, wheel, cache, python: realPython });
+      const { code, stderr: error } = await tell(...here());
       expect(code).toBe(1);
       expect(error).toMatch(/✖ The binding could not be compiled/);
       expect(error).toMatch(/Command: cd .* && .*node-gyp\.js rebuild/);
@@ -495,41 +478,49 @@ describe.runIf(process.platform === 'linux')('vradam link-tensorflow', () => {
 
   describe('as a command', () => {
     const badWords: Record<string, { words: string[]; said: RegExp }> = {
-      'an unknown option': { words: ['--pakage', 'x'], said: /--pakage/ },
-      'an unknown package': { words: ['--package', 'tfjs'], said: /for package but received 'tfjs'/ },
-      'an unknown variant': { words: ['--variant', 'tpu'], said: /cpu or gpu for variant/ },
-      'a version that is none': { words: ['--tensorflow-version', 'new'], said: /for tensorflow-version/ },
+      'an unknown option': { words: ['--pakage', 'x'], said: /--pakage'\n\(Did you mean --package\?\)/ },
+      'an unknown package': {
+        words: ['--package', 'tfjs'],
+        said: /--package .*'tfjs' is invalid\. Allowed choices/,
+      },
+      'an unknown variant': {
+        words: ['--variant', 'tpu'],
+        said: /--variant .*'tpu' is invalid\. Allowed choices are cpu, gpu/,
+      },
+      'a version that is none': {
+        words: ['--tensorflow-version', 'new'],
+        said: /--tensorflow-version .*a version such as 2\.21\.0/,
+      },
       'a version beside a wheel': {
         words: ['--tensorflow-version', '2.21.0', '--wheel', 'a.whl'],
-        said: /beside a wheel/,
+        said: /--tensorflow-version .*cannot be used with option '--wheel/,
       },
       'a file that is no wheel': { words: ['--wheel', 'a.zip'], said: /ends in \.whl/ },
-      'a surplus word': { words: ['now'], said: /now/ },
+      'a surplus word': { words: ['now'], said: /too many arguments/ },
       'an option without its value': { words: ['--directory'], said: /--directory/ },
-      'an empty value': { words: ['--directory', ''], said: /not empty for directory/ },
+      'an empty value': { words: ['--directory', ''], said: /--directory .*must not be empty/ },
     };
     it.each(Object.entries(badWords))('refuses %s with exit code 2', async (_name, { words, said }) => {
-      const { code, error, out } = await tell(words);
+      const { code, stderr: error, stdout: out } = await tell(...words);
       expect({ code, out }).toEqual({ code: 2, out: '' });
       expect(error).toMatch(said);
     });
 
     it('prints one JSON document with --json', async () => {
-      const words = ['--directory', directory, '--wheel', wheel, '--cache', cache, '--json'];
-      const { code, out } = await tell(words);
+      const { code, stdout: out } = await tell(...here(), '--json');
       expect(code).toBe(0);
       expect(JSON.parse(out)).toMatchObject({ ok: true, package: '@tensorflow/tfjs-node@4.22.0' });
     });
 
     it('tells each step and how long it took', async () => {
-      const { code, out } = await tell({ directory, wheel, cache, python: realPython });
+      const { code, stdout: out } = await tell(...here());
       expect(code).toBe(0);
       expect(out.match(/^• .* …\n {2}.* \(\d+\.\d s\)$/gm)).toHaveLength(6);
       expect(out).toMatch(/✔ @tensorflow\/tfjs-node@4\.22\.0 is linked and works with TensorFlow 2\.21\.0/);
     });
 
     it('explains every option with --help', async () => {
-      const { code, out } = await tell(['--help']);
+      const { code, stdout: out } = await tell('--help');
       expect(code).toBe(0);
       for (const option of [
         'package',

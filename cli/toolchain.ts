@@ -1,9 +1,10 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
 import path from 'node:path';
-import { run, tail } from './command.js';
-import { LinkFailure } from './failure.js';
+import { run, tail } from './child-process.js';
+import { Failure, type KnownFailure, recognize } from './failure.js';
 
 /** A Python 3 that runs pip's wheels apart and that node-gyp can use. */
 export interface Python {
@@ -15,7 +16,7 @@ export interface Python {
   readonly sitePackages: readonly string[];
 }
 
-/** What the binding is built with. */
+/** What native code is built with. */
 export interface Toolchain {
   readonly python: Python;
   /** The script of node-gyp. */
@@ -41,7 +42,7 @@ function majorMinor(text: string): readonly [number, number] | undefined {
 async function findPython(command: string): Promise<Python> {
   const result = await run(command, ['-c', questions], { timeout: 60_000 });
   const remedy = 'Install Python 3.9 or later, or name one with --python, such as --python .venv/bin/python.';
-  if (!result.found) throw new LinkFailure('tools', `There is no Python called '${command}'.`, { remedy });
+  if (!result.found) throw new Failure(`There is no Python called '${command}'.`, { remedy });
   try {
     const { version, glibc, site } = JSON.parse(result.stdout) as {
       version: [number, number];
@@ -51,10 +52,10 @@ async function findPython(command: string): Promise<Python> {
     if (version[0] === 3 && version[1] >= 9) {
       return { command, version, glibc: majorMinor(glibc), sitePackages: site };
     }
-    throw new LinkFailure('tools', `'${command}' is Python ${version.join('.')}.`, { remedy });
+    throw new Failure(`'${command}' is Python ${version.join('.')}.`, { remedy });
   } catch (error) {
-    if (error instanceof LinkFailure) throw error;
-    throw new LinkFailure('tools', `'${command}' does not answer as a Python does.`, {
+    if (error instanceof Failure) throw error;
+    throw new Failure(`'${command}' does not answer as a Python does.`, {
       remedy,
       command: `${command} -c '…'`,
       output: tail(result),
@@ -107,11 +108,10 @@ async function findNodeGyp(directory: string, python: Python): Promise<string> {
     if (version && version[0] < 10 && python.version[1] >= 12) old.push(`${script} (${version.join('.')})`);
     else return script;
   }
-  throw new LinkFailure(
-    'tools',
+  throw new Failure(
     old.length > 0
       ? `Python ${python.version.join('.')} needs node-gyp 10 or later, and there is only ${old.join(', ')}.`
-      : 'There is no node-gyp, which compiles the binding.',
+      : 'There is no node-gyp, which compiles native code.',
     { remedy: 'Install one: npm install --save-dev --ignore-scripts node-gyp@12' },
   );
 }
@@ -121,13 +121,13 @@ async function requireCompiler(): Promise<void> {
     'Install a C++ compiler and make, such as: apt-get install g++ make, dnf install gcc-c++ make.';
   const make = process.env.MAKE ?? 'make';
   if (!(await run(make, ['--version'])).found) {
-    throw new LinkFailure('tools', `There is no '${make}', which builds the binding.`, { remedy });
+    throw new Failure(`There is no '${make}', which builds native code.`, { remedy });
   }
   const compilers = process.env.CXX ? [process.env.CXX.split(' ')[0]!] : ['g++', 'c++', 'clang++'];
   for (const compiler of compilers) {
     if ((await run(compiler, ['--version'])).found) return;
   }
-  throw new LinkFailure('tools', `There is no C++ compiler (tried ${compilers.join(', ')}).`, { remedy });
+  throw new Failure(`There is no C++ compiler (tried ${compilers.join(', ')}).`, { remedy });
 }
 
 /** The prefix of the running Node, where its headers lie beside it. */
@@ -139,7 +139,7 @@ function nodeHeaders(): string | undefined {
 /**
  * Finds everything that downloading and building need, before anything is downloaded.
  *
- * @throws LinkFailure (`ERR_VRADAM_ENGINE`) naming the first tool that is missing.
+ * @throws Failure naming the first tool that is missing.
  */
 export async function findToolchain(directory: string, pythonCommand: string): Promise<Toolchain> {
   const [python] = await Promise.all([findPython(pythonCommand), requireCompiler()]);
@@ -148,4 +148,67 @@ export async function findToolchain(directory: string, pythonCommand: string): P
     nodeGyp: await findNodeGyp(directory, python),
     nodeDirectory: nodeHeaders(),
   };
+}
+
+const compilerFailures: readonly KnownFailure[] = [
+  {
+    sign: /getaddrinfo|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|network/i,
+    meaning: 'node-gyp could not download Node’s headers.',
+    remedy:
+      'Connect to the network once, or unpack Node’s own archive, which has the headers, and set npm_config_nodedir to its folder.',
+  },
+  {
+    sign: /No space left on device/i,
+    meaning: 'The disk is full.',
+    remedy: 'Free some space and run this again.',
+  },
+  {
+    sign: /Killed|cc1plus.*terminated/i,
+    meaning: 'The compiler was killed, probably for memory.',
+    remedy: 'Give the build about 1 GB of memory.',
+  },
+];
+
+/**
+ * Runs `node-gyp rebuild` in a folder.
+ *
+ * @param what Is compiled, for the message.
+ * @param words Further arguments.
+ * @param built The file that must be there afterwards.
+ * @throws Failure with the end of the compiler's output.
+ */
+export async function compile(
+  what: string,
+  tools: Toolchain,
+  folder: string,
+  words: readonly string[],
+  built: string,
+): Promise<void> {
+  const headers = process.env.npm_config_nodedir ? undefined : tools.nodeDirectory;
+  const result = await run(
+    process.execPath,
+    [
+      tools.nodeGyp,
+      'rebuild',
+      ...(headers ? [`--nodedir=${headers}`] : []),
+      `--python=${tools.python.command}`,
+      ...words,
+    ],
+    { cwd: folder, timeout: 15 * 60_000 },
+  );
+  if (result.code === 0 && existsSync(built)) return;
+  const { meaning, remedy } = recognize(tail(result, 200), compilerFailures, {
+    meaning: result.timedOut ? 'It took more than 15 minutes.' : 'The compiler’s messages are below.',
+    remedy: 'Mend what the messages name, and run this again.',
+  });
+  throw new Failure(`The ${what} could not be compiled. ${meaning}`, {
+    remedy,
+    command: `cd ${folder} && ${result.typed}`,
+    output: tail(result, 25),
+  });
+}
+
+/** The folder for what is downloaded and built. */
+export function cacheFolder(): string {
+  return path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'vradam');
 }

@@ -1,7 +1,4 @@
-import { VRAdamError } from '../../src/errors.js';
-
-/** The steps of linking, in order; a failure names the one it happened in. */
-export type LinkStep = 'package' | 'tools' | 'wheel' | 'link' | 'build' | 'smoke test';
+import process from 'node:process';
 
 /** What a failure says besides its sentence. */
 export interface FailureDetails {
@@ -13,16 +10,22 @@ export interface FailureDetails {
   readonly output?: string | undefined;
 }
 
-/** Why linking stopped, with what was tried and what to do (`ERR_VRADAM_ENGINE`). */
-export class LinkFailure extends VRAdamError {
-  readonly step: LinkStep;
+/** Why a command of vradam stopped, with what was tried and what to do. */
+export class Failure extends Error {
   readonly details: FailureDetails;
 
-  constructor(step: LinkStep, message: string, details: FailureDetails) {
-    super('ERR_VRADAM_ENGINE', message);
-    this.step = step;
+  constructor(message: string, details: FailureDetails) {
+    super(message);
     this.details = details;
   }
+}
+
+/** Tells a failure on standard error. */
+export function tellFailure(message: string, { command, output, remedy }: FailureDetails): void {
+  process.stderr.write(`✖ ${message}\n`);
+  if (command) process.stderr.write(`  Command: ${command}\n`);
+  if (output) process.stderr.write(`${output.replace(/^/gm, '  | ')}\n`);
+  process.stderr.write(`  What to do: ${remedy}\n`);
 }
 
 /** A known way to fail: what the output shows, what it means, what to do. */
