@@ -1,4 +1,5 @@
 import { type FlatOptions, PlainOptimizer, type Sizes } from '../optimizers/plain-optimizer.js';
+import type { CheckpointPath } from '../state/checkpoint.js';
 import { noFiles } from './checkpoint.js';
 import { browser } from './platform.js';
 
@@ -17,12 +18,12 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
   }
 
   /** @throws ERR_VRADAM_CHECKPOINT always: a browser has no files. */
-  async save(_path: string | URL): Promise<void> {
+  async save(_path: CheckpointPath): Promise<void> {
     throw noFiles('getState');
   }
 
   /** @throws ERR_VRADAM_CHECKPOINT always: a browser has no files. */
-  async load(_path: string | URL): Promise<void> {
+  async load(_path: CheckpointPath): Promise<void> {
     throw noFiles('setState');
   }
 }

@@ -6,6 +6,7 @@ import {
   VRADAM_DEFAULTS,
   type VRAdamOptions,
 } from '../options/options.js';
+import type { CheckpointPath } from '../state/checkpoint.js';
 import { noFiles } from './checkpoint.js';
 import { OperationsStepper } from './operations.js';
 
@@ -38,12 +39,12 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<OperationsStepper> {
   }
 
   /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` always: a browser has no files. */
-  async save(_path: string | URL): Promise<void> {
+  async save(_path: CheckpointPath): Promise<void> {
     throw noFiles('model.save with includeOptimizer, or getWeights');
   }
 
   /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` always: a browser has no files. */
-  async load(_path: string | URL): Promise<void> {
+  async load(_path: CheckpointPath): Promise<void> {
     throw noFiles('tf.loadLayersModel, or setWeights');
   }
 }

@@ -40,8 +40,8 @@ export interface CheckpointTensor extends NamedShape {
   read(): TensorState;
 }
 
-/** A path as a string or a `file:` URL. */
-export type CheckpointPath = string | URL;
+/** A path as a string or a `file:` URL, whose type is in no library that every program has. */
+export type CheckpointPath = string | { readonly href: string };
 
 function pathOf(path: unknown): string {
   if (path instanceof URL && path.protocol === 'file:') return fileURLToPath(path);

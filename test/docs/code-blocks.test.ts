@@ -1,79 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
-import { transformSync } from 'esbuild';
-import { afterAll, describe, expect, test, vi } from 'vitest';
-import * as product from '../../src/index.js';
-import { type CodeBlock, codeBlocks, pages, repository } from './code-blocks.js';
-import { enterWorkingFolder, makeSetting, trainedOptimizer } from './setting.js';
-import * as tensorflow from './tensorflow.js';
-
-const home = process.cwd();
-const folder = enterWorkingFolder();
-afterAll(() => {
-  process.chdir(home);
-  rmSync(folder, { recursive: true });
-});
+import { describe, expect, test } from 'vitest';
+import { codeBlocks, isProgram, isShell, pages, repository } from './code-blocks.js';
 
 const blocks = pages.flatMap(codeBlocks);
-const isProgram = ({ language }: CodeBlock) => ['js', 'ts', 'javascript', 'typescript'].includes(language);
-const isShell = ({ language }: CodeBlock) => ['sh', 'bash', 'shell'].includes(language);
-
-const modules: Readonly<Record<string, unknown>> = {
-  vradam: product,
-  '@tensorflow/tfjs': tensorflow,
-  '@tensorflow/tfjs-core': tensorflow,
-};
-
-/** Why a program cannot run on this machine; undefined where it can. */
-function obstacle({ code, notRun }: CodeBlock): string | undefined {
-  if (notRun) return notRun;
-  if (/\bcuda\b/.test(code) && !product.capabilities().engines.cuda.available) return 'it needs a GPU';
-  if (/from '\.\.?\//.test(code)) return 'it is a piece of a file in the repository';
-  const needed = [...code.matchAll(/(?:from|import|require\() ?'([^'.]+)'/g)].map((match) => match[1]!);
-  const missing = needed.find((name) => !Object.hasOwn(modules, name) && !name.startsWith('node:'));
-  return missing && `it needs ${missing}`;
-}
-
-/** Runs a program as a reader would who has what the page takes for granted. */
-async function runProgram({ code }: CodeBlock): Promise<void> {
-  const setting = makeSetting();
-  const declares = (name: string) =>
-    new RegExp(`\\b(const|let|using|import)\\b[^;=]*\\b${name}\\b`).test(code);
-  setting.optimizer = await trainedOptimizer(setting);
-  // As a CommonJS module within an async function, so that `await` works at the top and names may be declared anew.
-  const { code: lines } = transformSync(code, { loader: 'ts', format: 'esm', target: 'node20' });
-  const body = lines
-    .replaceAll(/^import \* as (\w+) from "(.+)";/gm, 'const $1 = __modules("$2");')
-    .replaceAll(/^import \{([^}]*)\} from "(.+)";/gm, (_, names: string, name: string) => {
-      return `const {${names.replaceAll(/\bas\b/g, ':')}} = __modules("${name}");`;
-    })
-    .replaceAll(/^import (\w+) from "(.+)";/gm, 'const $1 = __modules("$2");');
-  // A page may begin with an optimizer that has trained, and go on with a new one "later, in another process".
-  const once = body.replaceAll(/^(const|using) (?=optimizer = )/gm, '');
-  const AsyncFunction = (async () => {}).constructor as new (
-    ...words: string[]
-  ) => (...given: unknown[]) => Promise<void>;
-  const names = Object.keys(setting).filter((name) => name === 'optimizer' || !declares(name));
-  const load = (name: string) => modules[name] ?? process.getBuiltinModule(name.replace('node:', ''));
-  const program = new AsyncFunction('__modules', 'require', 'console', ...names, once);
-  await program(load, load, { ...console, log: () => {} }, ...names.map((name) => setting[name]));
-}
-
-describe('programs on the pages', () => {
-  test.each(blocks.filter(isProgram))('$place runs', async (block) => {
-    const reason = obstacle(block);
-    if (reason) {
-      console.log(`NOT RUN: ${block.place}; ${reason}`);
-      return;
-    }
-    const warnings = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
-    await runProgram(block);
-    expect(warnings).not.toHaveBeenCalled();
-    warnings.mockRestore();
-  });
-});
 
 const { scripts } = JSON.parse(readFileSync(path.join(repository, 'package.json'), 'utf8')) as {
   scripts: Record<string, string>;

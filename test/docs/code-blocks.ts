@@ -14,6 +14,11 @@ export interface CodeBlock {
   readonly notRun: string | undefined;
 }
 
+/** Whether it is JavaScript or TypeScript; test/package/pages.test.ts runs it. */
+export const isProgram = ({ language }: CodeBlock) =>
+  ['js', 'ts', 'javascript', 'typescript'].includes(language);
+export const isShell = ({ language }: CodeBlock) => ['sh', 'bash', 'shell'].includes(language);
+
 /** The pages whose code is a promise to users. */
 export const pages = [
   'README.md',

@@ -71,7 +71,7 @@ test('the one runtime dependency is the loader of the addon', () => {
 });
 
 test('every path that package.json names is packed', () => {
-  const paths = JSON.stringify(manifest).match(/(?<=")\.\/[^"]+/g) ?? [];
+  const paths = JSON.stringify(manifest).match(/(?<=:")\.\/[^"]+/g) ?? [];
   expect(paths.length).toBeGreaterThan(8);
   for (const named of paths) expect(packed).toContain(named.slice(2));
 });
@@ -171,8 +171,9 @@ test('the types are right for node16, from import and from require, and for bund
     ],
     { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } },
   );
-  expect(stdout).toMatch(/No problems found/);
-  expect(status).toBe(0);
+  expect(stdout).toContain('vradam/flat');
+  expect(stdout).not.toContain('❌');
+  expect(status, stdout).toBe(0);
 });
 
 test('the source maps lead to sources that they carry', () => {
@@ -183,7 +184,8 @@ test('the source maps lead to sources that they carry', () => {
       sources: string[];
       sourcesContent?: (string | null)[];
     };
-    expect(map.sourcesContent?.filter((text) => text !== null)).toHaveLength(map.sources.length);
+    const carried = map.sourcesContent ?? [];
+    expect(carried.filter((text) => text !== null)).toHaveLength(map.sources.length);
   }
 });
 

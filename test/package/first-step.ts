@@ -11,22 +11,16 @@ console.log(JSON.stringify({ engine, bytes, addon: capabilities().addon }));
 `;
 
 export const esm = `import { createHash } from 'node:crypto';
-import { capabilities, FlatOptimizer } from 'vradam';
+import { capabilities, FlatOptimizer } from 'vradam/flat';
 ${body}`;
 
 export const commonJs = `const { createHash } = require('node:crypto');
-const { capabilities, FlatOptimizer } = require('vradam');
+const { capabilities, FlatOptimizer } = require('vradam/flat');
 ${body}`;
 
-/** The same within TensorFlow.js: a model of one layer, trained with vradam on the cpu backend. */
-export const training = `import * as tf from '@tensorflow/tfjs-core';
-import '@tensorflow/tfjs-backend-cpu';
-import { vradam } from 'vradam';
-const w = tf.variable(tf.tensor1d([1, 2, 3]));
-const optimizer = vradam(0.1);
-for (let i = 0; i < 5; i++) optimizer.minimize(() => w.square().sum());
-console.log(JSON.stringify({ engine: optimizer.lastStep.engine, adapter: optimizer.lastStep.adapter }));
-`;
+/** The same by way of the whole package, which needs TensorFlow.js. */
+export const wholeEsm = esm.replace('vradam/flat', 'vradam');
+export const wholeCommonJs = commonJs.replace('vradam/flat', 'vradam');
 
 /** What the programs print. */
 export interface FirstStep {
