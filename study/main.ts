@@ -6,14 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describeMachine, machineLine } from '../bench/machine.js';
 import { progressBar } from '../bench/progress.js';
-import {
-  file,
-  flag,
-  helpText,
-  parseArguments,
-  UsageError,
-  wholeNumber,
-} from '../examples/training/arguments.js';
+import { commandLineExit, file, flag, parseArguments, wholeNumber } from '../examples/training/arguments.js';
 import { testbedReady } from '../scripts/tfjs-node-testbed.mjs';
 import { chooseRates } from './choice.js';
 import {
@@ -84,11 +77,8 @@ function jobText(job: Job): string {
 }
 
 async function main(words: readonly string[]): Promise<void> {
-  const values = parseArguments(words, OPTIONS);
-  if (values === 'help') {
-    console.log(helpText('Compares optimizers on real tasks, for about an hour.', 'npm run study', OPTIONS));
-    return;
-  }
+  const title = 'Compares optimizers on real tasks, for about an hour.';
+  const values = parseArguments({ title, command: 'npm run study', options: OPTIONS }, words);
   const { quick, workers } = values;
   if (!testbedReady()) {
     console.log('Making tfjs-node ready in .tfjs-node');
@@ -132,6 +122,7 @@ async function main(words: readonly string[]): Promise<void> {
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  console.error(error instanceof UsageError ? `${error.message}. --help lists the options.` : error);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  const exit = commandLineExit(error);
+  if (exit === undefined) console.error(error);
+  process.exitCode = exit ?? 1;
 }

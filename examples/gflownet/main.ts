@@ -1,4 +1,5 @@
-import { positiveNumber, UsageError, wholeNumber } from '../training/arguments.js';
+import { InvalidArgumentError } from 'commander';
+import { positiveNumber, wholeNumber } from '../training/arguments.js';
 import { BACKENDS } from '../training/backend.js';
 import { type Program, runProgram } from '../training/program.js';
 import type { Hypergrid } from './hypergrid.js';
@@ -40,11 +41,12 @@ const program: Program<typeof OPTIONS> = {
   prepare: (values) => {
     const { steps, dimensions, side, exploration, hidden, seed } = values;
     if (side ** dimensions > MOST_PLACES) {
-      throw new UsageError(
-        `--side ${side} and --dimensions ${dimensions} make ${side ** dimensions} places, more than ${MOST_PLACES}`,
+      throw new InvalidArgumentError(
+        `--side ${side} and --dimensions ${dimensions} make ${side ** dimensions} places, more than ${MOST_PLACES}.`,
       );
     }
-    if (exploration > 1) throw new UsageError(`--exploration must be at most 1, not '${exploration}'`);
+    if (exploration > 1)
+      throw new InvalidArgumentError(`--exploration must be at most 1, not '${exploration}'.`);
     const task = gridTask({
       dimensions,
       side,

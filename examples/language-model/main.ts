@@ -1,4 +1,5 @@
-import { positiveNumber, UsageError, wholeNumber } from '../training/arguments.js';
+import { InvalidArgumentError } from 'commander';
+import { positiveNumber, wholeNumber } from '../training/arguments.js';
 import { BACKENDS } from '../training/backend.js';
 import { type Program, runProgram } from '../training/program.js';
 import { unigramEntropy } from './book.js';
@@ -27,7 +28,7 @@ const program: Program<typeof OPTIONS> = {
   prepare: (values) => {
     const { steps, context, layers, heads, width, seed, characters: length, temperature } = values;
     if (width % heads !== 0) {
-      throw new UsageError(`--width ${width} cannot be divided into --heads ${heads}`);
+      throw new InvalidArgumentError(`--width ${width} cannot be divided into --heads ${heads}.`);
     }
     const task = languageTask({ context, layers, heads, width, batchSize: values['batch-size'], seed });
     const unigram = unigramEntropy(task.book.validation);

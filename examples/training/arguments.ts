@@ -1,24 +1,22 @@
-import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 
-/** A command line that cannot be followed; the message says why in a sentence. */
-export class UsageError extends Error {}
-
-/** An option of the command line: how its text is read, and what `--help` says of it. */
-export interface Option<T> {
+/** An option of the command line: what `--help` says of it, and how its text is read. */
+export interface ArgumentOption<T> {
   /** What stands for the value in `--help`; undefined for a flag. */
   readonly value: string | undefined;
   readonly text: string;
   /** What it is where it is not given. */
   readonly fallback: T;
-  /** @throws UsageError naming the option, what was given and what it may be. */
-  read(text: string, name: string): T;
+  /** @throws InvalidArgumentError saying what it may be. */
+  read?(text: string): T;
+  readonly choices?: readonly string[];
 }
 
 /** Options by name. */
-export type Options = Readonly<Record<string, Option<unknown>>>;
+export type Options = Readonly<Record<string, ArgumentOption<unknown>>>;
 /** The values of options. */
 export type Values<O extends Options> = {
-  readonly [Name in keyof O]: O[Name] extends Option<infer T> ? T : never;
+  readonly [Name in keyof O]: O[Name] extends ArgumentOption<infer T> ? T : never;
 };
 
 /** One of some words. */
@@ -26,17 +24,23 @@ export function choice<const T extends string, F extends T | undefined>(
   choices: readonly T[],
   fallback: F,
   text = '',
-): Option<T | F> {
-  return {
-    value: 'NAME',
-    text: `${text}${text && ': '}${choices.join(', ')}`,
-    fallback,
-    read: (given, name) => {
-      const found = choices.find((candidate) => candidate === given);
-      if (!found) throw new UsageError(`--${name} must be one of ${choices.join(', ')}, not '${given}'`);
-      return found;
-    },
+): ArgumentOption<T | F> {
+  return { value: 'name', text, fallback, choices };
+}
+
+function number<F extends number | undefined>(
+  value: string,
+  text: string,
+  fallback: F,
+  fits: (x: number) => boolean,
+  expectation: string,
+): ArgumentOption<number | F> {
+  const read = (given: string) => {
+    const x = Number(given);
+    if (given.trim() !== '' && fits(x)) return x;
+    throw new InvalidArgumentError(`It must be ${expectation}.`);
   };
+  return { value, text, fallback, read };
 }
 
 /** A whole number within bounds. */
@@ -45,19 +49,9 @@ export function wholeNumber<F extends number | undefined>(
   most: number,
   fallback: F,
   text: string,
-): Option<number | F> {
-  return {
-    value: 'N',
-    text,
-    fallback,
-    read: (given, name) => {
-      const value = Number(given);
-      if (!/^\d+$/.test(given) || value < least || value > most) {
-        throw new UsageError(`--${name} must be a whole number from ${least} to ${most}, not '${given}'`);
-      }
-      return value;
-    },
-  };
+): ArgumentOption<number | F> {
+  const fits = (x: number) => Number.isInteger(x) && x >= least && x <= most;
+  return number('n', text, fallback, fits, `a whole number from ${least} to ${most}`);
 }
 
 /** A finite number above 0, or from 0 on. */
@@ -65,74 +59,54 @@ export function positiveNumber<F extends number | undefined>(
   fallback: F,
   text: string,
   { zero = false } = {},
-): Option<number | F> {
-  return {
-    value: 'X',
-    text,
-    fallback,
-    read: (given, name) => {
-      const value = Number(given);
-      const fits = given.trim() !== '' && Number.isFinite(value) && (zero ? value >= 0 : value > 0);
-      if (!fits) {
-        const kind = zero ? 'a number of at least 0' : 'a positive number';
-        throw new UsageError(`--${name} must be ${kind}, not '${given}'`);
-      }
-      return value;
-    },
-  };
+): ArgumentOption<number | F> {
+  const fits = (x: number) => Number.isFinite(x) && (zero ? x >= 0 : x > 0);
+  return number('x', text, fallback, fits, zero ? 'a number of at least 0' : 'a positive number');
 }
 
 /** The path of a file. */
-export function file(text: string): Option<string | undefined> {
-  return {
-    value: 'FILE',
-    text,
-    fallback: undefined,
-    read: (given, name) => {
-      if (given === '') throw new UsageError(`--${name} must name a file`);
-      return given;
-    },
+export function file(text: string): ArgumentOption<string | undefined> {
+  const read = (given: string) => {
+    if (given !== '') return given;
+    throw new InvalidArgumentError('It must name a file.');
   };
+  return { value: 'file', text, fallback: undefined, read };
 }
 
 /** A switch that is off unless it is named. */
-export function flag(text: string): Option<boolean> {
-  return { value: undefined, text, fallback: false, read: () => true };
+export function flag(text: string): ArgumentOption<boolean> {
+  return { value: undefined, text, fallback: false };
 }
 
 /**
- * Reads a command line, without the program's own name.
+ * Reads a command line, without the program's own name. `--help` prints all options.
  *
- * @returns 'help' where that is asked for.
- * @throws UsageError for an unknown option, a missing value or one out of range.
+ * @throws CommanderError, after it was told, for an unknown option, a missing value, one out of range, and for help.
  */
-export function parseArguments<O extends Options>(words: readonly string[], options: O): Values<O> | 'help' {
-  let given: Record<string, string | boolean | (string | boolean)[] | undefined>;
-  try {
-    const known: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
-    for (const [name, { value }] of Object.entries(options)) {
-      known[name] = { type: value === undefined ? 'boolean' : 'string' };
-    }
-    given = parseArgs({ args: [...words], options: known }).values;
-  } catch (error) {
-    // What follows the first sentences of Node's message is advice about words that begin with a dash.
-    const [first = '', second = ''] = (error as Error).message.split(/\. |\n/);
-    throw new UsageError(second.startsWith('Did you forget') ? `${first} ${second.replace('?', '')}` : first);
-  }
-  if (given.help) return 'help';
-  const read = Object.entries(options).map(([name, option]) => {
-    const text = given[name];
-    return [name, text === undefined ? option.fallback : option.read(String(text), name)] as const;
+export function parseArguments<O extends Options>(
+  { title, command, options }: { title: string; command: string; options: O },
+  words: readonly string[],
+): Values<O> {
+  const program = new Command(`${command} --`).description(title).exitOverride();
+  const named = Object.entries(options).map(([name, { value, text, fallback, choices, read }]) => {
+    const option = new Option(`--${name}${value === undefined ? '' : ` <${value}>`}`, text);
+    if (choices) option.choices(choices);
+    if (read) option.argParser(read);
+    if (value !== undefined && fallback !== undefined) option.default(fallback);
+    program.addOption(option);
+    return { name, key: option.attributeName(), fallback };
   });
-  return Object.fromEntries(read) as Values<O>;
+  program.parse(words, { from: 'user' });
+  const values = named.map(({ name, key, fallback }) => [name, program.getOptionValue(key) ?? fallback]);
+  return Object.fromEntries(values) as Values<O>;
 }
 
-/** What `--help` prints. */
-export function helpText(title: string, command: string, options: Options): string {
-  const rows = Object.entries(options).map(([name, { value, text, fallback }]) => {
-    const shown = `--${name}${value === undefined ? '' : ` ${value}`}`;
-    const standard = fallback === undefined || value === undefined ? '' : ` (default ${fallback})`;
-    return `  ${shown.padEnd(22)} ${text}${standard}`;
-  });
-  return [title, '', `  ${command} -- [options]`, '', ...rows, '  --help'].join('\n');
+/**
+ * Tells an error of the command line where that was not done yet.
+ *
+ * @returns The exit code: 0 for help, 2 for words that make no sense; undefined for any other error.
+ */
+export function commandLineExit(error: unknown): number | undefined {
+  if (error instanceof InvalidArgumentError) console.error(`error: ${error.message}`);
+  return error instanceof CommanderError ? error.exitCode && 2 : undefined;
 }

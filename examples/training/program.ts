@@ -2,16 +2,16 @@ import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
 import { Presets, SingleBar } from 'cli-progress';
+import { InvalidArgumentError } from 'commander';
 import { capabilities, schedules, VRAdamError } from 'vradam';
 import {
   choice,
+  commandLineExit,
   file,
   flag,
-  helpText,
   type Options,
   parseArguments,
   positiveNumber,
-  UsageError,
   type Values,
   wholeNumber,
 } from './arguments.js';
@@ -85,7 +85,7 @@ function checkWritable(path: string): void {
   try {
     closeSync(openSync(path, 'a'));
   } catch (error) {
-    throw new UsageError(`--json cannot write ${path}: ${(error as Error).message}`);
+    throw new InvalidArgumentError(`--json cannot write ${path}: ${(error as Error).message}`);
   }
 }
 
@@ -98,7 +98,9 @@ function scheduleOf(values: TrainingValues, steps: number): (step: number) => nu
   const peak = values['learning-rate'];
   const warmupSteps = values['warm-up'];
   if (warmupSteps >= steps) {
-    throw new UsageError(`--warm-up must be below the ${steps} steps of the run, not '${warmupSteps}'`);
+    throw new InvalidArgumentError(
+      `--warm-up must be below the ${steps} steps of the run, not '${warmupSteps}'.`,
+    );
   }
   return schedules.warmupCosine({ peak, warmupSteps, steps, to: values.constant ? peak : 0 });
 }
@@ -108,10 +110,10 @@ function optimizerOf(values: TrainingValues): ScheduledOptimizer {
   const lrCutoff = values['lr-cutoff'];
   const weightDecay = values['weight-decay'];
   if ((beta3 ?? lrCutoff) !== undefined && values.optimizer !== 'vradam') {
-    throw new UsageError('--beta3 and --lr-cutoff are of the optimizer vradam');
+    throw new InvalidArgumentError('--beta3 and --lr-cutoff are of the optimizer vradam.');
   }
   if (weightDecay !== undefined && values.optimizer !== 'vradam' && values.optimizer !== 'adamw') {
-    throw new UsageError('--weight-decay is of the optimizers vradam and adamw');
+    throw new InvalidArgumentError('--weight-decay is of the optimizers vradam and adamw.');
   }
   return makeOptimizer(values.optimizer, values['learning-rate'], {
     engine,
@@ -230,16 +232,13 @@ async function run<O extends Options>(
 export async function runProgram<O extends Options>(program: Program<O>): Promise<void> {
   const options = { ...TRAINING_OPTIONS, ...program.options };
   try {
-    const values = parseArguments(process.argv.slice(2), options);
-    if (values === 'help') console.log(helpText(program.title, program.command, options));
-    else await run(program, values as Values<O> & TrainingValues);
+    const values = parseArguments({ ...program, options }, process.argv.slice(2));
+    await run(program, values as Values<O> & TrainingValues);
   } catch (error) {
-    if (error instanceof UsageError) {
-      console.error(`${error.message}. --help lists the options.`);
-      process.exitCode = 2;
-    } else {
+    const exit = commandLineExit(error);
+    if (exit === undefined) {
       console.error(error instanceof VRAdamError || error instanceof Failure ? error.message : error);
-      process.exitCode = 1;
     }
+    process.exitCode = exit ?? 1;
   }
 }

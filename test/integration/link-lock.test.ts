@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 // Processes that want one lock at the same moment, and each is killed while it has it. Whoever is in has a file made
 // that must not be there yet.
@@ -45,13 +45,14 @@ function start(ending: 'killed' | 'done'): ChildProcess {
   return child;
 }
 
-describe.runIf(process.platform === 'linux')('the lock of a package that is being linked', () => {
+describe('the lock of a package that is being linked', () => {
   beforeAll(() => {
     const source = fileURLToPath(new URL('../../cli/link-tensorflow/lock.ts', import.meta.url));
     const outfile = path.join(folder, 'lock.mjs');
     buildSync({ entryPoints: [source], outfile, platform: 'node', format: 'esm' });
     writeFileSync(path.join(folder, 'program.mjs'), program);
   });
+  beforeEach(({ skip }) => skip(process.platform !== 'linux', 'linking needs Linux'));
   afterAll(() => {
     for (const child of children) child.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });

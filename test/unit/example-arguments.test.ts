@@ -1,9 +1,9 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import {
   choice,
+  commandLineExit,
   file,
   flag,
-  helpText,
   parseArguments,
   positiveNumber,
   wholeNumber,
@@ -19,9 +19,34 @@ const OPTIONS = {
   constant: flag('no cosine'),
 };
 
+const parse = (...words: string[]) =>
+  parseArguments({ title: 'Trains.', command: 'npm start', options: OPTIONS }, words);
+
+let thrown: unknown;
+
+/** What reading a command line prints that ends in an error, which is left in `thrown`. */
+function printed(run: () => unknown): string {
+  let text = '';
+  const write = (piece: string | Uint8Array) => {
+    text += piece;
+    return true;
+  };
+  const spies = [process.stdout, process.stderr].map((stream) =>
+    vi.spyOn(stream, 'write').mockImplementation(write),
+  );
+  thrown = undefined;
+  try {
+    run();
+  } catch (error) {
+    thrown = error;
+  }
+  for (const spy of spies) spy.mockRestore();
+  return text;
+}
+
 describe('the command line of the examples', () => {
   test('has the value of every option, given or not', () => {
-    expect(parseArguments([], OPTIONS)).toEqual({
+    expect(parse()).toEqual({
       optimizer: 'vradam',
       backend: undefined,
       epochs: 3,
@@ -31,7 +56,7 @@ describe('the command line of the examples', () => {
       constant: false,
     });
     const given = ['--optimizer', 'sgd', '--backend=cpu', '--epochs', '10', '--learning-rate', '0.1'];
-    expect(parseArguments([...given, '--beta3', '0', '--json', 'x.json', '--constant'], OPTIONS)).toEqual({
+    expect(parse(...given, '--beta3', '0', '--json', 'x.json', '--constant')).toEqual({
       optimizer: 'sgd',
       backend: 'cpu',
       epochs: 10,
@@ -43,26 +68,30 @@ describe('the command line of the examples', () => {
   });
 
   test.each([
-    [['--epochs', '11'], "--epochs must be a whole number from 1 to 10, not '11'"],
-    [['--epochs', '1.5'], "--epochs must be a whole number from 1 to 10, not '1.5'"],
-    [['--learning-rate', '0'], "--learning-rate must be a positive number, not '0'"],
-    [['--learning-rate', 'Infinity'], "--learning-rate must be a positive number, not 'Infinity'"],
-    [['--beta3=-1'], "--beta3 must be a number of at least 0, not '-1'"],
-    [['--optimizer', 'adam'], "--optimizer must be one of vradam, sgd, not 'adam'"],
-    [['--json', ''], '--json must name a file'],
-    [['--json'], "Option '--json <value>' argument missing"],
-    [['--epoch', '3'], "Unknown option '--epoch'"],
-    [['more'], "Unexpected argument 'more'"],
-  ])('answers %j with one sentence', (words, sentence) => {
-    expect(() => parseArguments(words, OPTIONS)).toThrow(sentence);
+    [['--epochs', '11'], "'--epochs <n>' argument '11' is invalid. It must be a whole number from 1 to 10."],
+    [['--epochs', '1.5'], 'It must be a whole number from 1 to 10.'],
+    [
+      ['--learning-rate', '0'],
+      "'--learning-rate <x>' argument '0' is invalid. It must be a positive number.",
+    ],
+    [['--learning-rate', 'Infinity'], 'It must be a positive number.'],
+    [['--beta3=-1'], 'It must be a number of at least 0.'],
+    [['--optimizer', 'adam'], "'adam' is invalid. Allowed choices are vradam, sgd."],
+    [['--json', ''], 'It must name a file.'],
+    [['--json'], "option '--json <file>' argument missing"],
+    [['--epoch', '3'], "unknown option '--epoch'\n(Did you mean --epochs?)"],
+    [['more'], 'too many arguments'],
+  ])('answers %j with one sentence and exit code 2', (words, sentence) => {
+    expect(printed(() => parse(...words))).toContain(sentence);
+    expect(commandLineExit(thrown)).toBe(2);
   });
 
   test('explains every option, with what it is where it is not given', () => {
-    expect(parseArguments(['-h'], OPTIONS)).toBe('help');
-    const text = helpText('Trains.', 'npm start', OPTIONS);
-    expect(text).toContain('Trains.');
+    const text = printed(() => parse('-h'));
+    expect(commandLineExit(thrown)).toBe(0);
+    expect(text).toContain('Usage: npm start -- [options]\n\nTrains.');
     for (const name of Object.keys(OPTIONS)) expect(text).toContain(`--${name}`);
-    expect(text).toContain('passes (default 3)');
-    expect(text).toContain('where it runs: wasm, cpu\n');
+    expect(text).toContain('passes (default: 3)');
+    expect(text).toMatch(/where it runs \(choices: "wasm",\s+"cpu"\)/);
   });
 });
