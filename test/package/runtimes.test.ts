@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CleanRoom, repository, tarball } from './clean-room.js';
-import { programOf, type Runtime } from './runtimes.js';
+import { find, type Runtime } from './runtimes.js';
 
 /** Steps that run together, on memory that is moved away as soon as they are called, and on memory of WebAssembly that grows. */
-const program = `
+const source = `
 import { FlatOptimizer } from 'vradam/flat';
 const size = 100_000;
 const parameters = () => Float32Array.from({ length: size }, (_, i) => Math.sin(i));
@@ -40,28 +40,30 @@ console.log(JSON.stringify({
 let room: CleanRoom;
 beforeAll(() => {
   room = new CleanRoom({ compilers: false });
-  room.makeProject({ 'program.mjs': program });
+  room.makeProject({ 'program.mjs': source });
   room.done('npm', ['install', tarball()]);
 });
 afterAll(() => room.remove());
 
 describe('an asynchronous step', () => {
-  test.each<[Runtime, ...string[]]>([['Node.js 22'], ['Deno', 'run', '--allow-all'], ['Bun']])(
+  test.for<[Runtime, ...string[]]>([['Node.js 22'], ['Deno', 'run', '--allow-all'], ['Bun']])(
     'loses nothing on %s, where memory is moved or grows meanwhile',
-    (runtime, ...words) => {
-      const file = programOf(runtime);
-      if (file === undefined) return;
-      const { stdout } = room.done(file, [...words, 'program.mjs']);
+    ([runtime, ...words], { skip }) => {
+      const { program, reason } = find(runtime);
+      skip(reason !== undefined, reason);
+      const { stdout } = room.done(program, [...words, 'program.mjs']);
       expect(JSON.parse(stdout)).toEqual({ engine: 'cpu', same: true, gradients: 100_000, grown: true });
     },
   );
 });
 
-test('what is promised of memory that can be moved holds on Node.js 22, whose marks do not stop the methods of a buffer', () => {
-  const node = programOf('Node.js 22');
-  if (node === undefined) return;
+test('what is promised of memory that can be moved holds on Node.js 22, whose marks do not stop the methods of a buffer', ({
+  skip,
+}) => {
+  const { program, reason } = find('Node.js 22');
+  skip(reason !== undefined, reason);
   const files = ['test/integration/step-async.test.ts', 'test/unit/pinning.test.ts'];
   const args = ['node_modules/vitest/vitest.mjs', 'run', '-t', 'memory of', ...files];
-  const { status, stdout, stderr } = spawnSync(node, args, { cwd: repository, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd: repository, encoding: 'utf8' });
   expect(status, stdout + stderr).toBe(0);
 });

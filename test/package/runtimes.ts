@@ -14,14 +14,13 @@ export type Runtime = keyof typeof RUNTIMES;
 
 const folder = path.join(caches, 'runtimes');
 
-/** The program of a runtime, which is installed once and kept, or undefined with a line that says why there is none. */
-export function programOf(runtime: Runtime): string | undefined {
+/** The program of a runtime, which is installed once and kept, or why there is none. */
+export function find(runtime: Runtime): { readonly program: string; readonly reason?: string } {
   const { name, version, program } = RUNTIMES[runtime];
   const place = path.join(folder, `${name.replace('/', '+')}-${version}`);
   const file = path.join(place, 'node_modules', name, program);
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    console.log(`NOT RUN: what is tested on ${runtime}; it is taken for Linux on x64 only`);
-    return undefined;
+    return { program: '', reason: `${runtime} is taken for Linux on x64 only` };
   }
   if (!existsSync(file)) {
     mkdirSync(place, { recursive: true });
@@ -29,12 +28,9 @@ export function programOf(runtime: Runtime): string | undefined {
     const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', `${name}@${version}`];
     const { status, stderr } = spawnSync('npm', args, { cwd: place, encoding: 'utf8' });
     if (status !== 0) {
-      console.log(
-        `NOT RUN: what is tested on ${runtime}; npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})`,
-      );
-      return undefined;
+      return { program: '', reason: `npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})` };
     }
     chmodSync(file, 0o755);
   }
-  return file;
+  return { program: file };
 }
