@@ -6,12 +6,11 @@ export type { CudaArray } from './engines/device-array.js';
 export type { EngineName } from './engines/engine.js';
 export { VRAdamError, type VRAdamErrorCode } from './errors.js';
 export {
+  type CheckpointOptions,
   type FlatGradients,
   FlatOptimizer,
   type FlatOptions,
   type FlatParameters,
-  type FlatState,
-  type FlatTensorState,
   type Sizes,
 } from './optimizers/flat-optimizer.js';
 export type { OptimizerSummary } from './optimizers/summary.js';
@@ -31,4 +30,5 @@ export {
   type WarmupCosineOptions,
 } from './options/schedules.js';
 export type { CheckpointPath } from './state/checkpoint.js';
+export type { FlatState, FlatTensorState } from './state/flat-state.js';
 export type { GroupReport, StepReport } from './step/stepper.js';

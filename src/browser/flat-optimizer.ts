@@ -18,12 +18,12 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
   }
 
   /** @throws ERR_VRADAM_CHECKPOINT always: a browser has no files. */
-  async save(_path: CheckpointPath): Promise<void> {
+  async save(_path: CheckpointPath, _options?: object): Promise<void> {
     throw noFiles('getState');
   }
 
   /** @throws ERR_VRADAM_CHECKPOINT always: a browser has no files. */
-  async load(_path: CheckpointPath): Promise<void> {
+  async load(_path: CheckpointPath, _options?: object): Promise<void> {
     throw noFiles('setState');
   }
 }

@@ -6,8 +6,6 @@ export type {
   FlatGradients,
   FlatOptions,
   FlatParameters,
-  FlatState,
-  FlatTensorState,
   Sizes,
 } from '../optimizers/plain-optimizer.js';
 export type { OptimizerSummary } from '../optimizers/summary.js';
@@ -26,6 +24,7 @@ export {
   schedules,
   type WarmupCosineOptions,
 } from '../options/schedules.js';
+export type { FlatState, FlatTensorState } from '../state/flat-state.js';
 export type { GroupReport, StepReport } from '../step/stepper.js';
 export { capabilities } from './capabilities.js';
 export { FlatOptimizer } from './flat-optimizer.js';

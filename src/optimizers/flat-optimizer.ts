@@ -2,9 +2,16 @@ import { CudaEngine } from '../engines/cuda.js';
 import type { CudaArray } from '../engines/device-array.js';
 import { DeviceBuffers, holdsDeviceArrays } from '../engines/device-buffers.js';
 import { node } from '../engines/node.js';
-import { VRAdamError } from '../errors.js';
-import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
-import { matchSaved, type NamedShape } from '../state/saved-state.js';
+import { shorten, VRAdamError } from '../errors.js';
+import { readOptions } from '../options/options.js';
+import {
+  type CheckpointPath,
+  describeOptions,
+  type FoundTensor,
+  loadCheckpoint,
+  saveCheckpoint,
+} from '../state/checkpoint.js';
+import { bindStates, unfit } from '../state/saved-state.js';
 import type { StepReport } from '../step/stepper.js';
 import {
   type FlatGradients,
@@ -18,10 +25,20 @@ export type {
   FlatGradients,
   FlatOptions,
   FlatParameters,
-  FlatState,
-  FlatTensorState,
   Sizes,
 } from './plain-optimizer.js';
+
+/** What `save` writes, and `load` fills, beside the state. */
+export interface CheckpointOptions<S extends Sizes = Sizes> {
+  /** The parameters, as `step` takes them. */
+  parameters?: FlatParameters<S> | FlatParameters<S, CudaArray> | undefined;
+}
+
+/** Parameters of one tensor, on the host or on a device. */
+interface ParameterMemory {
+  read(): Float32Array;
+  fill(values: Float32Array): void;
+}
 
 /**
  * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
@@ -134,43 +151,77 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
    * Writes the state to one safetensors file, which `load` and `VRAdamOptimizer` read. Whatever happens, the path
    * leads to the old file or to the new one, whole. What is saved is the state at the call. See docs/checkpoints.md.
    *
-   * @throws ERR_VRADAM_CHECKPOINT if the file cannot be written, or the state is not finite; ERR_VRADAM_ENGINE while
+   * @param options With `parameters`, these are in the file too, each under the name of its tensor.
+   * @throws ERR_VRADAM_CHECKPOINT if the file cannot be written, the state or a parameter is not finite, or a tensor has
+   *   the name of a part of the state; ERR_VRADAM_SHAPE naming the parameters that do not fit; ERR_VRADAM_ENGINE while
    *   an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`.
    */
-  async save(path: CheckpointPath): Promise<void> {
+  async save(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
     const { stepper } = this;
     stepper.assertUsable();
-    const tensors = stepper.tensors.map(({ name, size }, i) => ({
-      name,
-      shape: [size],
-      read: () => stepper.engine.readTensor(i),
-    }));
+    const { parameters } = readOptions(options, 'save', ['parameters']);
+    const memories = this.#memoriesOf(parameters);
+    const isWithParameters = parameters !== undefined;
+    const tensors = [
+      ...stepper.tensors.map(({ name, size }, i) => ({
+        name,
+        shape: [size],
+        read: () => ({ ...stepper.engine.readTensor(i), parameters: memories[i]?.read() }),
+        hasParameters: isWithParameters,
+      })),
+      ...this.kept.map((state) => ({
+        ...state,
+        read: () => state,
+        hasParameters: isWithParameters && state.parameters !== undefined,
+      })),
+    ];
     const metadata = describeOptions(this.options, this.givenLearningRate, stepper.tensors);
     await saveCheckpoint(path, stepper.iterations, tensors, metadata);
   }
 
   /**
    * Takes the state from a file that `save` wrote, also from one of a `VRAdamOptimizer`: of every shape, the number of
-   * elements counts. States are found by name where all names agree, else by order. Hyperparameters stay as they are.
+   * elements counts. Tensors find their states by name where each finds one, else by order; what is over is kept, and
+   * `save` writes it again. Hyperparameters stay as they are.
    *
-   * @throws ERR_VRADAM_CHECKPOINT if the file cannot be read, is damaged or does not fit the sizes; ERR_VRADAM_ENGINE
-   *   while an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`. Then nothing has changed.
+   * @param options With `parameters`, these are filled with what `save` was given.
+   * @throws ERR_VRADAM_CHECKPOINT if the file cannot be read, is damaged, does not fit the sizes or lacks parameters
+   *   that are asked for; ERR_VRADAM_SHAPE naming the parameters that do not fit; ERR_VRADAM_ENGINE while an
+   *   asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`. Then nothing has changed.
    */
-  async load(path: CheckpointPath): Promise<void> {
+  async load(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
     const { stepper } = this;
     stepper.assertUsable();
-    const sizes = stepper.tensors.map(({ name, size }) => ({ name, shape: [size] }));
-    const { iterations, tensors } = await loadCheckpoint(path, (found) => {
-      matchSaved(found.map(flat), sizes);
-    });
+    const { parameters } = readOptions(options, 'load', ['parameters']);
+    const isWithParameters = parameters !== undefined;
+    this.#memoriesOf(parameters);
+    const check = (found: readonly FoundTensor[]) => {
+      const lacking = bindStates(found, stepper.tensors).own.find(
+        (tensor) => tensor.parameters === undefined,
+      );
+      if (isWithParameters && lacking !== undefined)
+        throw unfit(`it has no parameters of '${shorten(lacking.name)}'.`);
+    };
+    const saved = await loadCheckpoint(path, check, isWithParameters);
     stepper.assertUsable();
-    for (const [i, state] of matchSaved(tensors.map(flat), sizes).entries()) {
-      stepper.engine.writeTensor(i, state);
-    }
-    stepper.iterations = iterations;
+    // Meanwhile their memory may have gone elsewhere.
+    const memories = this.#memoriesOf(parameters);
+    for (const [i, state] of this.restore(saved).entries()) memories[i]?.fill(state.parameters!);
   }
-}
 
-function flat<Saved extends NamedShape>(tensor: Saved): Saved {
-  return { ...tensor, shape: [tensor.shape.reduce((product, length) => product * length, 1)] };
+  #memoriesOf(parameters: unknown): readonly ParameterMemory[] {
+    if (parameters === undefined) return [];
+    if (!holdsDeviceArrays(parameters)) {
+      return this.parametersOf(parameters).map((array) => ({
+        read: () => array,
+        fill: (values) => array.set(values),
+      }));
+    }
+    const arrays = this.arraysOf(parameters, 'parameters');
+    const { parametersIn } = this.#device.check(this.stepper.tensors, this.labels, arrays, []);
+    return parametersIn.map((array) => ({
+      read: () => array.toArray(),
+      fill: (values) => array.copyFrom(values),
+    }));
+  }
 }

@@ -119,22 +119,25 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
    *   `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   async save(path: CheckpointPath): Promise<void> {
-    const { executor, waitingTensors: waiting } = this;
+    const { executor } = this;
     executor.assertUsable();
     this.forgetDisposed();
-    const tensors = this.namedTensors().map(({ name, shape }, i) => ({
-      name,
-      shape,
-      read: () => waiting?.[i] ?? executor.engine.readTensor(i),
-    }));
+    const tensors = [
+      ...this.variables.map(({ name, shape }, i) => ({
+        name,
+        shape,
+        read: () => executor.engine.readTensor(i),
+      })),
+      ...this.waiting.map((state) => ({ name: state.name, shape: state.shape, read: () => state })),
+    ];
     const metadata = describeOptions(this.options, this.givenLearningRate, executor.tensors);
     await saveCheckpoint(path, this.iterations, tensors, metadata);
   }
 
   /**
-   * Takes the state from a file that `save` wrote, on any backend and engine. States find their variables as they do
-   * in `setWeights`: by name where all names agree, else by order, and later, where there was no step yet. The
-   * hyperparameters stay as they are.
+   * Takes the state from a file that `save` wrote, on any backend and engine. Variables find their states as they do
+   * in `setWeights`: by name where each finds one, else by order, and later, where there was no step yet. What is over
+   * waits for variables that take part later, and `save` writes it again. The hyperparameters stay as they are.
    *
    * @throws VRAdamError `ERR_VRADAM_CHECKPOINT`, with nothing changed, where the file cannot be read, is damaged or
    *   does not fit the variables; `ERR_VRADAM_DISPOSED` after `dispose`.
@@ -142,7 +145,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
   async load(path: CheckpointPath): Promise<void> {
     this.executor.assertUsable();
     this.forgetDisposed();
-    this.restore(await loadCheckpoint(path, (tensors) => this.checkFit(tensors)));
+    this.restore(await loadCheckpoint(path, (tensors) => this.bind(tensors)));
   }
 }
 

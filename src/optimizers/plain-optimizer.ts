@@ -1,4 +1,4 @@
-import { bufferOf, checkFloat32Array, checkOverlap, isFloat32Array } from '../engines/buffers.js';
+import { bufferOf, checkFloat32Array, checkOverlap } from '../engines/buffers.js';
 import type { Platform } from '../engines/platform.js';
 import { invalid, VRAdamError } from '../errors.js';
 import {
@@ -9,6 +9,8 @@ import {
   VRADAM_DEFAULTS,
   type VRAdamOptions,
 } from '../options/options.js';
+import { type FlatState, readFlatState } from '../state/flat-state.js';
+import { bindStates, copyOf, type SavedState, type SavedTensor } from '../state/saved-state.js';
 import { Stepper, type StepReport } from '../step/stepper.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 
@@ -35,22 +37,6 @@ export interface FlatOptions extends Omit<VRAdamOptions, 'inPlace'> {
   learningRate?: number | Schedule;
 }
 
-/** State of one tensor of a `FlatOptimizer`. */
-export interface FlatTensorState {
-  name: string;
-  /** Steps applied to this tensor. */
-  steps: number;
-  velocity: Float32Array;
-  secondMoment: Float32Array;
-}
-
-/** Everything that a `FlatOptimizer` has to remember to go on; parameters and options are the caller's. */
-export interface FlatState {
-  /** Attempted steps. */
-  iterations: number;
-  tensors: FlatTensorState[];
-}
-
 type Shape = 'array' | 'list' | 'record';
 
 const EXPECTED: Readonly<Record<Shape, string>> = {
@@ -75,6 +61,8 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
   protected readonly options: ResolvedOptions;
   /** As it was given: of the groups without one of their own. */
   protected givenLearningRate: number | Schedule;
+  /** States that were over of one that was set: of tensors that this optimizer does not have. */
+  protected kept: readonly SavedTensor[] = [];
   readonly #shape: Shape;
   /** How messages name tensor i after 'parameters' or 'gradients'. */
   protected readonly labels: readonly string[];
@@ -172,23 +160,42 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
     return this.stepper.skippedSteps;
   }
 
-  /** A copy of the state, in the order of the sizes. */
+  /** A copy of the state, in the order of the sizes, and after it what was over of a state that was set. */
   getState(): FlatState {
     this.stepper.assertUsable();
     const { engine, iterations, tensors } = this.stepper;
-    return { iterations, tensors: tensors.map(({ name }, i) => ({ name, ...engine.readTensor(i) })) };
+    return {
+      iterations,
+      tensors: [
+        ...tensors.map(({ name }, i) => ({ name, ...engine.readTensor(i) })),
+        ...this.kept.map((state) => ({ name: state.name, ...copyOf(state) })),
+      ],
+    };
   }
 
   /**
-   * Replaces the state by a copy of one that `getState` returned, of an optimizer with the same sizes.
+   * Replaces the state by a copy of one that `getState` returned. Tensors find their states by name where each finds
+   * one, else by order. What is over is kept, and `getState` gives it back.
    *
-   * @throws ERR_VRADAM_CHECKPOINT naming what does not fit; then nothing has changed.
+   * @throws ERR_VRADAM_CHECKPOINT naming what is no state, or what does not fit the sizes; then nothing has changed.
    */
   setState(state: FlatState): void {
     this.stepper.assertUsable();
-    const { iterations, tensors } = readState(state, this.stepper.tensors);
-    for (const [i, tensor] of tensors.entries()) this.stepper.engine.writeTensor(i, tensor);
+    this.restore(readFlatState(state));
+  }
+
+  /**
+   * Replaces the state by a copy of one that was checked.
+   *
+   * @returns The states of the tensors, in their order.
+   * @throws ERR_VRADAM_CHECKPOINT where it does not fit the sizes; then nothing has changed.
+   */
+  protected restore({ iterations, tensors }: SavedState): SavedTensor[] {
+    const { own, over } = bindStates(tensors, this.stepper.tensors);
+    for (const [i, state] of own.entries()) this.stepper.engine.writeTensor(i, state);
+    this.kept = over.map((state) => ({ ...state, ...copyOf(state) }));
     this.stepper.iterations = iterations;
+    return own;
   }
 
   /** What the optimizer is and how far it came, for logs; the state is not in it. */
@@ -208,6 +215,13 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** @throws ERR_VRADAM_SHAPE naming the array that does not fit, is detached or overlaps another. */
+  protected parametersOf(parameters: unknown): readonly Float32Array[] {
+    const arrays = this.#parametersOf(parameters);
+    this.#checkOverlap(arrays, []);
+    return arrays;
   }
 
   #buffersOf(parameters: unknown, gradients: unknown) {
@@ -275,47 +289,3 @@ export class PlainOptimizer<S extends Sizes = Sizes> {
 }
 
 showSummary(PlainOptimizer);
-
-/** Checks a state against the tensors that it is for. */
-function readState(
-  state: unknown,
-  expected: readonly { readonly name: string; readonly size: number }[],
-): FlatState {
-  const code = 'ERR_VRADAM_CHECKPOINT';
-  if (!isRecord(state)) throw invalid(code, 'state', 'a record of iterations and tensors', state);
-  const { iterations, tensors } = state;
-  if (!Array.isArray(tensors) || tensors.length !== expected.length) {
-    throw invalid(code, 'state.tensors', `an array of ${expected.length} states`, tensors);
-  }
-  const read = expected.map(({ name, size }, i) => {
-    const where = `state.tensors[${i}]`;
-    const tensor: unknown = tensors[i];
-    if (!isRecord(tensor)) throw invalid(code, where, `the state of ${name}`, tensor);
-    if (tensor.name !== name) throw invalid(code, `${where}.name`, `'${name}'`, tensor.name);
-    return {
-      name,
-      steps: readCount(tensor.steps, `${where}.steps`),
-      velocity: readFinite(tensor.velocity, `${where}.velocity`, size, Number.NEGATIVE_INFINITY),
-      secondMoment: readFinite(tensor.secondMoment, `${where}.secondMoment`, size, 0),
-    };
-  });
-  return { iterations: readCount(iterations, 'state.iterations'), tensors: read };
-}
-
-function readCount(value: unknown, argument: string): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw invalid('ERR_VRADAM_CHECKPOINT', argument, 'an integer of at least 0', value);
-}
-
-function readFinite(value: unknown, argument: string, size: number, least: number): Float32Array {
-  if (!isFloat32Array(value) || value.length !== size) {
-    throw invalid('ERR_VRADAM_CHECKPOINT', argument, `a Float32Array of length ${size}`, value);
-  }
-  for (let i = 0; i < size; i++) {
-    const x = value[i]!;
-    if (Number.isFinite(x) && x >= least) continue;
-    const expectation = least === 0 ? 'a finite number of at least 0' : 'a finite number';
-    throw invalid('ERR_VRADAM_CHECKPOINT', `${argument}[${i}]`, expectation, x);
-  }
-  return value;
-}

@@ -20,7 +20,16 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import { argumentsOf, configOf } from '../state/saved-config.js';
-import { matchSaved, type SavedState, type SavedTensor, sameShape } from '../state/saved-state.js';
+import {
+  bindStates,
+  checkFit,
+  copyOf,
+  findStates,
+  type NamedShape,
+  type SavedState,
+  type SavedTensor,
+  sameShape,
+} from '../state/saved-state.js';
 import { type NamedTensor, readWeights, WeightTensors } from '../state/saved-weights.js';
 import type { StepReport } from '../step/stepper.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
@@ -86,8 +95,8 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   /** By tensor number. State belongs to the variable itself, not to its name. */
   readonly #variables: Variable[] = [];
   readonly #numbers = new Map<string, number>();
-  /** A state that was set before any variable was known; it waits for the first step. */
-  #waiting: readonly SavedTensor[] | undefined;
+  /** States that were set and wait for their variables: all of them before the first step, later those of frozen layers. */
+  #waiting: readonly SavedTensor[] = [];
   #groupsAreChecked = false;
   #isDisposed = false;
 
@@ -220,10 +229,11 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   override async getWeights(): Promise<NamedTensor[]> {
     this.executor.assertUsable();
     this.forgetDisposed();
-    const states = this.#waiting?.map(copyOf) ?? this.executor.readTensors();
     const { iterations } = this;
-    const named = this.namedTensors();
-    const read = states instanceof Promise ? await states : states;
+    const named = [...this.variables, ...this.#waiting].map(({ name, shape }) => ({ name, shape }));
+    const waiting = this.#waiting.map(copyOf);
+    const states = this.executor.readTensors();
+    const read = [...(states instanceof Promise ? await states : states), ...waiting];
     this.executor.assertUsable();
     return this.#weights.update({
       iterations,
@@ -232,11 +242,12 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   }
 
   /**
-   * Takes a state that `getWeights` gave. States find their variables by name where all names agree, else by
-   * order. Before the first step no variable is known: the state then waits for that step's variables.
+   * Takes a state that `getWeights` gave. Variables find their states by name where each finds one, else by order.
+   * Before the first step no variable is known: the state then waits for that step's variables. What is over waits for
+   * variables that take part later, and `getWeights` gives it back.
    *
-   * @throws VRAdamError `ERR_VRADAM_CHECKPOINT`, with nothing changed, where the list is not complete or its tensors
-   *   differ from the optimizer's in count or shape; `ERR_VRADAM_DISPOSED` after `dispose`.
+   * @throws VRAdamError `ERR_VRADAM_CHECKPOINT`, with nothing changed, where the list is not complete, is no state, or
+   *   a variable finds no state of its shape; `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   override async setWeights(weightValues: NamedTensor[]): Promise<void> {
     this.executor.assertUsable();
@@ -280,7 +291,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     this.#weights.dispose();
     this.#variables.length = 0;
     this.#numbers.clear();
-    this.#waiting = undefined;
+    this.#waiting = [];
     this.#isDisposed = true;
   }
 
@@ -298,30 +309,32 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     // Steps may have been taken, and the optimizer disposed, while the values were read.
     this.executor.assertUsable();
     this.forgetDisposed();
-    if (this.#variables.length === 0) {
-      this.#waiting = tensors.length > 0 ? tensors : undefined;
-    } else {
-      for (const [i, state] of matchSaved(tensors, this.#variables).entries()) {
-        this.executor.writeTensor(i, state);
-      }
-    }
+    const { own, over } = this.bind(tensors);
+    for (const [i, state] of own.entries()) this.executor.writeTensor(i, state);
+    this.#waiting = over;
     this.executor.iterations = iterations;
     this.iterations_ = iterations;
   }
 
-  /** Name and shape of every tensor of the state, in order of registration. */
-  protected namedTensors(): { name: string; shape: readonly number[] }[] {
-    return (this.#waiting ?? this.#variables).map(({ name, shape }) => ({ name, shape }));
+  /** By number of their tensors. */
+  protected get variables(): readonly Variable[] {
+    return this.#variables;
   }
 
-  /** The state that waits for the variables of the first step; undefined where none does. */
-  protected get waitingTensors(): readonly SavedTensor[] | undefined {
+  /** States that wait for their variables. */
+  protected get waiting(): readonly SavedTensor[] {
     return this.#waiting;
   }
 
-  /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where tensors of these names and shapes do not fit. */
-  protected checkFit(tensors: readonly { readonly name: string; readonly shape: readonly number[] }[]): void {
-    if (this.#variables.length > 0) matchSaved(tensors, this.#variables);
+  /**
+   * The states of the variables that are known, and those that are over.
+   *
+   * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where they do not fit.
+   */
+  protected bind<Saved extends NamedShape>(
+    saved: readonly Saved[],
+  ): { own: Saved[]; over: readonly Saved[] } {
+    return this.#variables.length === 0 ? { own: [], over: saved } : bindStates(saved, this.#variables);
   }
 
   /** Lets go of variables that were disposed, and frees their state. Another variable of that name begins anew. */
@@ -332,6 +345,8 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
       this.#variables.splice(number, 1);
     }
     if (this.#variables.length === this.#numbers.size) return;
+    // What waits belongs to the same model.
+    if (this.#variables.length === 0) this.#waiting = [];
     this.#numbers.clear();
     for (const [number, { name }] of this.#variables.entries()) this.#numbers.set(name, number);
   }
@@ -339,15 +354,24 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   /** New variables in the order of their registration, each with the state that waits for it. */
   #statesFor(fresh: readonly Variable[]): { variable: Variable; state: SavedTensor | undefined }[] {
     const waiting = this.#waiting;
-    if (waiting === undefined || fresh.length === 0) {
-      return fresh.map((variable) => ({ variable, state: undefined }));
+    if (fresh.length === 0 || waiting.length === 0 || this.#variables.length > 0) {
+      return findStates(waiting, fresh).map((state, i) => {
+        const variable = fresh[i]!;
+        return { variable, state: state && checkFit(state, variable) };
+      });
     }
-    // A step may come without some variables (a missing gradient); a name tells which, as long as all are known.
-    const registered = tensorflow().registeredVariables;
-    const saved = new Set(waiting.map(({ name }) => name));
-    const all = fresh.every(({ name }) => saved.has(name)) && waiting.every(({ name }) => registered[name]);
-    const variables = all ? waiting.map(({ name }) => registered[name]!) : fresh;
-    return matchSaved(waiting, variables).map((state, i) => ({ variable: variables[i]!, state }));
+    const { own } = bindStates(waiting, fresh);
+    const variableOf = new Map(own.map((state, i) => [state, fresh[i]!]));
+    // In the order of the first run, in which penalties are added up. Variables without a gradient in this step take
+    // their places too, where names are as they were.
+    const isNamed = own.every(({ name }, i) => name === fresh[i]!.name);
+    const { registeredVariables: registered } = tensorflow();
+    return waiting.flatMap((state) => {
+      const { name, shape } = state;
+      const variable =
+        variableOf.get(state) ?? (isNamed && Object.hasOwn(registered, name) ? registered[name] : undefined);
+      return variable !== undefined && sameShape(variable.shape, shape) ? [{ variable, state }] : [];
+    });
   }
 
   #register(variable: Variable, state: SavedTensor | undefined): void {
@@ -356,16 +380,12 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     this.#numbers.set(variable.name, number);
     if (state !== undefined) {
       this.executor.writeTensor(number, state);
-      this.#waiting = undefined;
+      this.#waiting = this.#waiting.filter((waiting) => waiting !== state);
     }
   }
 }
 
 showSummary(TensorFlowOptimizer);
-
-function copyOf({ velocity, secondMoment, steps }: TensorState): TensorState {
-  return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
-}
 
 /** Checks everything about the gradients of a step that can be checked without reading them. */
 function readGradients(variableGradients: unknown): Given[] {

@@ -7,37 +7,57 @@ import type { ResolvedOptions, Schedule } from '../options/options.js';
 import { scheduleToConfig } from '../options/schedules.js';
 import { type Piece, writeAtomically } from './atomic-file.js';
 import {
+  damaged,
   decodeHeader,
   decodeHeaderLength,
   decodeNames,
   encodeHeader,
   PREFIX_BYTES,
+  quoted,
   type SafetensorsHeader,
   type TensorPlace,
   type TensorShape,
 } from './safetensors.js';
-import { type NamedShape, type SavedState, type SavedTensor, sameShape } from './saved-state.js';
+import {
+  checkState,
+  checkTensor,
+  ITERATIONS,
+  type NamedShape,
+  type SavedState,
+  type SavedTensor,
+  SECOND_MOMENT,
+  STEPS,
+  sameShape,
+  VELOCITY,
+} from './saved-state.js';
 
 /*
  * A checkpoint is one safetensors file: `iter` (I64, attempted steps), and for every tensor `<name>/steps` (I64, its
- * step count), `<name>/velocity` and `<name>/second_moment` (F32, its shape). The metadata names the format and the
- * order of registration, by which tensors are found where names have changed, and has the CRC-32 of all values: of
- * `iter`, then tensor by tensor of its steps, velocity and second moment. The rest of it is for the reader.
+ * step count), `<name>/velocity` and `<name>/second_moment` (F32, its shape), and `<name>` itself where parameters
+ * are saved too. The metadata names the format and the order of registration, by which tensors are found where names
+ * have changed, and has the CRC-32 of all values: of `iter`, then of every tensor what is listed above, in this order.
+ * The rest of it is for the reader.
  */
 
 const FORMAT = 'vradam';
 const VERSION = '1';
-const ITERATIONS = 'iter';
-const STEPS = '/steps';
-const VELOCITY = '/velocity';
-const SECOND_MOMENT = '/second_moment';
 
 /** Bytes that are read at a time. */
 const READ_BYTES = 2 ** 24;
 
-/** A tensor whose state is asked for when its turn comes, so that a copy of only one is held at a time. */
+/** A tensor whose values are asked for when their turn comes, so that a copy of only one is held at a time. */
 export interface CheckpointTensor extends NamedShape {
-  read(): TensorState;
+  /** Whether the tensor itself is saved too. */
+  readonly hasParameters?: boolean;
+  read(): TensorState & { readonly parameters?: Float32Array | undefined };
+}
+
+/** A tensor of a file, before its values are read. */
+export interface FoundTensor extends NamedShape {
+  readonly steps: TensorPlace;
+  readonly velocity: TensorPlace;
+  readonly secondMoment: TensorPlace;
+  readonly parameters: TensorPlace | undefined;
 }
 
 /** A path as a string or a `file:` URL, whose type is in no library that every program has. */
@@ -86,39 +106,41 @@ function* piecesOf(
   tensors: readonly CheckpointTensor[],
   metadata: Readonly<Record<string, string>>,
 ): Generator<Piece> {
+  const values = tensors.flatMap(({ name, shape, hasParameters }): TensorShape[] => {
+    const places = [name + VELOCITY, name + SECOND_MOMENT, ...(hasParameters ? [name] : [])];
+    return places.map((name) => ({ name, dtype: 'F32', shape }));
+  });
+  const counts = [ITERATIONS, ...tensors.map(({ name }) => name + STEPS)];
   // Integers first: everything is then aligned to the size of its elements.
-  const counts: TensorShape[] = [
-    { name: ITERATIONS, dtype: 'I64', shape: [] },
-    ...tensors.map(({ name }) => ({ name: name + STEPS, dtype: 'I64' as const, shape: [] })),
-  ];
-  const values = tensors.flatMap(({ name, shape }): TensorShape[] => [
-    { name: name + VELOCITY, dtype: 'F32', shape },
-    { name: name + SECOND_MOMENT, dtype: 'F32', shape },
-  ]);
-  const order = JSON.stringify(tensors.map(({ name }) => name));
+  const all = [...counts.map((name): TensorShape => ({ name, dtype: 'I64', shape: [] })), ...values];
   let checksum = 0;
   const encode = () =>
-    encodeHeader([...counts, ...values], {
+    encodeHeader(all, {
       format: FORMAT,
       version: VERSION,
-      order,
+      order: JSON.stringify(tensors.map(({ name }) => name)),
       crc32: hexadecimal(checksum),
       ...metadata,
     });
   const { header, places } = encode();
-  const piece = (place: number, { buffer, byteOffset, byteLength }: ArrayBufferView): Piece => {
+  const placeOf = new Map(places.map((place) => [place.name, place]));
+  const twice = places.find((place) => placeOf.get(place.name) !== place);
+  if (twice !== undefined) {
+    throw damaged(`the parameters ${quoted(twice.name)} have the name of a part of the state`);
+  }
+  const piece = (name: string, { buffer, byteOffset, byteLength }: ArrayBufferView): Piece => {
     const bytes = new Uint8Array(buffer, byteOffset, byteLength);
     checksum = addToChecksum(checksum, bytes);
-    return { position: header.length + places[place]!.begin, bytes };
+    return { position: header.length + placeOf.get(name)!.begin, bytes };
   };
-  yield piece(0, BigInt64Array.of(BigInt(iterations)));
-  for (const [i, tensor] of tensors.entries()) {
-    const { velocity, secondMoment, steps } = tensor.read();
-    checkValues(velocity, tensor.name + VELOCITY, Number.NEGATIVE_INFINITY);
-    checkValues(secondMoment, tensor.name + SECOND_MOMENT, 0);
-    yield piece(1 + i, BigInt64Array.of(BigInt(steps)));
-    yield piece(counts.length + 2 * i, velocity);
-    yield piece(counts.length + 2 * i + 1, secondMoment);
+  yield piece(ITERATIONS, BigInt64Array.of(BigInt(iterations)));
+  for (const { name, shape, hasParameters, read } of tensors) {
+    const state = read();
+    checkTensor({ name, shape, ...state });
+    yield piece(name + STEPS, BigInt64Array.of(BigInt(state.steps)));
+    yield piece(name + VELOCITY, state.velocity);
+    yield piece(name + SECOND_MOMENT, state.secondMoment);
+    if (hasParameters) yield piece(name, state.parameters!);
   }
   yield { position: 0, bytes: encode().header };
 }
@@ -135,15 +157,16 @@ function hexadecimal(checksum: number): string {
 /**
  * Reads a checkpoint, from whomever it comes, and checks all of it.
  *
- * @param check Called with the names and shapes, in order of registration, before any state is read; what it throws
- *   ends the reading.
+ * @param check Called with the tensors, in order of registration, before any value is read; what it throws ends the
+ *   reading.
+ * @param withParameters Whether to give the tensors themselves too, of which they are there.
  * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the file cannot be read, is truncated or damaged, lacks a tensor
- *   or has one too many, or holds what no state can be: a count below 0, a velocity or second moment that is not
- *   finite, a negative second moment.
+ *   or has one too many, or holds what no state can be: see `checkState`.
  */
 export async function loadCheckpoint(
   path: CheckpointPath,
-  check: (tensors: readonly NamedShape[]) => void,
+  check: (tensors: readonly FoundTensor[]) => void,
+  withParameters = false,
 ): Promise<SavedState> {
   const name = pathOf(path);
   try {
@@ -151,7 +174,7 @@ export async function loadCheckpoint(
     if (!(await stat(name)).isFile()) throw new Error('expected a file');
     const file = await open(name, 'r');
     try {
-      return await readState(file, check);
+      return await readState(file, check, withParameters);
     } finally {
       await file.close();
     }
@@ -162,126 +185,99 @@ export async function loadCheckpoint(
 
 async function readState(
   file: FileHandle,
-  check: (tensors: readonly NamedShape[]) => void,
+  check: (tensors: readonly FoundTensor[]) => void,
+  withParameters: boolean,
 ): Promise<SavedState> {
   const { size } = await file.stat();
-  const prefix = await readBytes(file, new Uint8Array(Math.min(size, PREFIX_BYTES)), 0);
+  const prefix = await readBytes(file, Math.min(size, PREFIX_BYTES), 0);
   const length = decodeHeaderLength(prefix, size);
-  const header = await readBytes(file, new Uint8Array(length), PREFIX_BYTES);
   const start = PREFIX_BYTES + length;
-  const decoded = decodeHeader(header, size - start);
-  const places = checkpointOf(decoded);
-  check(places.tensors);
+  const header = decodeHeader(await readBytes(file, length, PREFIX_BYTES), size - start);
+  const found = tensorsOf(header);
+  check(found.tensors);
 
   let checksum = 0;
   const read = async ({ begin, end }: TensorPlace) => {
-    const bytes = await readBytes(file, new Uint8Array(end - begin), start + begin);
+    const bytes = await readBytes(file, end - begin, start + begin);
     checksum = addToChecksum(checksum, bytes);
     return bytes.buffer;
   };
-  const iterations = countOf(await read(places.iterations), places.iterations.name);
+  const readCount = async (place: TensorPlace) => Number(new BigInt64Array(await read(place))[0]);
+  const iterations = await readCount(found.iterations);
   const tensors: SavedTensor[] = [];
-  for (const { name, shape, steps, velocity, secondMoment } of places.tensors) {
-    tensors.push({
-      name,
-      shape,
-      steps: countOf(await read(steps), steps.name),
-      velocity: valuesOf(await read(velocity), velocity.name, Number.NEGATIVE_INFINITY),
-      secondMoment: valuesOf(await read(secondMoment), secondMoment.name, 0),
-    });
+  for (const { name, shape, ...places } of found.tensors) {
+    const steps = await readCount(places.steps);
+    const velocity = new Float32Array(await read(places.velocity));
+    const secondMoment = new Float32Array(await read(places.secondMoment));
+    // Read in any case, for the checksum.
+    const bytes = places.parameters && (await read(places.parameters));
+    const parameters = bytes && withParameters ? new Float32Array(bytes) : undefined;
+    tensors.push({ name, shape, steps, velocity, secondMoment, parameters });
   }
-  const expected = decoded.metadata.get('crc32');
+  checkState({ iterations, tensors });
+  const expected = header.metadata.get('crc32');
   if (expected !== undefined && expected !== hexadecimal(checksum)) {
-    throw unfit(
-      `its values have the CRC-32 ${hexadecimal(checksum)}, expected ${JSON.stringify(expected.slice(0, 40))}: it is damaged`,
+    throw damaged(
+      `its values have the CRC-32 ${hexadecimal(checksum)}, expected ${quoted(expected)}: it is damaged`,
     );
   }
   return { iterations, tensors };
 }
 
-interface TensorPlaces extends NamedShape {
-  readonly steps: TensorPlace;
-  readonly velocity: TensorPlace;
-  readonly secondMoment: TensorPlace;
-}
-
-/** Finds the places of a checkpoint in a header, and nothing else there. */
-function checkpointOf({ metadata, tensors }: SafetensorsHeader): {
+/** Finds the tensors of a checkpoint in a header, and nothing else there. */
+function tensorsOf({ metadata, tensors }: SafetensorsHeader): {
   readonly iterations: TensorPlace;
-  readonly tensors: readonly TensorPlaces[];
+  readonly tensors: readonly FoundTensor[];
 } {
-  const said = (key: string) => JSON.stringify(metadata.get(key)?.slice(0, 40)) ?? 'none';
-  if (metadata.get('format') !== FORMAT || metadata.get('version') !== VERSION) {
-    throw unfit(
-      `its metadata gives the format ${said('format')} and version ${said('version')}, expected "${FORMAT}" and "${VERSION}"`,
+  const [format, version, order] = ['format', 'version', 'order'].map((key) => metadata.get(key));
+  if (format !== FORMAT || version !== VERSION) {
+    throw damaged(
+      `its metadata gives the format ${quoted(format)} and version ${quoted(version)}, expected "${FORMAT}" and "${VERSION}"`,
     );
   }
-  const order = metadata.get('order');
-  if (order === undefined) throw unfit('its metadata has no order of tensors');
-  const names = decodeNames(order);
-  if (new Set(names).size !== names.length) throw unfit('its metadata names a tensor twice in its order');
+  if (order === undefined) throw damaged('its metadata has no order of tensors');
 
+  const rest = new Map(tensors);
   const take = (name: string, dtype: string, shape?: readonly number[]): TensorPlace => {
-    const place = tensors.get(name);
-    const wanted = `expected '${name}' of type ${dtype}${shape ? ` and shape [${shape}]` : ''}`;
-    if (place === undefined) throw unfit(`${wanted}, but there is none`);
+    const place = rest.get(name);
+    const wanted = `expected ${quoted(name)} of type ${dtype}${shape ? ` and shape [${shape}]` : ''}`;
+    if (place === undefined) throw damaged(`${wanted}, but there is none`);
     if (place.dtype !== dtype || (shape !== undefined && !sameShape(place.shape, shape))) {
-      throw unfit(`${wanted}, but it has type ${place.dtype} and shape [${place.shape}]`);
+      throw damaged(`${wanted}, but it has type ${place.dtype} and shape [${place.shape}]`);
     }
+    rest.delete(name);
     return place;
   };
-  const expected = new Set([ITERATIONS]);
   const iterations = take(ITERATIONS, 'I64', []);
-  const found = names.map((name): TensorPlaces => {
-    for (const part of [STEPS, VELOCITY, SECOND_MOMENT]) expected.add(name + part);
+  const states = decodeNames(order).map((name) => {
     const velocity = take(name + VELOCITY, 'F32');
-    const secondMoment = take(name + SECOND_MOMENT, 'F32', velocity.shape);
-    return { name, shape: velocity.shape, steps: take(name + STEPS, 'I64', []), velocity, secondMoment };
+    const { shape } = velocity;
+    const secondMoment = take(name + SECOND_MOMENT, 'F32', shape);
+    return { name, shape, velocity, secondMoment, steps: take(name + STEPS, 'I64', []) };
   });
-  for (const name of tensors.keys()) {
-    if (!expected.has(name)) {
-      throw unfit(`it has the tensor ${JSON.stringify(name)}, which belongs to no tensor of its order`);
-    }
+  // Once every state has its parts, what has the name of a tensor is the tensor itself.
+  const found = states.map((state): FoundTensor => {
+    const parameters = rest.has(state.name) ? take(state.name, 'F32', state.shape) : undefined;
+    return { ...state, parameters };
+  });
+  const [extra] = rest.keys();
+  if (extra !== undefined) {
+    throw damaged(`it has the tensor ${quoted(extra)}, which belongs to no tensor of its order`);
   }
   return { iterations, tensors: found };
 }
 
-function unfit(reason: string): VRAdamError {
-  return new VRAdamError('ERR_VRADAM_CHECKPOINT', reason);
-}
-
-function countOf(bytes: ArrayBuffer, name: string): number {
-  const count = new DataView(bytes).getBigInt64(0, true);
-  if (count < 0n || count > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw unfit(`'${name}' is ${count}, expected an integer of at least 0 and below 2^53`);
-  }
-  return Number(count);
-}
-
-function valuesOf(bytes: ArrayBuffer, name: string, least: number): Float32Array {
-  const values = new Float32Array(bytes);
-  checkValues(values, name, least);
-  return values;
-}
-
-/** @throws ERR_VRADAM_CHECKPOINT naming the first value that is not finite or less than `least`. */
-function checkValues(values: Float32Array, name: string, least: number): void {
-  const wrong = values.findIndex((x) => !(x >= least && Math.abs(x) < Number.POSITIVE_INFINITY));
-  if (wrong < 0) return;
-  const expectation = least === 0 ? 'a finite number of at least 0' : 'a finite number';
-  throw unfit(`element ${wrong} of '${name}' is ${values[wrong]}, expected ${expectation}`);
-}
-
-/** Fills the bytes with what lies at a place of the file. */
+/** The bytes at a place of the file. */
 async function readBytes(
   file: FileHandle,
-  bytes: Uint8Array<ArrayBuffer>,
+  length: number,
   position: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  for (let done = 0; done < bytes.length; ) {
-    const length = Math.min(bytes.length - done, READ_BYTES);
-    const { bytesRead } = await file.read(bytes, done, length, position + done);
-    if (bytesRead === 0) throw unfit('it became shorter while it was read');
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const most = Math.min(length - done, READ_BYTES);
+    const { bytesRead } = await file.read(bytes, done, most, position + done);
+    if (bytesRead === 0) throw damaged('it became shorter while it was read');
     done += bytesRead;
   }
   return bytes;

@@ -1,10 +1,10 @@
-import { VRAdamError } from '../errors.js';
+import { shorten, VRAdamError } from '../errors.js';
+import { isRecord } from '../options/options.js';
 
 /*
  * The safetensors format (https://github.com/huggingface/safetensors): eight bytes with the length of the header,
  * little-endian; the header, JSON padded with spaces; then the values of all tensors, without a hole. This file
- * knows the format and nothing of optimizers or disks. A header may come from anyone, so it is read by a parser
- * that accepts what the format allows and nothing else.
+ * knows the format and nothing of optimizers or disks. A header may come from anyone, so nothing in it is believed.
  */
 
 /** Bytes before the header. */
@@ -56,8 +56,16 @@ export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorPlace>;
 }
 
-function malformed(reason: string): VRAdamError {
-  return new VRAdamError('ERR_VRADAM_CHECKPOINT', reason);
+const CODE = 'ERR_VRADAM_CHECKPOINT';
+
+/** A file that is not what it should be, and why. */
+export function damaged(reason: string): VRAdamError {
+  return new VRAdamError(CODE, reason);
+}
+
+/** Text of the file, for a message. */
+export function quoted(text: string | undefined): string {
+  return text === undefined ? 'none' : JSON.stringify(shorten(text));
 }
 
 /**
@@ -88,7 +96,7 @@ export function encodeHeader(
   );
   const length = Math.ceil(text.length / 8) * 8;
   if (length > MAX_HEADER_BYTES) {
-    throw malformed(
+    throw damaged(
       `its header would have ${length} bytes, expected at most ${MAX_HEADER_BYTES}: too many tensors`,
     );
   }
@@ -107,14 +115,14 @@ export function encodeHeader(
  */
 export function decodeHeaderLength(prefix: Uint8Array, fileBytes: number): number {
   if (prefix.length < PREFIX_BYTES || fileBytes < PREFIX_BYTES) {
-    throw malformed(
+    throw damaged(
       `it has ${Math.min(prefix.length, fileBytes)} bytes, expected at least the ${PREFIX_BYTES} of the header's length`,
     );
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
   const most = Math.min(fileBytes - PREFIX_BYTES, MAX_HEADER_BYTES);
   if (length < 2n || length > BigInt(most)) {
-    throw malformed(
+    throw damaged(
       `its header's length is given as ${length} bytes, expected 2 to ${most}: it is truncated or no safetensors file`,
     );
   }
@@ -134,26 +142,25 @@ export function decodeHeader(header: Uint8Array, dataBytes: number): Safetensors
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
   } catch (cause) {
-    throw new VRAdamError('ERR_VRADAM_CHECKPOINT', 'its header is not UTF-8', { cause });
+    throw new VRAdamError(CODE, 'its header is not UTF-8', { cause });
   }
-  const json = new HeaderText(text);
+  const said = parse(text, 'its header');
+  if (!isRecord(said)) throw damaged('its header is no JSON object');
   const metadata = new Map<string, string>();
   const tensors = new Map<string, TensorPlace>();
-  let hasMetadata = false;
-  json.members(json.name, (name) => {
+  let keys = 0;
+  for (const [name, value] of Object.entries(said)) {
+    keys++;
+    if (!isRecord(value)) throw damaged(`${quoted(name)} is no JSON object in its header`);
+    keys += Object.keys(value).length;
     if (name === '__metadata__') {
-      if (hasMetadata) throw malformed('its header has __metadata__ twice');
-      hasMetadata = true;
-      json.members(json.name, (key) => {
-        if (metadata.has(key)) throw malformed(`its metadata has ${JSON.stringify(key)} twice`);
-        metadata.set(key, json.string());
-      });
-    } else {
-      if (tensors.has(name)) throw malformed(`its header has the tensor ${JSON.stringify(name)} twice`);
-      tensors.set(name, readPlace(json, name, dataBytes));
-    }
-  });
-  json.end();
+      for (const [key, text] of Object.entries(value)) {
+        if (typeof text !== 'string') throw damaged(`its metadata has no string for ${quoted(key)}`);
+        metadata.set(key, text);
+      }
+    } else tensors.set(name, readPlace(value, name, dataBytes));
+  }
+  if (keys !== countKeys(text)) throw damaged('its header has a name twice in one place');
   checkPlaces([...tensors.values()], dataBytes);
   return { metadata, tensors };
 }
@@ -164,58 +171,62 @@ export function decodeHeader(header: Uint8Array, dataBytes: number): Safetensors
  * @throws ERR_VRADAM_CHECKPOINT where it is anything else.
  */
 export function decodeNames(text: string): string[] {
-  const json = new HeaderText(text);
-  const names = json.list(() => json.string());
-  json.end();
-  return names;
+  const names = parse(text, 'its list of names');
+  if (Array.isArray(names) && names.every((name) => typeof name === 'string')) return names;
+  throw damaged('its list of names is no JSON list of strings');
 }
 
-function readPlace(json: HeaderText, name: string, dataBytes: number): TensorPlace {
-  const of = `the tensor ${JSON.stringify(name)}`;
-  let dtype: string | undefined;
-  let shape: number[] | undefined;
-  let offsets: number[] | undefined;
-  json.members(json.name, (key) => {
-    if (key === 'dtype' && dtype === undefined) dtype = json.string();
-    else if (key === 'shape' && shape === undefined) shape = json.list(() => json.count());
-    else if (key === 'data_offsets' && offsets === undefined) offsets = json.list(() => json.count());
-    else
-      throw malformed(`${of} has ${JSON.stringify(key)}, expected dtype, shape and data_offsets, each once`);
-  });
-  if (dtype === undefined || shape === undefined || offsets === undefined) {
-    throw malformed(`${of} lacks one of dtype, shape and data_offsets`);
+function parse(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new VRAdamError(CODE, `${what} is no JSON: it is damaged or no safetensors file`, { cause });
   }
-  if (!isDtype(dtype)) throw malformed(`${of} has the unknown type ${JSON.stringify(dtype.slice(0, 40))}`);
+}
+
+/** Names of members in text that is JSON. `JSON.parse` keeps the last of those that are the same, and says nothing. */
+function countKeys(text: string): number {
+  let keys = 0;
+  let isInString = false;
+  for (const [token] of text.matchAll(/\\.|"\s*:?/g)) {
+    if (token.startsWith('\\')) continue;
+    if (isInString && token.endsWith(':')) keys++;
+    isInString = !isInString;
+  }
+  return keys;
+}
+
+function readPlace(value: Readonly<Record<string, unknown>>, name: string, dataBytes: number): TensorPlace {
+  const of = `the tensor ${quoted(name)}`;
+  const { dtype, shape, data_offsets: offsets, ...more } = value;
+  const [extra] = Object.keys(more);
+  if (extra !== undefined) {
+    throw damaged(`${of} has ${quoted(extra)}, expected dtype, shape and data_offsets`);
+  }
+  if (!isDtype(dtype)) throw damaged(`${of} has no known type in its dtype`);
+  if (!isCounts(shape) || !isCounts(offsets)) {
+    throw damaged(`${of} has no shape or data_offsets of integers of at least 0 and below 2^53`);
+  }
   const [begin, end] = offsets;
   if (offsets.length !== 2 || begin === undefined || end === undefined || begin > end || end > dataBytes) {
-    throw malformed(
+    throw damaged(
       `${of} lies at the bytes [${offsets.slice(0, 4)}], expected two ascending places of at most ${dataBytes}: it is truncated or damaged`,
     );
   }
-  const bytes = bytesOf(shape, ELEMENT_BYTES[dtype], dataBytes);
+  const bytes = shape.reduce((product, length) => product * length, ELEMENT_BYTES[dtype]);
   if (bytes !== end - begin) {
-    const needed = bytes > dataBytes ? `more than the ${dataBytes} of the file` : `${bytes}`;
     const shown = shape.length > 8 ? `${shape.slice(0, 8)},…` : `${shape}`;
-    throw malformed(
-      `${of} has ${end - begin} bytes, but type ${dtype} and shape [${shown}] ask for ${needed}`,
-    );
+    throw damaged(`${of} has ${end - begin} bytes, but type ${dtype} and shape [${shown}] ask for ${bytes}`);
   }
   return { name, dtype, shape, begin, end };
 }
 
-function isDtype(dtype: string): dtype is Dtype {
-  return Object.hasOwn(ELEMENT_BYTES, dtype);
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((count) => Number.isSafeInteger(count) && count >= 0);
 }
 
-/** Bytes of a tensor; Infinity from the moment that they exceed the limit, so that no product loses a digit. */
-function bytesOf(shape: readonly number[], elementBytes: number, limit: number): number {
-  if (shape.includes(0)) return 0;
-  let bytes = elementBytes;
-  for (const length of shape) {
-    bytes *= length;
-    if (bytes > limit) return Number.POSITIVE_INFINITY;
-  }
-  return bytes;
+function isDtype(dtype: unknown): dtype is Dtype {
+  return typeof dtype === 'string' && Object.hasOwn(ELEMENT_BYTES, dtype);
 }
 
 function checkPlaces(places: TensorPlace[], dataBytes: number): void {
@@ -224,110 +235,15 @@ function checkPlaces(places: TensorPlace[], dataBytes: number): void {
   for (const place of places) {
     if (place.begin !== end) {
       const what = place.begin < end ? 'overlaps another tensor' : 'follows a hole';
-      throw malformed(
-        `the tensor ${JSON.stringify(place.name)} ${what}: it begins at byte ${place.begin}, expected ${end}`,
+      throw damaged(
+        `the tensor ${quoted(place.name)} ${what}: it begins at byte ${place.begin}, expected ${end}`,
       );
     }
     end = place.end;
   }
   if (end !== dataBytes) {
-    throw malformed(
+    throw damaged(
       `its tensors end at byte ${end}, but ${dataBytes} bytes follow the header: it is truncated or damaged`,
-    );
-  }
-}
-
-/** The JSON of a header: objects, lists, strings and counts, in places that the caller asks for one by one. */
-class HeaderText {
-  readonly #text: string;
-  #at = 0;
-
-  constructor(text: string) {
-    this.#text = text;
-  }
-
-  /** A name before its value. */
-  readonly name = (): string => {
-    const name = this.string();
-    this.#expect(':');
-    return name;
-  };
-
-  /** An object: each name, and then whatever reads its value. */
-  members(name: () => string, value: (name: string) => void): void {
-    this.#expect('{');
-    if (this.#take('}')) return;
-    do value(name());
-    while (this.#take(','));
-    this.#expect('}');
-  }
-
-  list<T>(item: () => T): T[] {
-    const items: T[] = [];
-    this.#expect('[');
-    if (this.#take(']')) return items;
-    do items.push(item());
-    while (this.#take(','));
-    this.#expect(']');
-    return items;
-  }
-
-  string(): string {
-    this.#space();
-    const start = this.#at;
-    if (this.#text[start] === '"') {
-      for (let i = start + 1; i < this.#text.length; i++) {
-        if (this.#text[i] === '\\') i++;
-        else if (this.#text[i] === '"') {
-          this.#at = i + 1;
-          try {
-            return JSON.parse(this.#text.slice(start, i + 1)) as string;
-          } catch {
-            break;
-          }
-        }
-      }
-    }
-    this.#at = start;
-    throw this.#unexpected('a string');
-  }
-
-  /** An integer of at least 0 that a double holds exactly. */
-  count(): number {
-    this.#space();
-    const digits = /(?:0|[1-9][0-9]*)(?![0-9.eE])/y;
-    digits.lastIndex = this.#at;
-    const count = Number(digits.exec(this.#text)?.[0] ?? Number.NaN);
-    if (!Number.isSafeInteger(count)) throw this.#unexpected('an integer of at least 0 and below 2^53');
-    this.#at = digits.lastIndex;
-    return count;
-  }
-
-  end(): void {
-    this.#space();
-    if (this.#at < this.#text.length) throw this.#unexpected('nothing more');
-  }
-
-  #space(): void {
-    while (' \n\r\t'.includes(this.#text[this.#at] ?? '.')) this.#at++;
-  }
-
-  #take(character: string): boolean {
-    this.#space();
-    if (this.#text[this.#at] !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  #expect(character: string): void {
-    if (!this.#take(character)) throw this.#unexpected(`'${character}'`);
-  }
-
-  #unexpected(expected: string): VRAdamError {
-    const found =
-      this.#at < this.#text.length ? JSON.stringify(this.#text.slice(this.#at, this.#at + 20)) : 'its end';
-    return malformed(
-      `its header has ${found} at character ${this.#at}, expected ${expected}: it is damaged or no safetensors file`,
     );
   }
 }

@@ -1,63 +1,167 @@
+import { isFloat32Array } from '../engines/buffers.js';
 import type { TensorState } from '../engines/engine.js';
-import { VRAdamError } from '../errors.js';
+import { invalid, shorten, VRAdamError } from '../errors.js';
 
-/** State of one variable, as it is saved. */
-export interface SavedTensor extends TensorState {
+/** What a saved state is found by. */
+export interface NamedShape {
   readonly name: string;
   readonly shape: readonly number[];
 }
 
-/** State of an optimizer, as it is saved: attempted steps, and every tensor in order of registration. */
+/** State of one tensor, as it is saved. */
+export interface SavedTensor extends NamedShape, TensorState {
+  /** The tensor itself, where it was saved too and is asked for. */
+  readonly parameters?: Float32Array | undefined;
+}
+
+/**
+ * State of an optimizer, as it is saved: attempted steps, and every tensor in order of registration. Weights, files
+ * and plain objects are three ways of writing it.
+ */
 export interface SavedState {
   readonly iterations: number;
   readonly tensors: readonly SavedTensor[];
 }
+
+/** Names in weights and files: the attempted steps, and what comes after the name of a tensor. */
+export const ITERATIONS = 'iter';
+export const STEPS = '/steps';
+export const VELOCITY = '/velocity';
+export const SECOND_MOMENT = '/second_moment';
+
+const CODE = 'ERR_VRADAM_CHECKPOINT';
 
 /** Two shapes are the same. */
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((length, i) => length === b[i]);
 }
 
-/** A saved state that does not fit, and why in a sentence. */
-export function unfit(reason: string): VRAdamError {
-  return new VRAdamError('ERR_VRADAM_CHECKPOINT', `The saved state does not fit: ${reason}`);
+/** Number of elements of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, length) => product * length, 1);
 }
 
-/** What a saved state is matched by. */
-export interface NamedShape {
-  readonly name: string;
-  readonly shape: readonly number[];
+/** A saved state that does not fit, and why in a sentence. */
+export function unfit(reason: string): VRAdamError {
+  return new VRAdamError(CODE, `The saved state does not fit: ${reason}`);
 }
 
 /**
- * Finds the saved state of each variable: by name where all the names are those of the saved state, else by place,
- * because a loaded model's variables come with other names (a suffix `_<n>`).
+ * Checks that a state can be one, wherever it comes from.
  *
- * @returns the states, in the order of the variables.
- * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where counts or shapes differ.
+ * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where two tensors have one name, a count is no integer of at least 0,
+ *   an array has not as many values as its shape asks for, a value is not finite, or a second moment is negative.
  */
-export function matchSaved<Saved extends NamedShape>(
+export function checkState({ iterations, tensors }: SavedState): void {
+  checkCount(iterations, ITERATIONS);
+  const names = new Set<string>();
+  for (const tensor of tensors) {
+    if (names.has(tensor.name)) throw unfit(`two of its tensors have the name '${shorten(tensor.name)}'.`);
+    names.add(tensor.name);
+    checkTensor(tensor);
+  }
+}
+
+/** The same of one tensor. */
+export function checkTensor({ name, shape, steps, velocity, secondMoment, parameters }: SavedTensor): void {
+  const size = sizeOf(shape);
+  checkCount(steps, name + STEPS);
+  checkValues(velocity, name + VELOCITY, size, Number.NEGATIVE_INFINITY);
+  checkValues(secondMoment, name + SECOND_MOMENT, size, 0);
+  if (parameters !== undefined) checkValues(parameters, name, size, Number.NEGATIVE_INFINITY);
+}
+
+function checkCount(count: unknown, name: string): void {
+  if (Number.isSafeInteger(count) && (count as number) >= 0) return;
+  throw invalid(CODE, `'${shorten(name)}'`, 'an integer of at least 0 and below 2^53', count);
+}
+
+function checkValues(values: unknown, name: string, size: number, least: number): void {
+  if (!isFloat32Array(values) || values.length !== size) {
+    throw invalid(CODE, `'${shorten(name)}'`, `a Float32Array of length ${size}`, values);
+  }
+  for (let i = 0; i < size; i++) {
+    const x = values[i]!;
+    if (x >= least && Math.abs(x) < Number.POSITIVE_INFINITY) continue;
+    const expectation = least === 0 ? 'a finite number of at least 0' : 'a finite number';
+    throw invalid(CODE, `element ${i} of '${shorten(name)}'`, expectation, x);
+  }
+}
+
+/** A tensor of an optimizer that looks for its state: a variable, or plain memory, which has no shape. */
+export interface NamedSize {
+  readonly name: string;
+  readonly size: number;
+  readonly shape?: readonly number[];
+}
+
+/**
+ * Finds the state of every tensor: by name where each finds one of its own, else by order where there are as many
+ * states as tensors, because a model that is made anew has other names.
+ *
+ * @returns The states in the order of the tensors, and those that are over, which belong to tensors that may come
+ *   later: layers that are frozen now.
+ * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where a tensor finds no state, or one of another shape.
+ */
+export function bindStates<Saved extends NamedShape>(
   saved: readonly Saved[],
-  variables: readonly NamedShape[],
-): Saved[] {
-  if (saved.length !== variables.length) {
+  tensors: readonly NamedSize[],
+): { own: Saved[]; over: Saved[] } {
+  const found = findStates(saved, tensors);
+  const isNamed = !found.includes(undefined);
+  if (!isNamed && saved.length !== tensors.length) {
     throw unfit(
-      `it holds ${saved.length} tensors (${list(saved)}), but the optimizer has ${variables.length} (${list(variables)}).`,
+      `it holds ${saved.length} tensors (${list(saved)}), but the optimizer has ${tensors.length} (${list(tensors)}).`,
     );
   }
-  const byName = new Map(saved.map((tensor) => [tensor.name, tensor]));
-  const named = variables.every(({ name }) => byName.has(name));
-  return variables.map(({ name, shape }, i) => {
-    const tensor = named ? byName.get(name)! : saved[i]!;
-    if (!sameShape(tensor.shape, shape)) {
-      throw unfit(`'${tensor.name}' has shape [${tensor.shape}], but the variable '${name}' has [${shape}].`);
-    }
-    return tensor;
+  const own = tensors.map((tensor, i) => checkFit(isNamed ? found[i]! : saved[i]!, tensor));
+  const taken = new Set(own);
+  return { own, over: saved.filter((state) => !taken.has(state)) };
+}
+
+/**
+ * Finds the states of tensors by their names, no state twice. TensorFlow.js adds a suffix `_<n>` to the name of a
+ * layer's variable where the name is taken; without it, a name counts where only one state and one tensor have it.
+ *
+ * @returns In the order of the tensors; undefined where there is none.
+ */
+export function findStates<Saved extends NamedShape>(
+  saved: readonly Saved[],
+  tensors: readonly NamedSize[],
+): (Saved | undefined)[] {
+  const byName = new Map(saved.map((state) => [state.name, state]));
+  const byStem = new Map<string, Saved | undefined>();
+  for (const state of saved) {
+    const stem = stemOf(state.name);
+    byStem.set(stem, byStem.has(stem) ? undefined : state);
+  }
+  const found = tensors.map(({ name }) => byName.get(name) ?? byStem.get(stemOf(name)));
+  return found.map((state, i) => {
+    const isOnly = state?.name === tensors[i]!.name || found.indexOf(state) === found.lastIndexOf(state);
+    return isOnly ? state : undefined;
   });
 }
 
-function list(tensors: readonly NamedShape[]): string {
-  const names = tensors.slice(0, 4).map(({ name }) => name);
+/** Only layers name their variables `<layer>/<weight>`; a number at the end of any other name is its owner's. */
+function stemOf(name: string): string {
+  return name.includes('/') ? name.replace(/_\d+$/, '') : name;
+}
+
+/** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` unless the state has the shape of the tensor, or its size if it has none. */
+export function checkFit<Saved extends NamedShape>(state: Saved, { name, size, shape }: NamedSize): Saved {
+  if (shape === undefined ? sizeOf(state.shape) === size : sameShape(state.shape, shape)) return state;
+  throw unfit(
+    `'${shorten(state.name)}' has shape [${state.shape.slice(0, 8)}], but the variable '${name}' has [${shape ?? size}].`,
+  );
+}
+
+/** A copy that later steps do not change. */
+export function copyOf({ velocity, secondMoment, steps }: TensorState): TensorState {
+  return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
+}
+
+function list(tensors: readonly { readonly name: string }[]): string {
+  const names = tensors.slice(0, 4).map(({ name }) => shorten(name));
   if (tensors.length > names.length) names.push('…');
   return names.join(', ');
 }

@@ -1,5 +1,13 @@
 import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
-import { type SavedState, sameShape, unfit } from './saved-state.js';
+import {
+  checkState,
+  ITERATIONS,
+  type SavedState,
+  SECOND_MOMENT,
+  sameShape,
+  unfit,
+  VELOCITY,
+} from './saved-state.js';
 
 /** A tensor as TensorFlow.js passes it between optimizers and saved models; it does not export the type. */
 export interface NamedTensor {
@@ -7,10 +15,7 @@ export interface NamedTensor {
   tensor: Tensor;
 }
 
-const ITERATIONS = 'iter';
-const VELOCITY = '/velocity';
-const SECOND_MOMENT = '/second_moment';
-const STEPS = 'tensor_steps';
+const TENSOR_STEPS = 'tensor_steps';
 
 /**
  * The tensors that `getWeights` hands out. `model.save` never disposes what it gets, so they stay the optimizer's:
@@ -30,7 +35,7 @@ export class WeightTensors {
       ...tensors.map(({ name, shape, secondMoment }) =>
         this.#hold(name + SECOND_MOMENT, tensor(secondMoment, [...shape], 'float32')),
       ),
-      this.#hold(STEPS, tensor(steps, [steps.length], 'int32')),
+      this.#hold(TENSOR_STEPS, tensor(steps, [steps.length], 'int32')),
     ];
     const names = new Set(weights.map(({ name }) => name));
     for (const [name, held] of this.#held) {
@@ -85,7 +90,7 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
   const count = (list.length - 2) / 2;
   if (!Number.isInteger(count) || count < 0) {
     throw unfit(
-      `expected ${ITERATIONS}, as many velocities as second moments, and ${STEPS}, but received ${list.length} tensors.`,
+      `expected ${ITERATIONS}, as many velocities as second moments, and ${TENSOR_STEPS}, but received ${list.length} tensors.`,
     );
   }
   const expect = (place: number, name: string, dtype: string, shape: readonly number[]) => {
@@ -104,9 +109,8 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
     }
     return entry.name.slice(0, -VELOCITY.length);
   });
-  if (new Set(names).size !== count) throw unfit('two of its tensors have the same name.');
   expect(0, ITERATIONS, 'int32', []);
-  expect(list.length - 1, STEPS, 'int32', [count]);
+  expect(list.length - 1, TENSOR_STEPS, 'int32', [count]);
   for (const [i, name] of names.entries()) {
     const { shape } = list[1 + i]!.tensor;
     expect(1 + i, name + VELOCITY, 'float32', shape);
@@ -114,19 +118,16 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
   }
 
   const values = await Promise.all(list.map(({ tensor }) => tensor.data()));
-  const iterations = values[0]![0]!;
-  const steps = values.at(-1)!;
-  if (iterations < 0) throw unfit(`${ITERATIONS} is ${iterations}.`);
-  return {
-    iterations,
-    tensors: names.map((name, i) => {
-      const velocity = Float32Array.from(values[1 + i]!);
-      const secondMoment = Float32Array.from(values[1 + count + i]!);
-      const negative = secondMoment.find((s) => s < 0);
-      if (negative !== undefined)
-        throw unfit(`${name + SECOND_MOMENT} holds ${negative}, and no second moment is negative.`);
-      if (steps[i]! < 0) throw unfit(`${STEPS} holds ${steps[i]} for ${name}.`);
-      return { name, shape: [...list[1 + i]!.tensor.shape], velocity, secondMoment, steps: steps[i]! };
-    }),
+  const state: SavedState = {
+    iterations: values[0]![0]!,
+    tensors: names.map((name, i) => ({
+      name,
+      shape: [...list[1 + i]!.tensor.shape],
+      velocity: values[1 + i]!.slice() as Float32Array,
+      secondMoment: values[1 + count + i]!.slice() as Float32Array,
+      steps: values.at(-1)![i]!,
+    })),
   };
+  checkState(state);
+  return state;
 }

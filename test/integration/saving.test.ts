@@ -61,6 +61,93 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect(again.getConfig()).toEqual(optimizer.getConfig());
   });
 
+  describe('fine-tuning', () => {
+    const options = { loss: 'meanSquaredError' };
+    const freeze = (model: LayersModel, frozen: boolean) => {
+      model.layers[0]!.trainable = !frozen;
+      model.compile({ optimizer: model.optimizer, ...options });
+    };
+    /** The weights as text in an order of their own: names and places change when a model is loaded. */
+    const stateOf = async (model: LayersModel) =>
+      (await model.optimizer.getWeights()).map(({ tensor }) => String([...tensor.dataSync()].sort())).sort();
+
+    it('resumes from a saved model, and goes on when the frozen layer takes part again', async () => {
+      const model = perceptron();
+      model.compile({ optimizer: adam(0.05), ...options });
+      await train(model);
+      freeze(model, true);
+      await train(model);
+      const loaded = await load(await save(model));
+      await train(model);
+      await train(loaded);
+      expect(weightsOf(loaded)).toEqual(weightsOf(model));
+      expect(await stateOf(loaded)).toEqual(await stateOf(model));
+
+      const again = await load(await save(loaded));
+      for (const each of [model, loaded, again]) {
+        freeze(each, false);
+        await train(each);
+        expect(weightsOf(each)).toEqual(weightsOf(model));
+        expect(await stateOf(each)).toEqual(await stateOf(model));
+      }
+    });
+
+    it('a file that has more than is trained now is loaded, and the next save has all of it', async () => {
+      const names = ['frozen', 'head'];
+      const variables = names.map((name) => tf.variable(tf.tensor1d([1, 2]), true, name));
+      const first = adam(0.1);
+      first.applyGradients({ frozen: tf.tensor1d([1, -1]), head: tf.tensor1d([2, 3]) });
+      const weights = await first.getWeights();
+      const values = weights.map(({ tensor }) => [...tensor.dataSync()]);
+      variables[0]!.dispose();
+
+      for (const known of [false, true]) {
+        using second = adam(0.1);
+        if (known) second.applyGradients({ head: tf.tensor1d([5, 5]) });
+        await second.setWeights(weights);
+        const again = await second.getWeights();
+        expect(new Map(again.map(({ name, tensor }) => [name, [...tensor.dataSync()]]))).toEqual(
+          new Map(weights.map(({ name }, i) => [name, values[i]!])),
+        );
+        second.applyGradients({ head: tf.tensor1d([0, 0]) });
+        tf.variable(tf.tensor1d([1, 2]), true, 'frozen');
+        second.applyGradients({ frozen: tf.tensor1d([0, 0]) });
+        const later = new Map((await second.getWeights()).map(({ name, tensor }) => [name, tensor]));
+        expect([...later.get('tensor_steps')!.dataSync()]).toEqual([2, 2]);
+        expect([...later.get('frozen/velocity')!.dataSync()]).toEqual(
+          values[1]!.map((x) => Math.fround(Math.fround(0.9) * x)),
+        );
+        tf.engine().registeredVariables.frozen!.dispose();
+      }
+      first.dispose();
+    });
+
+    it.each([
+      ['lacks one that is trained', ['head', 'other']],
+      ['has one of its name in another shape', ['frozen']],
+    ])('a state with more tensors that %s is refused whole', async (_, trained) => {
+      for (const name of ['frozen', 'head', 'third']) tf.variable(tf.tensor1d([1, 2]), true, name);
+      const gradient = tf.tensor1d([1, 1]);
+      const first = adam(0.1);
+      first.applyGradients({ frozen: gradient, head: gradient, third: gradient });
+      const weights = (await first.getWeights()).map(({ name, tensor }) => ({
+        name,
+        tensor: tensor.clone(),
+      }));
+      first.dispose();
+      tf.disposeVariables();
+      using second = adam(0.1);
+      for (const name of trained) tf.variable(tf.tensor1d([1, 2, 3]), true, name);
+      second.applyGradients(Object.fromEntries(trained.map((name) => [name, tf.tensor1d([1, 1, 1])])));
+      const before = (await second.getWeights()).map(({ tensor }) => [...tensor.dataSync()]);
+      await expect(second.setWeights(weights)).rejects.toThrow(
+        fails('ERR_VRADAM_CHECKPOINT', /does not fit/),
+      );
+      const after = (await second.getWeights()).map(({ tensor }) => [...tensor.dataSync()]);
+      expect(after).toEqual(before);
+    });
+  });
+
   it('a model that was loaded can be saved before it takes a step', async () => {
     const model = perceptron();
     model.compile({ optimizer: adamw(0.05), loss: 'meanSquaredError' });
@@ -195,20 +282,34 @@ describe.each(backends)('on the %s backend', (backend) => {
       [
         'a negative iter',
         (w) => [{ name: 'iter', tensor: tf.scalar(-1, 'int32') }, ...w.slice(1)],
-        /iter is -1/,
+        /'iter' but received -1/,
       ],
       ['too few counts', (w) => [...w.slice(0, -1), { name: 'tensor_steps', tensor: i32(1) }], /shape \[2\]/],
       [
         'a negative count',
         (w) => [...w.slice(0, -1), { name: 'tensor_steps', tensor: i32(1, -1) }],
-        /-1 for b/,
+        /'b\/steps' but received -1/,
       ],
       [
         'a second moment of another shape',
         (w) => swap(w, 3, tf.tensor1d([1, 2, 3])),
         /shape \[2\] at place 3/,
       ],
-      ['a negative second moment', (w) => swap(w, 4, tf.tensor1d([-1])), /b\/second_moment holds -1/],
+      [
+        'a negative second moment',
+        (w) => swap(w, 4, tf.tensor1d([-1])),
+        /'b\/second_moment' but received -1/,
+      ],
+      [
+        'a velocity that is NaN',
+        (w) => swap(w, 2, tf.tensor1d([Number.NaN])),
+        /'b\/velocity' but received NaN/,
+      ],
+      [
+        'an infinite second moment',
+        (w) => swap(w, 4, tf.tensor1d([Number.POSITIVE_INFINITY])),
+        /'b\/second_moment' but received Infinity/,
+      ],
       ['another shape', (w) => swap(swap(w, 2, tf.zeros([2])), 4, tf.zeros([2])), /'b' has shape \[2\]/],
       [
         'a tensor less',

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { VRAdamErrorCode } from '../../src/errors.js';
 import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
 import { decodeHeader, decodeHeaderLength } from '../../src/state/safetensors.js';
 import { expectRejection } from './expect-error.js';
@@ -195,6 +196,211 @@ describe('a checkpoint', () => {
   });
 });
 
+describe('parameters', () => {
+  const filled = (value: number) => ({
+    kernel: new Float32Array(6).fill(value),
+    bias: new Float32Array(2).fill(value),
+    none: new Float32Array(0),
+  });
+
+  it('are saved and filled in place, and the run goes on as if it had never stopped', async () => {
+    const { optimizer, parameters, step } = trained(3);
+    const saving = optimizer.save(at('a'), { parameters });
+    step(3);
+    const expected = structuredClone(parameters);
+    for (const array of Object.values(parameters)) array.fill(7);
+    await saving;
+
+    const resumed = trained(0);
+    const { kernel } = resumed.parameters;
+    await resumed.optimizer.load(at('a'), { parameters: resumed.parameters });
+    resumed.step(3);
+    expect(resumed.parameters).toEqual(expected);
+    expect(resumed.parameters.kernel).toBe(kernel);
+  });
+
+  it('are tensors of their own names, and change nothing else in the file', async () => {
+    const { optimizer, parameters } = trained(2);
+    await optimizer.save(at('with'), { parameters });
+    await optimizer.save(at('without'));
+    const { tensors, data } = takeApart(at('with'));
+    const state = [...takeApart(at('without')).tensors.keys()];
+    expect([...tensors.keys()].filter((name) => !state.includes(name))).toEqual(['kernel', 'bias', 'none']);
+    const { dtype, shape, begin, end } = tensors.get('kernel')!;
+    expect([dtype, shape]).toEqual(['F32', [6]]);
+    expect(data.subarray(begin, end)).toEqual(Buffer.from(parameters.kernel.buffer));
+    const { optimizer: other } = trained(0);
+    await other.load(at('with'));
+    expect(other.getState()).toEqual(optimizer.getState());
+  });
+
+  it('go by the order, like states, where names are others', async () => {
+    const optimizer = new FlatOptimizer({ a: 1, b: 1 });
+    await optimizer.save(at('a'), { parameters: { a: Float32Array.of(1), b: Float32Array.of(2) } });
+    const parameters = [new Float32Array(1), new Float32Array(1)];
+    await new FlatOptimizer([1, 1]).load(at('a'), { parameters });
+    expect(parameters).toEqual([Float32Array.of(1), Float32Array.of(2)]);
+  });
+
+  it('may have any names but those of the state', async () => {
+    const sizes = { a: 1, 'a/velocity': 1, iter: 1 };
+    const optimizer = new FlatOptimizer(sizes);
+    const parameters = {
+      a: new Float32Array(1),
+      'a/velocity': new Float32Array(1),
+      iter: new Float32Array(1),
+    };
+    await optimizer.save(at('a'));
+    await new FlatOptimizer(sizes).load(at('a'));
+    await expectRejection(
+      optimizer.load(at('a'), { parameters }),
+      'ERR_VRADAM_CHECKPOINT',
+      "no parameters of 'a'",
+    );
+    await expectRejection(
+      optimizer.save(at('b'), { parameters }),
+      'ERR_VRADAM_CHECKPOINT',
+      '"iter" have the name of a part of the state',
+    );
+    expect(readdirSync(folder)).toEqual(['a']);
+  });
+
+  it('that are not finite do not overwrite a good file', async () => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('a'), { parameters: filled(1) });
+    const good = readFileSync(at('a'));
+    await expectRejection(
+      optimizer.save(at('a'), { parameters: filled(Number.NaN) }),
+      'ERR_VRADAM_CHECKPOINT',
+      "element 0 of 'kernel' but received NaN",
+    );
+    expect(readFileSync(at('a'))).toEqual(good);
+  });
+
+  it.each<[what: string, spoil: () => unknown, code: VRAdamErrorCode, words: string]>([
+    [
+      'an array too short',
+      () => ({ ...filled(1), bias: new Float32Array(1) }),
+      'ERR_VRADAM_SHAPE',
+      'parameters.bias',
+    ],
+    ['one too few', () => ({ kernel: filled(1).kernel }), 'ERR_VRADAM_SHAPE', 'parameters.bias'],
+    ['one too many', () => ({ ...filled(1), more: new Float32Array(1) }), 'ERR_VRADAM_SHAPE', "'more'"],
+    [
+      'two in one memory',
+      () => {
+        const kernel = new Float32Array(6);
+        return { ...filled(1), kernel, bias: kernel.subarray(4) };
+      },
+      'ERR_VRADAM_SHAPE',
+      'overlap',
+    ],
+  ])('are refused before anything is read or written: %s', async (_, spoil, code, words) => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('a'), { parameters: filled(1) });
+    const good = readFileSync(at('a'));
+    const { optimizer: other } = trained(2);
+    const before = other.getState();
+    const parameters = spoil() as ReturnType<typeof filled>;
+    const values = structuredClone(parameters);
+    await expectRejection(other.save(at('a'), { parameters }), code, words);
+    await expectRejection(other.load(at('a'), { parameters }), code, words);
+    expect(readFileSync(at('a'))).toEqual(good);
+    expect(other.getState()).toEqual(before);
+    expect(parameters).toEqual(values);
+  });
+
+  it('and state stay as they are where the file lacks parameters, or has damaged ones', async () => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('without'));
+    await optimizer.save(at('damaged'), { parameters: filled(1) });
+    const { header, data, tensors } = takeApart(at('damaged'));
+    data[tensors.get('bias')!.begin]! ^= 1;
+    putTogether(at('damaged'), header.toString(), data);
+    const { optimizer: other } = trained(2);
+    const before = other.getState();
+    const parameters = filled(3);
+    for (const [name, words] of [
+      ['without', "no parameters of 'kernel'"],
+      ['damaged', 'CRC-32'],
+    ] as const) {
+      await expectRejection(other.load(at(name), { parameters }), 'ERR_VRADAM_CHECKPOINT', words);
+    }
+    await expectRejection(other.load(at('damaged')), 'ERR_VRADAM_CHECKPOINT', 'CRC-32');
+    expect(parameters).toEqual(filled(3));
+    expect(other.getState()).toEqual(before);
+  });
+
+  it('that went elsewhere while the file was read leave the state as it is', async () => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('a'), { parameters: filled(1) });
+    const { optimizer: other } = trained(2);
+    const before = other.getState();
+    const parameters = filled(3);
+    const loading = other.load(at('a'), { parameters });
+    structuredClone(parameters.kernel, { transfer: [parameters.kernel.buffer] });
+    await expectRejection(loading, 'ERR_VRADAM_SHAPE', 'parameters.kernel');
+    expect(parameters.bias).toEqual(filled(3).bias);
+    expect(other.getState()).toEqual(before);
+  });
+
+  it('are an option by this name', async () => {
+    const { optimizer, parameters } = trained(1);
+    const misspelt = { params: parameters } as object;
+    await expectRejection(optimizer.save(at('a'), misspelt), 'ERR_VRADAM_HYPERPARAMETER', "'params'");
+    await expectRejection(optimizer.load(at('a'), misspelt), 'ERR_VRADAM_HYPERPARAMETER', "'params'");
+  });
+});
+
+describe('a file of more tensors', () => {
+  it('is loaded by whoever finds all of its own, and what is over is in the next file', async () => {
+    const { optimizer, parameters } = trained(3);
+    await optimizer.save(at('all'), { parameters });
+    const head = new FlatOptimizer({ bias: 2 });
+    const bias = new Float32Array(2);
+    await head.load(at('all'), { parameters: { bias } });
+    expect(bias).toEqual(parameters.bias);
+    expect(head.getState().tensors.map(({ name }) => name)).toEqual(['bias', 'kernel', 'none']);
+    head.step({ bias }, { bias: Float32Array.of(1, 1) });
+    await head.save(at('later'), { parameters: { bias } });
+
+    const { optimizer: whole, parameters: restored } = trained(0);
+    await whole.load(at('later'), { parameters: restored });
+    const [kernel, tuned, none] = whole.getState().tensors;
+    const [before, old, empty] = optimizer.getState().tensors;
+    expect([kernel, none]).toEqual([before, empty]);
+    expect(tuned!.steps).toBe(old!.steps + 1);
+    expect(restored).toEqual({ ...parameters, bias });
+  });
+
+  it('is refused where one tensor finds nothing of its name and size', async () => {
+    const { optimizer } = trained(1);
+    await optimizer.save(at('a'));
+    for (const [sizes, words] of [
+      [
+        { kernel: 6, head: 2 },
+        'it holds 3 tensors (kernel, bias, none), but the optimizer has 2 (kernel, head)',
+      ],
+      [{ kernel: 5 }, "'kernel' has shape [6], but the variable 'kernel' has [5]"],
+    ] as const) {
+      const other = new FlatOptimizer<Record<string, number>>(sizes);
+      const before = other.getState();
+      await expectRejection(other.load(at('a')), 'ERR_VRADAM_CHECKPOINT', words);
+      expect(other.getState()).toEqual(before);
+    }
+  });
+
+  it('gives a state whose copies nobody can reach', () => {
+    const { optimizer } = trained(2);
+    const head = new FlatOptimizer({ bias: 2 });
+    const given = optimizer.getState();
+    head.setState(given);
+    const before = structuredClone(head.getState());
+    for (const state of [given, head.getState()]) for (const { velocity } of state.tensors) velocity.fill(9);
+    expect(head.getState()).toEqual(before);
+  });
+});
+
 describe('loading', () => {
   it('reads a tensor that is longer than one read, every piece from its place', async () => {
     const size = 2 ** 22 + 3;
@@ -268,14 +474,14 @@ describe('a checkpoint that cannot be written', () => {
     await expectRejection(
       optimizer.save(at('a')),
       'ERR_VRADAM_CHECKPOINT',
-      "element 1 of 'tensor0/velocity' is NaN",
+      "element 1 of 'tensor0/velocity' but received NaN",
     );
     const infinite = new FlatOptimizer(2, { onNonFinite: 'ignore' });
     infinite.step(parameters, Float32Array.of(1e30, 1));
     await expectRejection(
       infinite.save(at('a')),
       'ERR_VRADAM_CHECKPOINT',
-      "element 0 of 'tensor0/second_moment' is Infinity",
+      "element 0 of 'tensor0/second_moment' but received Infinity",
     );
     expect(readFileSync(at('a'))).toEqual(good);
     expect(readdirSync(folder)).toEqual(['a']);
@@ -333,12 +539,12 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
     [
       'of an order that is no list',
       header((t) => t.replace(/"order":".*?\]"/, '"order":"{}"')),
-      "expected '['",
+      'no JSON list of strings',
     ],
     [
       'of an order with a name twice',
       header((t) => t.replace('[\\"kernel\\",\\"bias\\"', '[\\"kernel\\",\\"kernel\\"')),
-      'twice in its order',
+      'expected "kernel/velocity" of type F32, but there is none',
     ],
     [
       'with a tensor less in its order',
@@ -348,7 +554,7 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
     [
       'with a tensor more in its order',
       header((t) => t.replace('[\\"kernel\\",', '[\\"kernel\\",\\"more\\",')),
-      "expected 'more/velocity' of type F32, but there is none",
+      'expected "more/velocity" of type F32, but there is none',
     ],
     [
       'with an extra tensor',
@@ -357,7 +563,7 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
       ),
       '"x", which belongs to no',
     ],
-    ['without iter', header((t) => t.replace('"iter"', '"itre"')), "expected 'iter' of type I64"],
+    ['without iter', header((t) => t.replace('"iter"', '"itre"')), 'expected "iter" of type I64'],
     [
       'with steps of another type',
       header((t) => t.replace(/("bias\/steps":\{"dtype":")I64/, '$1U64')),
@@ -366,33 +572,33 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
     [
       'with a second moment of another shape',
       header((t) => t.replace(/("bias\/second_moment":\{"dtype":"F32","shape":)\[2\]/, '$1[1,2]')),
-      "expected 'bias/second_moment' of type F32 and shape [2]",
+      'expected "bias/second_moment" of type F32 and shape [2]',
     ],
     ['with other sizes', header((t) => t.replaceAll('[6]', '[3,3]')), 'ask for 36'],
     [
       'with the number of iterations below 0',
       value('iter', (d, i) => d.writeBigInt64LE(-1n, i)),
-      "'iter' is -1",
+      "below 2^53 for 'iter' but received -1",
     ],
     [
       'with a step count above 2^53',
       value('bias/steps', (d, i) => d.writeBigInt64LE(2n ** 53n, i)),
-      "'bias/steps' is 9007199254740992",
+      "for 'bias/steps' but received 9007199254740992",
     ],
     [
       'with a velocity that is NaN',
       value('kernel/velocity', (d, i) => d.writeFloatLE(Number.NaN, i + 8)),
-      "element 2 of 'kernel/velocity' is NaN",
+      "a finite number for element 2 of 'kernel/velocity' but received NaN",
     ],
     [
       'with an infinite second moment',
       value('bias/second_moment', (d, i) => d.writeFloatLE(Number.POSITIVE_INFINITY, i)),
-      "element 0 of 'bias/second_moment' is Infinity, expected a finite number of at least 0",
+      "a finite number of at least 0 for element 0 of 'bias/second_moment' but received Infinity",
     ],
     [
       'with a negative second moment',
       value('bias/second_moment', (d, i) => d.writeFloatLE(-1, i + 4)),
-      "element 1 of 'bias/second_moment' is -1",
+      "element 1 of 'bias/second_moment' but received -1",
     ],
   ])('%s', (_, damage, words) => expectRefusal(damage, words));
 

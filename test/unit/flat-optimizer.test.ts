@@ -2,13 +2,9 @@ import { inspect } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import {
-  type FlatGradients,
-  FlatOptimizer,
-  type FlatOptions,
-  type FlatState,
-} from '../../src/optimizers/flat-optimizer.js';
+import { type FlatGradients, FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
 import { schedules } from '../../src/options/schedules.js';
+import type { FlatState } from '../../src/state/flat-state.js';
 import { expectError, expectRejection } from './expect-error.js';
 
 const SHAPE = 'ERR_VRADAM_SHAPE';
@@ -505,44 +501,52 @@ describe('state', () => {
   });
 
   it.each<[string, (state: FlatState) => unknown]>([
-    ['state', () => null],
-    ['state', () => []],
-    ['state.iterations', (s) => ({ ...s, iterations: -1 })],
-    ['state.iterations', (s) => ({ ...s, iterations: 1.5 })],
-    ['state.iterations', (s) => ({ ...s, iterations: '3' })],
-    ['state.tensors', (s) => ({ ...s, tensors: s.tensors.slice(1) })],
-    ['state.tensors', (s) => ({ iterations: s.iterations })],
-    ['state.tensors[1].name', (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], name: 'c' }] })],
-    ['state.tensors[1]', (s) => ({ ...s, tensors: [s.tensors[0], null] })],
+    ['for state but received', () => null],
+    ['for state but received', () => []],
+    ["for 'iter' but received", (s) => ({ ...s, iterations: -1 })],
+    ["for 'iter' but received", (s) => ({ ...s, iterations: 1.5 })],
+    ["for 'iter' but received", (s) => ({ ...s, iterations: '3' })],
+    ['it holds 1 tensors (b), but', (s) => ({ ...s, tensors: s.tensors.slice(1) })],
+    ['for state.tensors but received', (s) => ({ iterations: s.iterations })],
+    ["have the name 'w'", (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], name: 'w' }] })],
+    ['for state.tensors[1].name', (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], name: 1 }] })],
+    ['for state.tensors[1] but received', (s) => ({ ...s, tensors: [s.tensors[0], null] })],
     [
-      'state.tensors[1].steps',
+      "for 'b/steps' but received",
       (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], steps: 2 ** 53 }] }),
     ],
     [
-      'state.tensors[0].velocity',
+      "length 1 for 'w/second_moment' but received",
       (s) => ({ ...s, tensors: [{ ...s.tensors[0], velocity: floats(1) }, s.tensors[1]] }),
     ],
     [
-      'state.tensors[0].velocity',
+      "'w' has shape [1], but the variable 'w' has [2]",
+      (s) => ({
+        ...s,
+        tensors: [{ ...s.tensors[0], velocity: floats(1), secondMoment: floats(1) }, s.tensors[1]],
+      }),
+    ],
+    [
+      'for state.tensors[0].velocity but received',
       (s) => ({ ...s, tensors: [{ ...s.tensors[0], velocity: [1, 2] }, s.tensors[1]] }),
     ],
     [
-      'state.tensors[1].velocity[0]',
+      "for element 0 of 'b/velocity' but received NaN",
       (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], velocity: floats(Number.NaN) }] }),
     ],
     [
-      'state.tensors[1].secondMoment[0]',
+      "for element 0 of 'b/second_moment' but received -1",
       (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], secondMoment: floats(-1) }] }),
     ],
     [
-      'state.tensors[1].secondMoment[0]',
+      "for element 0 of 'b/second_moment' but received Infinity",
       (s) => ({ ...s, tensors: [s.tensors[0], { ...s.tensors[1], secondMoment: floats(1e39) }] }),
     ],
-  ])('that does not fit is refused whole, naming %s', (argument, spoil) => {
+  ])('that does not fit is refused whole, saying %s', (words, spoil) => {
     const fresh = new FlatOptimizer({ w: 2, b: 1 }, options);
     const before = fresh.getState();
     const spoilt = spoil(trained().optimizer.getState()) as FlatState;
-    expectError(() => fresh.setState(spoilt), CHECKPOINT, `for ${argument} but received`);
+    expectError(() => fresh.setState(spoilt), CHECKPOINT, words);
     expect(fresh.getState()).toEqual(before);
   });
 });
