@@ -1,8 +1,8 @@
-import { ratioText } from './claim.js';
 import type { Place } from './contender.js';
 import { axes, type Chart, COLORS, draw, legend } from './drawing.js';
 import { figuresOf, millisecondsText, PLACE_NAMES, workloadTitle } from './figures.js';
 import { milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
+import { ratioText, speedUpText } from './statistics.js';
 import { sizeText } from './workloads.js';
 
 /** The lines of the chart of times: a contender, and whether it is vradam's, which is drawn solid. */
@@ -153,20 +153,19 @@ function shortTitle({ key, name, flat, parameters, tensors }: WorkloadResult): s
   return `${name.replace(/ tensors$/, '')}\n${COMPACT.format(parameters)} in ${tensors}`;
 }
 
-/** How many times faster vradam's step is, by backend and workload; undefined where no ratio can be printed. */
+/** How many times faster vradam's step is, by backend and workload; undefined where there are none. */
 export function speedupChart(results: Results): Chart | undefined {
   const bars = BARS.map((bar) => ({
     ...bar,
     values: results.workloads.map((workload) => {
       const figures = figuresOf(results, workload).find(({ contender }) => contender.key === bar.key);
-      const found = figures?.[bar.over];
-      return found === undefined || found.doubt !== undefined ? undefined : found;
+      return figures?.faster[bar.over];
     }),
   })).filter(({ values }) => values.some((value) => value !== undefined));
   if (bars.length === 0) return undefined;
   const named = bars.map(({ name, values }) => {
     const texts = values.flatMap((value, i) =>
-      value === undefined ? [] : [`${workloadTitle(results.workloads[i]!)} ${ratioText(value)} times`],
+      value === undefined ? [] : [`${workloadTitle(results.workloads[i]!)} ${speedUpText(value)}`],
     );
     return `${name}: ${texts.join('; ')}`;
   });
@@ -210,7 +209,10 @@ export function speedupChart(results: Results): Chart | undefined {
             position: 'top',
             color: colors.text,
             fontSize: 10,
-            formatter: ({ dataIndex }: { dataIndex: number }) => ratioText(values[dataIndex]!),
+            formatter: ({ dataIndex }: { dataIndex: number }) => {
+              const { ratio, uncertain } = values[dataIndex]!;
+              return `${ratioText(ratio)}${uncertain ? '?' : ''}`;
+            },
           },
         })),
       });

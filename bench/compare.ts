@@ -1,7 +1,7 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
 
-import { compare, handOverFactor } from './comparison.js';
-import { MOST_HAND_OVER } from './conditions.js';
+import { compare, distanceFactor } from './comparison.js';
+import { MOST_DISTANCE } from './conditions.js';
 import { millisecondsText } from './figures.js';
 import { machineLine } from './machine.js';
 import { disturbance, readResults } from './results.js';
@@ -38,10 +38,10 @@ function main(words: readonly string[]): number {
     const disturbed = disturbance(results);
     if (disturbed !== undefined) console.log(`${name}: ${disturbed}`);
   }
-  const apart = handOverFactor(before, after);
-  if (apart !== undefined && Math.max(apart, 1 / apart) > MOST_HAND_OVER) {
+  const apart = distanceFactor(before, after);
+  if (apart !== undefined && Math.max(apart, 1 / apart) > MOST_DISTANCE) {
     console.log(
-      `The processors lay differently: sharing a job took ${apart.toFixed(2)} times as long, which changes steps of several threads.`,
+      `The cores lay differently: threads took ${apart.toFixed(2)} times as long to share a job, which changes steps of several threads.`,
     );
   }
   const { changes, drift, missing } = compare(before, after);

@@ -1,6 +1,6 @@
 import type { ContenderFacts } from './contender.js';
 import { type Results, samplesOf, type WorkloadResult } from './results.js';
-import { median, quantile } from './rounds.js';
+import { median, quantile } from './statistics.js';
 
 /** What became of one of vradam's contenders between two runs. */
 export interface Change {
@@ -46,9 +46,11 @@ function driftOf(before: Results, old: WorkloadResult, fresh: WorkloadResult): n
   return factors.length === 0 ? 1 : median(factors);
 }
 
-/** How many times as long the engine's threads took to share a job, at best; undefined where one run did not measure it. */
-export function handOverFactor(before: Results, after: Results): number | undefined {
-  return before.handOver && after.handOver && after.handOver.shortest / before.handOver.shortest;
+/** How many times as far the cores lay apart, at best; undefined where one run did not measure it. */
+export function distanceFactor(before: Results, after: Results): number | undefined {
+  return (
+    before.coreDistance && after.coreDistance && after.coreDistance.shortest / before.coreDistance.shortest
+  );
 }
 
 /**

@@ -7,6 +7,16 @@ export type Place = (typeof PLACES)[number];
 /** What an optimizer computes. */
 export type Rule = 'VRAdam' | 'AdamW' | 'Adam' | 'SGD' | 'momentum' | 'RMSProp';
 
+/** Whom a contender can be compared with, and how a heading calls them. */
+export const REFERENCES = {
+  plain: 'plain JavaScript',
+  tensorflow: 'tf.train.adam',
+  torch: "PyTorch's\nfused AdamW",
+  authors: "the authors'\nVRAdam",
+  base: 'the same\nwithout it',
+} as const;
+export type Reference = keyof typeof REFERENCES;
+
 /** What is known of a contender without running it; results hold this beside its times. */
 export interface ContenderFacts {
   /** Its name on the command line and in results: a group, '/', and what is special to it. */
@@ -19,8 +29,8 @@ export interface ContenderFacts {
   readonly ours: boolean;
   /** Bytes that a step must move for each parameter, of those that are ours and on the processor. */
   readonly bytes?: number;
-  /** Keys of those whose time is divided by this one's: plain JavaScript, and `tf.train.adam` on the same backend. */
-  readonly against?: { readonly plain?: string; readonly tensorflow?: string };
+  /** Keys of those whose time is divided by this one's. */
+  readonly against?: { readonly [reference in Reference]?: string };
 }
 
 /** A contender with variables and state of its own. */
@@ -43,7 +53,7 @@ export interface Model {
   readonly arrays: Arrays;
 }
 
-/** One entry of the table of contenders: the few lines that a user of it would write, and what is known of it. */
+/** One row of the table of contenders: the few lines that a user of it would write, and what is known of it. */
 export interface ContenderEntry extends ContenderFacts {
   /** Whether it takes part where the command line names no contenders. */
   readonly standard: boolean;

@@ -1,15 +1,15 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type Addon, loadAddon } from '../src/engines/addon.js';
 import { cuda } from '../src/engines/cuda-device.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { type Conditions, conditionsOf, watchConditions, worst } from './conditions.js';
 import type { ContenderEntry, ContenderFacts } from './contender.js';
 import { describeMachine, type Machine } from './machine.js';
 import { FORMAT, type Method, type Results } from './results.js';
-import { interleave, median } from './rounds.js';
-import { STEP_STREAMS, STREAMS, streamContenders } from './streams.js';
-import { Foresight, stretchOf, WorkloadRounds } from './workload-rounds.js';
+import { interleave } from './rounds.js';
+import { median } from './statistics.js';
+import { loadStreams, STEP_STREAMS, STREAMS, type Streams, streamContenders } from './streams.js';
+import { StepTimeEstimates, stretchOf, WorkloadRounds } from './workload-rounds.js';
 import type { Workload } from './workloads.js';
 
 /** What is to be measured. */
@@ -36,8 +36,8 @@ const BANDWIDTH_ELEMENTS = 2 ** 24;
 const MOST_AGAIN = 0.2;
 
 /** Bytes a second, in 1e9, of copying arrays far larger than the caches. */
-async function copyBandwidth(addon: Addon): Promise<number> {
-  const { contenders, dispose } = streamContenders(addon, BANDWIDTH_ELEMENTS, defaultThreads());
+async function copyBandwidth(streams: Streams): Promise<number> {
+  const { contenders, dispose } = streamContenders(streams, BANDWIDTH_ELEMENTS, defaultThreads());
   const [copy] = await interleave(contenders.slice(0, 1), { rounds: 7, turn: 0.01 });
   dispose();
   const { bytes } = STREAMS[0];
@@ -74,50 +74,62 @@ function garbageCollector(): () => void {
  * Measures a stretch of rounds of every workload, then the next one of every workload, and so on, so that what slows the
  * machine down for a while meets all of them. Small ones come first, so that contenders too slow for the large ones are
  * known by then. Stretches under bad conditions are measured again at the end.
+ *
+ * Where the method has an end, the first stretch of each workload may take its part of the time that is left, and the
+ * others are made while there is time.
+ *
+ * @param now Seconds since the process began.
  */
 export async function measure(
   plan: Plan,
   listener: MeasurementListener,
   watch: typeof watchConditions = watchConditions,
+  now = () => performance.now() / 1e3,
 ): Promise<Results> {
   const { contenders, workloads, backends, method } = plan;
   const present = contenders.filter(({ absent }) => absent === undefined);
   const absent = contenders.flatMap(({ key, absent }) =>
     absent === undefined ? [] : [{ key, reason: absent }],
   );
-  const { addon } = loadAddon();
+  const streams = loadStreams();
   const gpu = cuda.device?.name;
   const measured: Pick<Machine, 'bandwidth' | 'gpu'> = {
-    ...(addon === undefined ? {} : { bandwidth: await copyBandwidth(addon) }),
+    ...(streams === undefined ? {} : { bandwidth: await copyBandwidth(streams) }),
     ...(gpu === undefined ? {} : { gpu }),
   };
-  const foresight = new Foresight();
+  const estimates = new StepTimeEstimates();
   const collectGarbage = garbageCollector();
-  const turnsOfRound = present.length + (addon === undefined ? 0 : STEP_STREAMS.length);
+  const turnsOfRound = present.length + (streams === undefined ? 0 : STEP_STREAMS.length);
   listener.begin(workloads.length * method.rounds * turnsOfRound);
 
-  const conditions = watch(addon);
-  const make = async ({ rounds, number }: Omit<Part, 'conditions'>): Promise<Conditions> => {
+  const conditions = watch(streams);
+  const { end = Number.POSITIVE_INFINITY } = method;
+  const make = async ({ rounds, number }: Omit<Part, 'conditions'>, until = end): Promise<Conditions> => {
     const { first, count } = stretchOf(method, number);
     listener.round(rounds.workload, first);
     let left = turnsOfRound * count;
     collectGarbage();
     const found = conditions.start();
-    await rounds.make(number, () => {
+    const onTurn = () => {
       left--;
       listener.turns(1);
-    });
+    };
+    await rounds.make(number, onTurn, () => now() >= until);
     listener.turns(left);
     return found();
   };
   const all = workloads
     .toSorted((a, b) => a.parameters - b.parameters)
-    .map((workload) => new WorkloadRounds(workload, present, method, foresight));
+    .map((workload) => new WorkloadRounds(workload, present, method, estimates));
   const parts: Part[] = [];
   for (let number = 0; stretchOf(method, number).count > 0; number++) {
-    for (const rounds of all) parts.push({ rounds, number, conditions: await make({ rounds, number }) });
+    for (const [i, rounds] of all.entries()) {
+      if (number > 0 && now() >= end) break;
+      const until = number > 0 ? end : now() + (end - now()) / (all.length - i);
+      parts.push({ rounds, number, conditions: await make({ rounds, number }, until) });
+    }
   }
-  for (let again = Math.floor(MOST_AGAIN * parts.length); again > 0; again--) {
+  for (let again = Math.floor(MOST_AGAIN * parts.length); again > 0 && now() < end; again--) {
     const part = worst(parts);
     if (part === undefined) break;
     part.conditions = await make(part);

@@ -78,6 +78,15 @@ export function evenly(total: number, tensors: number): Shapes {
   ]);
 }
 
+/** A model of `total` parameters in `tensors` tensors whose sizes lie up to 10,000 times apart. */
+export function mixed(total: number, tensors: number): Shapes {
+  const weights = Array.from({ length: tensors }, (_, i) => (1 + ((i * 37) % 100)) ** 2);
+  const sum = weights.reduce((a, b) => a + b);
+  const sizes = weights.map((weight) => Math.floor((total * weight) / sum));
+  sizes[0]! += total - sizes.reduce((a, b) => a + b);
+  return sizes.map((size) => [size]);
+}
+
 /** Number of elements of a shape. */
 export function elements(shape: readonly number[]): number {
   return shape.reduce((product, length) => product * length, 1);

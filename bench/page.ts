@@ -1,6 +1,6 @@
 import { speedupChart, timeChart } from './charts.js';
 import { type Chart, COLORS, SCHEMES } from './drawing.js';
-import { COLUMNS, TABLE_NOTES, type WorkloadTable, workloadTable } from './figures.js';
+import { columnsOf, type FigureColumn, TABLE_NOTES, type WorkloadTable, workloadTable } from './figures.js';
 import { headLines, type Results, withStop } from './results.js';
 
 function escapeHtml(text: string): string {
@@ -32,21 +32,21 @@ function figure(chart: Chart): string {
   return `<h2>${escapeHtml(chart.title)}</h2>\n<figure class="scroll">\n${drawings.join('\n')}\n</figure>`;
 }
 
-function cell(text: string, column: number): string {
-  const right = COLUMNS[column]!.align === 'right' ? ' class="right"' : '';
+function cell(text: string, { align }: FigureColumn, column: number): string {
+  const right = align === 'right' ? ' class="right"' : '';
   return column === 0
     ? `<th scope="row"${right}>${escapeHtml(text)}</th>`
     : `<td${right}>${escapeHtml(text)}</td>`;
 }
 
-function section({ title, rows, notes }: WorkloadTable): string {
-  const heads = COLUMNS.map(
+function section({ title, rows, notes }: WorkloadTable, columns: readonly FigureColumn[]): string {
+  const heads = columns.map(
     ({ heading, align }) =>
       `<th scope="col"${align === 'right' ? ' class="right"' : ''}>${escapeHtml(heading)}</th>`,
   );
   const lines = rows.map(
     ({ figures, cells }) =>
-      `<tr${figures.contender.ours ? ' class="ours"' : ''}>${cells.map(cell).join('')}</tr>`,
+      `<tr${figures.contender.ours ? ' class="ours"' : ''}>${cells.map((text, i) => cell(text, columns[i]!, i)).join('')}</tr>`,
   );
   const table = `<div class="scroll"><table>
 <caption>${escapeHtml(title)}</caption>
@@ -85,7 +85,7 @@ ${headLines(results)
 </div>
 ${charts.map(figure).join('\n')}
 <h2>All figures</h2>
-${results.workloads.map((workload) => section(workloadTable(results, workload))).join('\n')}
+${results.workloads.map((workload) => section(workloadTable(results, workload), columnsOf(results))).join('\n')}
 <h2>Notes</h2>
 ${paragraphs([...TABLE_NOTES, ...absent]).join('\n')}
 </main>

@@ -1,9 +1,9 @@
-import { type Claim, ratioText } from './claim.js';
 import type { Chart } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 import { machineLine } from './machine.js';
 import { markdownTable, replaceBlock } from './markdown.js';
 import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
+import { type SpeedUp, speedUpText } from './statistics.js';
 
 /** Where the generated part of the README lies. */
 export const MARKERS = { start: '<!-- bench:start -->', end: '<!-- bench:end -->' } as const;
@@ -39,17 +39,16 @@ const REPLACEMENTS: readonly { had: string; hadName: string; has: string; hasNam
 const SHOWN = ['1e6', 'resnet-50', '1e7'];
 const MOST_SHOWN = 2;
 
-function claimOf(results: Results, workload: WorkloadResult, has: string): Claim | undefined {
+function speedUpOf(results: Results, workload: WorkloadResult, has: string): SpeedUp | undefined {
   const figures = figuresOf(results, workload).find(({ contender }) => contender.key === has);
-  return has.startsWith('native/') ? figures?.plain : figures?.tensorflow;
+  return has.startsWith('native/') ? figures?.faster.plain : figures?.faster.tensorflow;
 }
 
 function table(results: Results, workload: WorkloadResult): string {
   const rows = REPLACEMENTS.flatMap(({ had, hadName, has, hasName, on }) => {
     const [slow, fast] = [samplesOf(workload, had), samplesOf(workload, has)];
-    const found = claimOf(results, workload, has);
+    const found = speedUpOf(results, workload, has);
     if (slow === undefined || fast === undefined || found === undefined) return [];
-    const ratio = found.doubt === undefined ? `${ratioText(found)}×` : '—';
     return [
       [
         on,
@@ -57,7 +56,7 @@ function table(results: Results, workload: WorkloadResult): string {
         millisecondsText(milliseconds(slow)),
         hasName,
         millisecondsText(milliseconds(fast)),
-        ratio,
+        speedUpText(found),
       ],
     ];
   });
@@ -94,9 +93,9 @@ export function readmeBlock(
   if (disturbed !== undefined) throw new Error(`${source} is not for the README. ${disturbed}`);
   const workloads = SHOWN.flatMap((key) => results.workloads.find((workload) => workload.key === key) ?? []);
   const tables = workloads.slice(0, MOST_SHOWN).map((workload) => table(results, workload));
-  const doubtful = tables.some((text) => text.includes('—'));
+  const doubtful = tables.some((text) => text.includes('?'));
   const origin = `Measured on ${machine.date}: ${machineLine(machine)}. Medians of ${method.rounds} interleaved rounds of the optimizer alone, gradients given; ratios are taken within rounds.${
-    doubtful ? ' A dash stands for a ratio that the rounds do not bear out.' : ''
+    doubtful ? ' Uncertain ratios have a question mark and their 95 % confidence interval.' : ''
   } Every figure is from [${source}](${source}); \`npx vradam bench\` measures your machine, [docs/benchmarks.md](docs/benchmarks.md) says how.`;
   return [
     MARKERS.start,

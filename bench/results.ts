@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { MOST_CONTENTION } from './conditions.js';
 import type { Absent, ContenderFacts } from './contender.js';
 import { type Machine, machineLine } from './machine.js';
-import { median, type Samples } from './rounds.js';
+import type { Samples } from './rounds.js';
+import { median } from './statistics.js';
 
 /** Marks a file of results, and its version. */
-export const FORMAT = 'vradam bench 1';
+export const FORMAT = 'vradam bench 2';
 
 /** How a run was made. */
 export interface Method {
@@ -15,6 +17,8 @@ export interface Method {
   readonly turn: number;
   /** Seconds; a contender whose step takes longer is left out. */
   readonly longest: number;
+  /** Seconds after the start of the process at which measuring ends, whatever is done by then. Default: when all is done. */
+  readonly end?: number;
 }
 
 /** What one workload gave. */
@@ -40,9 +44,9 @@ export interface Results {
   readonly backends: Readonly<Record<string, string>>;
   readonly method: Method;
   /** Of all processors' time during the rounds, the part that other programs took, 0 to 1; absent where it was not measured. */
-  readonly others?: number;
-  /** Seconds in which the engine's threads shared a small job, over the rounds; absent where it was not measured. */
-  readonly handOver?: { readonly shortest: number; readonly longest: number };
+  readonly contention?: number;
+  /** Seconds in which threads shared a small job, over the rounds; absent where it was not measured. */
+  readonly coreDistance?: { readonly shortest: number; readonly longest: number };
   readonly contenders: readonly ContenderFacts[];
   /** Contenders that cannot run on this machine. */
   readonly absent: readonly Absent[];
@@ -50,34 +54,33 @@ export interface Results {
 }
 
 /** How the figures were taken, in sentences. */
-export function methodText({ rounds, stretch = 1, turn, longest }: Method): string {
+export function methodText({ rounds, stretch = 1, turn, longest, end }: Method): string {
   const anew = stretch === 1 ? 'Each round' : `Every ${stretch} rounds are a stretch, which`;
   return (
-    `Medians of ${rounds} interleaved rounds: each round runs every contender for about ${Math.round(1e3 * turn)} ms after ` +
+    `Medians of ${end === undefined ? '' : 'up to '}${rounds} interleaved rounds: each round runs every contender for about ${Math.round(1e3 * turn)} ms after ` +
     `warm-up, beginning with a different one each time. ${anew} makes every contender and its memory anew, and the next ` +
     'one of a workload comes after one of every other. Ratios are taken within rounds. Gradients are given, so this is the optimizer ' +
     'alone. TensorFlow.js in Node.js computes before it returns; on a GPU, one value is read back at the end of each ' +
-    `turn. Contenders whose step takes longer than ${longest} s are left out.`
+    `turn. Contenders whose step takes longer than ${longest} s are left out.${
+      end === undefined ? '' : ` Measuring ends after ${end} s, with fewer rounds where the machine is busy.`
+    }`
   );
 }
 
-/** In what time the engine's threads shared a job; undefined where it was not measured. */
-function handOverText({ handOver }: Results): string | undefined {
-  if (handOver === undefined) return undefined;
-  const [shortest, longest] = [handOver.shortest, handOver.longest].map((seconds) =>
+/** How far the cores lay apart; undefined where it was not measured. */
+function distanceText({ coreDistance }: Results): string | undefined {
+  if (coreDistance === undefined) return undefined;
+  const [shortest, longest] = [coreDistance.shortest, coreDistance.longest].map((seconds) =>
     (1e6 * seconds).toPrecision(2),
   );
   const range = shortest === longest ? shortest : `${shortest} to ${longest}`;
-  return `Sharing a small job took the engine's threads ${range} µs. Where this differs, so do steps of several threads.`;
+  return `Distance of the cores: threads took ${range} µs to share a small job. Where this differs, so do steps of several threads.`;
 }
 
-/** Above this the figures are not those of the machine alone. */
-export const MOST_OTHERS = 0.05;
-
 /** What other programs took, where it is too much; undefined where it is not, or is not known. */
-export function disturbance({ others }: Results): string | undefined {
-  if (others === undefined || others <= MOST_OTHERS) return undefined;
-  const share = `${(100 * others).toFixed(0)} %`;
+export function disturbance({ contention }: Results): string | undefined {
+  if (contention === undefined || contention <= MOST_CONTENTION) return undefined;
+  const share = `${(100 * contention).toFixed(0)} %`;
   return `Do not trust these figures: other programs took ${share} of the processors meanwhile, which slows down steps of several threads most.`;
 }
 
@@ -85,13 +88,13 @@ export function disturbance({ others }: Results): string | undefined {
 export function headLines(results: Results): string[] {
   const { machine, backends, method } = results;
   const disturbed = disturbance(results);
-  const handOver = handOverText(results);
+  const distance = distanceText(results);
   const versions = Object.entries(backends).map(([name, from]) => `${name}: ${from}`);
   return [
     machineLine(machine),
     ...(versions.length > 0 ? [`Backends of TensorFlow.js: ${versions.join(', ')}`] : []),
     methodText(method),
-    ...(handOver === undefined ? [] : [handOver]),
+    ...(distance === undefined ? [] : [distance]),
     ...(disturbed === undefined ? [] : [disturbed]),
   ];
 }

@@ -21,42 +21,16 @@ export interface RoundsOptions {
   warmUp?: number;
   /** Seconds; a contender whose step takes longer takes no part in the rounds. Default: none is left out. */
   longest?: number;
+  /** Asked before each warm-up, with round −1, and before each turn: whether the time is over. Default: never. */
+  isOver?: (round: number) => boolean;
   /** Called after every turn, and for every turn of a contender that was left out, for a progress bar. */
   onTurn?: () => void;
-  /** Called for a contender that was left out, with the seconds that its step took. */
-  onLeftOut?: (contender: Contender, seconds: number) => void;
-  /** Called for a contender whose first steps throw; it takes no part. Without this, the error is thrown on. */
-  onFailed?: (contender: Contender, error: unknown) => void;
+  /** Called for a contender that takes no part. Without this, an error of its first steps is thrown on. */
+  onLeftOut?: (contender: Contender, why: LeftOut) => void;
 }
 
-export function quantile(values: readonly number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (sorted.length - 1) * q;
-  const low = sorted[Math.floor(at)]!;
-  return low + (sorted[Math.ceil(at)]! - low) * (at - Math.floor(at));
-}
-
-export function median(values: readonly number[]): number {
-  return quantile(values, 0.5);
-}
-
-/** How far the middle half of the values lies apart, relative to their median. */
-export function spread(values: readonly number[]): number {
-  return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values);
-}
-
-/** The median of some ratios and their quartiles. */
-export interface Ratio {
-  readonly median: number;
-  readonly low: number;
-  readonly high: number;
-}
-
-/** How many times as long `slow` took as `fast`: the median and the quartiles of the ratios of the rounds. */
-export function ratio(slow: Samples, fast: Samples): Ratio {
-  const ratios = slow.seconds.map((seconds, round) => seconds / fast.seconds[round]!);
-  return { median: median(ratios), low: quantile(ratios, 0.25), high: quantile(ratios, 0.75) };
-}
+/** Why a contender takes no part: the seconds that its step took, the error of its first steps, or no time was left. */
+export type LeftOut = { readonly seconds: number } | { readonly error: unknown } | 'late';
 
 /** Times a synchronous step. */
 export function stepContender(name: string, step: () => void): Contender {
@@ -87,11 +61,19 @@ async function warm(contender: Contender, seconds: number, longest: number): Pro
   return estimate;
 }
 
+/** A contender that takes part, with the steps of its turn and the seconds of a step in each round. */
+interface Entry {
+  readonly contender: Contender;
+  readonly steps: number;
+  readonly seconds: number[];
+}
+
 /**
  * Times contenders in interleaved rounds: each round runs every one, beginning with a different one each time, so
- * that what slows the machine down for a while slows all of them down alike. Ratios are then taken within rounds.
+ * that what slows the machine down for a while slows all of them down alike. Ratios are then taken within rounds. Where
+ * the time is over in a round, that round does not count.
  *
- * @returns The samples of those that took part, in their order.
+ * @returns The samples of those that took part, in their order, as many of each.
  */
 export async function interleave(
   contenders: readonly Contender[],
@@ -101,34 +83,40 @@ export async function interleave(
     turn,
     warmUp = turn,
     longest = Number.POSITIVE_INFINITY,
+    isOver = () => false,
     onTurn,
     onLeftOut,
-    onFailed,
   }: RoundsOptions,
 ): Promise<Samples[]> {
-  const entries: { contender: Contender; steps: number; seconds: number[] }[] = [];
-  for (const contender of contenders) {
-    let estimate: number | undefined;
+  const entries: Entry[] = [];
+  const admit = async (contender: Contender): Promise<LeftOut | undefined> => {
+    if (isOver(-1)) return 'late';
     try {
-      estimate = await warm(contender, warmUp, longest);
-      if (estimate > longest) onLeftOut?.(contender, estimate);
+      const seconds = await warm(contender, warmUp, longest);
+      if (seconds > longest) return { seconds };
+      const steps = Math.max(1, Math.min(MOST_STEPS, Math.round(turn / seconds)));
+      entries.push({ contender, steps, seconds: [] });
+      return undefined;
     } catch (error) {
-      if (onFailed === undefined) throw error;
-      onFailed(contender, error);
+      if (onLeftOut === undefined) throw error;
+      return { error };
     }
-    if (estimate === undefined || estimate > longest) {
-      for (let round = 0; round < rounds; round++) onTurn?.();
-      continue;
-    }
-    const steps = Math.max(1, Math.min(MOST_STEPS, Math.round(turn / estimate)));
-    entries.push({ contender, steps, seconds: [] });
+  };
+  for (const contender of contenders) {
+    const why = await admit(contender);
+    if (why === undefined) continue;
+    onLeftOut?.(contender, why);
+    for (let round = 0; round < rounds; round++) onTurn?.();
   }
+  const samples = (whole: number) =>
+    entries.map(({ contender: { name }, seconds }) => ({ name, seconds: seconds.slice(0, whole) }));
   for (let round = 0; round < rounds; round++) {
     for (let k = 0; k < entries.length; k++) {
+      if (isOver(round)) return samples(round);
       const { contender, steps, seconds } = entries[(before + round + k) % entries.length]!;
       seconds.push(await contender.time(steps));
       onTurn?.();
     }
   }
-  return entries.map(({ contender, seconds }) => ({ name: contender.name, seconds }));
+  return samples(rounds);
 }

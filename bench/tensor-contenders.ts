@@ -6,6 +6,7 @@ import { TensorFlowOptimizer } from '../src/optimizers/tensorflow-optimizer.js';
 import { VRADAM_DEFAULTS } from '../src/options/options.js';
 import { activate, type BackendName, type FoundBackend } from './backends.js';
 import { type ContenderEntry, LEARNING_RATE, type Model, type Prepared, type Rule } from './contender.js';
+import { stepContender } from './rounds.js';
 import { gradientValues, parameterValues } from './values.js';
 
 /** VRAdam made of TensorFlow.js operations, which is what a browser gets. */
@@ -17,79 +18,50 @@ class OperationsOptimizer extends TensorFlowOptimizer<OperationsStepper> {
   }
 }
 
-type Entry = Pick<ContenderEntry, 'label' | 'rule' | 'ours' | 'standard' | 'memory'> & {
+/** An optimizer on a backend: its name, its rule, bytes that it allocates a parameter, and those that ours must move. */
+interface Row {
   readonly name: string;
+  readonly label?: string;
+  readonly rule: Rule;
+  readonly memory: number;
   readonly bytes?: number;
+  /** Backends on which it differs from the others; undefined for all. */
+  readonly only?: BackendName;
+  /** Whether whole training steps are timed, gradients included. */
+  readonly trains?: boolean;
   make(): tf.Optimizer;
-};
+}
+
+const STANDARD = ['vradam', 'adam', 'tf.train.adam'];
+const RATE = LEARNING_RATE;
 
 /** The optimizers, as a user would make them. */
-const OPTIMIZERS: readonly Entry[] = [
+const ROWS: readonly Row[] = [
+  { name: 'vradam', label: 'vradam()', rule: 'VRAdam', bytes: 36, memory: 16, make: () => vradam(RATE) },
+  { name: 'adam', label: 'adam()', rule: 'Adam', bytes: 32, memory: 16, make: () => adam(RATE) },
+  { name: 'tf.train.adam', rule: 'Adam', memory: 32, make: () => tf.train.adam(RATE) },
   {
-    name: 'vradam',
-    label: 'vradam()',
-    rule: 'VRAdam',
-    ours: true,
-    bytes: 36,
-    standard: true,
-    memory: 16,
-    make: () => vradam(LEARNING_RATE),
-  },
-  {
-    name: 'adam',
-    label: 'adam()',
+    name: 'adam-in-place',
+    label: 'adam(), in place',
     rule: 'Adam',
-    ours: true,
     bytes: 32,
-    standard: true,
     memory: 16,
-    make: () => adam(LEARNING_RATE),
-  },
-  {
-    name: 'tf.train.adam',
-    label: 'tf.train.adam',
-    rule: 'Adam',
-    ours: false,
-    standard: true,
-    memory: 32,
-    make: () => tf.train.adam(LEARNING_RATE),
+    only: 'cpu',
+    make: () => adam(RATE, { inPlace: true }),
   },
   {
     name: 'ops-vradam',
     label: 'tfjs operations VRAdam',
     rule: 'VRAdam',
-    ours: false,
-    standard: false,
     memory: 32,
-    make: () => new OperationsOptimizer(LEARNING_RATE),
+    make: () => new OperationsOptimizer(RATE),
   },
-  {
-    name: 'tf.train.sgd',
-    label: 'tf.train.sgd',
-    rule: 'SGD',
-    ours: false,
-    standard: false,
-    memory: 12,
-    make: () => tf.train.sgd(LEARNING_RATE),
-  },
-  {
-    name: 'tf.train.momentum',
-    label: 'tf.train.momentum',
-    rule: 'momentum',
-    ours: false,
-    standard: false,
-    memory: 16,
-    make: () => tf.train.momentum(LEARNING_RATE, 0.9),
-  },
-  {
-    name: 'tf.train.rmsprop',
-    label: 'tf.train.rmsprop',
-    rule: 'RMSProp',
-    ours: false,
-    standard: false,
-    memory: 20,
-    make: () => tf.train.rmsprop(LEARNING_RATE),
-  },
+  { name: 'tf.train.sgd', rule: 'SGD', memory: 12, make: () => tf.train.sgd(RATE) },
+  { name: 'tf.train.momentum', rule: 'momentum', memory: 16, make: () => tf.train.momentum(RATE, 0.9) },
+  { name: 'tf.train.rmsprop', rule: 'RMSProp', memory: 20, make: () => tf.train.rmsprop(RATE) },
+  { name: 'vradam', rule: 'VRAdam', memory: 32, trains: true, make: () => vradam(RATE) },
+  { name: 'adam', rule: 'Adam', memory: 32, trains: true, make: () => adam(RATE) },
+  { name: 'tf.train.adam', rule: 'Adam', memory: 48, trains: true, make: () => tf.train.adam(RATE) },
 ];
 
 /** Gradients on one backend, shared by the contenders of a model: made for the first, freed with the last. */
@@ -108,11 +80,39 @@ class SharedGradients {
   }
 }
 
+/** Batch of a training step. */
+const BATCH = 128;
+
+/**
+ * What a training step differentiates: the mean square of what a chain of dense layers with relu between them makes of
+ * noise. Its cost is that of a perceptron's.
+ *
+ * @throws Error where the tensors are not weights and biases in turn, each layer as wide as the next one's input.
+ */
+async function denseLoss({ shapes }: Model, variables: readonly tf.Variable[]): Promise<() => tf.Scalar> {
+  const isChain = shapes.every((shape, i) =>
+    i % 2 === 0
+      ? shape.length === 2 && (i === 0 || shape[0] === shapes[i - 2]![1])
+      : shape.length === 1 && shape[0] === shapes[i - 1]![1],
+  );
+  if (!isChain || shapes.length % 2 !== 0) throw new Error('Only chains of dense layers are trained');
+  // Brings the gradients of all operations, which tfjs-core alone does not register.
+  await import('@tensorflow/tfjs-layers');
+  return () => {
+    let x = tf.randomUniform([BATCH, shapes[0]![0]!], -1, 1, 'float32', 1) as tf.Tensor2D;
+    for (let i = 0; i < variables.length; i += 2) {
+      const sum = tf.add(tf.matMul(x, variables[i] as unknown as tf.Tensor2D), variables[i + 1]!);
+      x = (i + 2 < variables.length ? tf.relu(sum) : sum) as tf.Tensor2D;
+    }
+    return tf.mean(tf.square(x)) as tf.Scalar;
+  };
+}
+
 /** Variables and an optimizer on one backend. The backends of Node.js compute before they return: nothing is waited for. */
 async function prepare(
   backend: BackendName,
   shared: SharedGradients,
-  makeOptimizer: () => tf.Optimizer,
+  { make, trains }: Row,
   model: Model,
 ): Promise<Prepared> {
   await activate(backend);
@@ -129,16 +129,26 @@ async function prepare(
     for (const [i, shape] of model.shapes.entries()) {
       variables.push(tf.tidy(() => tf.variable(tf.tensor(parameterValues(model.sizes[i]!), [...shape]))));
     }
-    const made = makeOptimizer();
+    const made = make();
     optimizer = made;
     const given = variables.map(({ name }, i) => ({ name, tensor: gradients[i]! }));
-    const time = async (steps: number) => {
-      await activate(backend);
-      const start = performance.now();
-      for (let k = 0; k < steps; k++) made.applyGradients(given);
-      return (performance.now() - start) / 1e3 / steps;
+    let step = () => made.applyGradients(given);
+    if (trains) {
+      const loss = await denseLoss(model, variables);
+      step = () => {
+        const { value, grads } = made.computeGradients(loss, variables);
+        made.applyGradients(grads);
+        tf.dispose([value, grads]);
+      };
+    }
+    const { time } = stepContender('', step);
+    return {
+      time: async (steps) => {
+        await activate(backend);
+        return time(steps);
+      },
+      dispose,
     };
-    return { time, dispose };
   } catch (error) {
     await dispose();
     throw error;
@@ -146,10 +156,7 @@ async function prepare(
 }
 
 /** The loop in plain JavaScript that computes a rule, or nearly: Adam is AdamW with a weight decay of 0. */
-const PLAIN: { readonly [name in Rule]?: { plain: string } } = {
-  VRAdam: { plain: 'plain/vradam' },
-  Adam: { plain: 'plain/adamw' },
-};
+const PLAIN: { readonly [name in Rule]?: string } = { VRAdam: 'plain/vradam', Adam: 'plain/adamw' };
 
 /** Contenders on tensors of the given backends: TensorFlow.js's optimizers, and vradam's through the backend's adapter. */
 export function tensorContenders(backends: readonly FoundBackend[]): ContenderEntry[] {
@@ -157,15 +164,25 @@ export function tensorContenders(backends: readonly FoundBackend[]): ContenderEn
   const noEngine = capabilities().engines.cpu.reason;
   return backends.flatMap(({ name: backend, absent }) => {
     const shared = new SharedGradients();
-    return OPTIMIZERS.map(({ name, make, ...facts }): ContenderEntry => {
-      const isReference = name === 'tf.train.adam';
+    return ROWS.filter(({ only = backend }) => only === backend).map((row): ContenderEntry => {
+      const { name, label = name, rule, memory, bytes, trains } = row;
+      const group = trains ? `train/${backend}-` : `${backend}/`;
+      const plain = trains ? undefined : PLAIN[rule];
       return {
-        ...facts,
-        key: `${backend}/${name}`,
+        key: group + name,
+        label: trains ? `training, ${label}` : label,
         place: backend,
-        against: { ...PLAIN[facts.rule], ...(isReference ? {} : { tensorflow: `${backend}/tf.train.adam` }) },
-        absent: absent ?? (facts.ours ? noEngine : undefined),
-        make: (model) => prepare(backend, shared, make, model),
+        rule,
+        memory,
+        ours: bytes !== undefined,
+        ...(bytes === undefined ? {} : { bytes }),
+        standard: !trains && STANDARD.includes(name),
+        against: {
+          ...(plain === undefined ? {} : { plain }),
+          ...(name === 'tf.train.adam' ? {} : { tensorflow: `${group}tf.train.adam` }),
+        },
+        absent: absent ?? (bytes === undefined ? undefined : noEngine),
+        make: (model) => prepare(backend, shared, row, model),
       };
     });
   });

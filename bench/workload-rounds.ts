@@ -1,11 +1,11 @@
 import { freemem } from 'node:os';
-import { type Addon, loadAddon } from '../src/engines/addon.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import type { Absent, ContenderEntry, Place, Prepared } from './contender.js';
 import { elements } from './models.js';
 import { type Method, roundedTime, type WorkloadResult } from './results.js';
-import { type Contender, interleave, median, type Samples } from './rounds.js';
-import { STEP_STREAMS, streamContenders } from './streams.js';
+import { type Contender, interleave, type Samples } from './rounds.js';
+import { median } from './statistics.js';
+import { loadStreams, STEP_STREAMS, type Streams, streamContenders } from './streams.js';
 import { gradientValues, parameterValues } from './values.js';
 import type { Workload } from './workloads.js';
 
@@ -13,7 +13,7 @@ import type { Workload } from './workloads.js';
 const SHARE_OF_MEMORY = 0.6;
 
 /** Bytes that contenders on one place may take together. A WebAssembly heap ends at 4 GiB, and tfjs does not notice. */
-const MOST_ON: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
+const MOST_MEMORY: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
 
 /** Streams run over arrays of at most this length, far beyond any cache; longer ones take as much more time. */
 const LONGEST_STREAM = 2 ** 25;
@@ -24,11 +24,11 @@ const LONGEST_STREAM = 2 ** 25;
  */
 const WARM_UP = 3;
 
-/** What one step took of those that were measured or tried, to foresee which are too slow for larger workloads. */
-export class Foresight {
+/** Estimates of a step's time from those that were measured or tried, to tell which are too slow for larger workloads. */
+export class StepTimeEstimates {
   readonly #seen = new Map<string, { parameters: number; seconds: number }>();
 
-  learn(key: string, parameters: number, seconds: number): void {
+  add(key: string, parameters: number, seconds: number): void {
     // Below this a step is mostly overhead, which does not grow with the model.
     if (parameters < 1e5) return;
     // The fastest of a parameter: of many small tensors a step is mostly overhead too.
@@ -39,7 +39,7 @@ export class Foresight {
   }
 
   /** Seconds of a step, or undefined where nothing is known. */
-  expect(key: string, parameters: number): number | undefined {
+  of(key: string, parameters: number): number | undefined {
     const seen = this.#seen.get(key);
     return seen === undefined ? undefined : (seen.seconds * parameters) / seen.parameters;
   }
@@ -54,12 +54,12 @@ function firstLine(error: unknown): string {
 
 /** Memory traffic without arithmetic, over arrays of a workload's length. */
 function streamsFor(
-  addon: Addon | undefined,
+  streams: Streams | undefined,
   parameters: number,
 ): { contenders: Contender[]; dispose(): void } {
-  if (addon === undefined) return { contenders: [], dispose: () => {} };
+  if (streams === undefined) return { contenders: [], dispose: () => {} };
   const length = Math.min(parameters, LONGEST_STREAM);
-  const { contenders, dispose } = streamContenders(addon, length, defaultThreads());
+  const { contenders, dispose } = streamContenders(streams, length, defaultThreads());
   const steps = contenders.filter(({ name }) => STEP_STREAMS.some((stream) => stream.name === name));
   return {
     contenders: steps.map(({ name, time }) => ({
@@ -83,24 +83,25 @@ const isStream = ({ name }: Pick<Samples, 'name'>) => STEP_STREAMS.some((stream)
 export class WorkloadRounds {
   readonly workload: Workload;
   readonly #method: Method;
-  readonly #foresight: Foresight;
+  readonly #estimates: StepTimeEstimates;
   readonly #sizes: readonly number[];
   #entries: readonly ContenderEntry[];
   #begun = false;
   readonly #leftOut: Absent[] = [];
-  /** Seconds of a step in each round, of contenders and streams. */
-  readonly #seconds = new Map<string, number[]>();
+  readonly #streams = loadStreams();
+  /** Seconds of a step by stretch and round, of contenders and streams. */
+  readonly #seconds = new Map<string, number[][]>();
 
   constructor(
     workload: Workload,
     contenders: readonly ContenderEntry[],
     method: Method,
-    foresight: Foresight,
+    estimates: StepTimeEstimates,
   ) {
     this.workload = workload;
     this.#entries = contenders;
     this.#method = method;
-    this.#foresight = foresight;
+    this.#estimates = estimates;
     this.#sizes = workload.shapes.map(elements);
   }
 
@@ -115,7 +116,7 @@ export class WorkloadRounds {
     const { parameters } = this.workload;
     const { longest } = this.#method;
     const allowed = SHARE_OF_MEMORY * freemem();
-    const streamBytes = loadAddon().addon === undefined ? 0 : 16 * Math.min(parameters, LONGEST_STREAM);
+    const streamBytes = this.#streams === undefined ? 0 : 16 * Math.min(parameters, LONGEST_STREAM);
     let taken = 8 * parameters + streamBytes;
     const takenOn = new Map<Place, number>();
     if (taken > allowed) {
@@ -123,7 +124,7 @@ export class WorkloadRounds {
       for (const { key } of this.#entries) this.#leaveOut(key, reason);
     }
     for (const { key, memory, place } of this.#entries) {
-      const expected = this.#foresight.expect(key, parameters);
+      const expected = this.#estimates.of(key, parameters);
       if (expected !== undefined && expected > 1.5 * longest) {
         const reason = `A step would take about ${secondsText(expected)}, and the limit is ${secondsText(longest)} (--longest).`;
         this.#leaveOut(key, reason);
@@ -131,7 +132,7 @@ export class WorkloadRounds {
       }
       const wanted = memory * parameters;
       const onPlace = takenOn.get(place) ?? 4 * parameters; // the gradients
-      const left = Math.min(allowed - taken, (MOST_ON[place] ?? Number.POSITIVE_INFINITY) - onPlace);
+      const left = Math.min(allowed - taken, (MOST_MEMORY[place] ?? Number.POSITIVE_INFINITY) - onPlace);
       if (wanted > left) {
         const reason = `It takes ${gibText(wanted)} more, and ${gibText(Math.max(0, left))} may be used.`;
         this.#leaveOut(key, reason);
@@ -148,8 +149,10 @@ export class WorkloadRounds {
    * other and not with the next run.
    *
    * @param number of the stretch, counted from 0. One that was made before is replaced.
+   * @param isOver whether time is up: then the stretch ends with the rounds that are whole. The first stretch makes
+   *   a round of those contenders that are warm by then, and leaves the others out.
    */
-  async make(number: number, onTurn: () => void): Promise<void> {
+  async make(number: number, onTurn: () => void, isOver = () => false): Promise<void> {
     const first = !this.#begun;
     this.#begun = true;
     if (first) this.#admit();
@@ -159,8 +162,9 @@ export class WorkloadRounds {
     const { first: before, count: rounds } = stretchOf(this.#method, number);
     const sizes = this.#sizes;
     const arrays = { parameters: sizes.map(parameterValues), gradients: sizes.map(gradientValues) };
-    const streams = streamsFor(loadAddon().addon, parameters);
+    const streams = streamsFor(this.#streams, parameters);
     const contenders: (Contender & Prepared)[] = [];
+    const late: string[] = [];
     try {
       for (const { key, make } of this.#entries) {
         try {
@@ -177,22 +181,27 @@ export class WorkloadRounds {
         warmUp: WARM_UP * turn,
         // Who was quick enough once takes part in all rounds.
         longest: first ? longest : Number.POSITIVE_INFINITY,
+        isOver: (round) => (!first || round !== 0) && isOver(),
         onTurn,
-        onLeftOut: (contender, seconds) => {
-          if (isStream(contender)) return;
-          this.#leaveOut(
-            contender.name,
-            `A step takes ${secondsText(seconds)}, and the limit is ${secondsText(longest)} (--longest).`,
-          );
-          this.#foresight.learn(contender.name, parameters, seconds);
+        onLeftOut: (contender, why) => {
+          if (why === 'late') late.push(contender.name);
+          else if (isStream(contender)) return;
+          else if ('error' in why) this.#leaveOut(contender.name, firstLine(why.error));
+          else {
+            const reason = `A step takes ${secondsText(why.seconds)}, and the limit is ${secondsText(longest)} (--longest).`;
+            this.#leaveOut(contender.name, reason);
+            this.#estimates.add(contender.name, parameters, why.seconds);
+          }
         },
-        onFailed: ({ name }, error) => this.#leaveOut(name, firstLine(error)),
       });
+      if (late.length > 0 && !first) return;
+      for (const key of late) this.#leaveOut(key, 'There was no time left');
       for (const { name, seconds } of samples) {
+        if (seconds.length === 0) continue;
         const all = this.#seconds.get(name) ?? [];
-        for (const [i, one] of seconds.entries()) all[before + i] = roundedTime(one);
+        all[number] = seconds.map(roundedTime);
         this.#seconds.set(name, all);
-        if (!isStream({ name })) this.#foresight.learn(name, parameters, median(seconds));
+        if (!isStream({ name })) this.#estimates.add(name, parameters, median(seconds));
       }
     } finally {
       for (const contender of contenders) await contender.dispose();
@@ -203,7 +212,7 @@ export class WorkloadRounds {
   /** What the rounds gave. */
   result(): WorkloadResult {
     const { key, name, flat, parameters } = this.workload;
-    const samples = [...this.#seconds].map(([name, seconds]) => ({ name, seconds }));
+    const samples = [...this.#seconds].map(([name, seconds]) => ({ name, seconds: seconds.flat() }));
     return {
       key,
       name,

@@ -1,4 +1,4 @@
-import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from './models.js';
+import { cifarCnn, elements, evenly, gpt2, mixed, mnistMlp, resnet50, type Shapes } from './models.js';
 
 /** Tensors whose parameters are updated in one step. */
 export interface Workload {
@@ -19,6 +19,7 @@ const MODELS: Readonly<Record<string, { name: string; shapes(): Shapes }>> = {
   'gpt-2': { name: 'GPT-2 124 M', shapes: gpt2 },
   'few-large': { name: 'few large tensors', shapes: () => evenly(1e6, 4) },
   'many-small': { name: 'many small tensors', shapes: () => evenly(1e6, 1000) },
+  mixed: { name: 'tensors of mixed sizes', shapes: () => mixed(1e6, 200) },
 };
 
 /** The workload that stands for all flat buffers on the command line. */

@@ -21,6 +21,11 @@ export interface BenchArguments {
   readonly turn: number;
   /** Seconds; slower contenders are left out. */
   readonly longest: number;
+  /** Seconds after the start of the process at which measuring ends. Default: when all is done. */
+  readonly end?: number;
+  /** A Python with torch, and vradam.py of github.com/pranavjv/vradam, for the contenders on PyTorch. */
+  readonly python?: string;
+  readonly authors?: string;
   /** Folder whose packages of TensorFlow.js take part. */
   readonly project: string;
   readonly json?: string;
@@ -44,6 +49,8 @@ const QUICK = {
   stretch: 5,
   turn: 0.012,
   longest: 0.2,
+  // Of a minute, with what it takes to write the figures.
+  end: 52,
 };
 
 /** The options as they are given. */
@@ -55,6 +62,8 @@ export interface Given {
   readonly contenders?: readonly string[];
   readonly rounds?: number;
   readonly longest?: number;
+  readonly python?: string;
+  readonly authors?: string;
   readonly project: string;
   readonly json?: string;
   readonly html?: string;
@@ -113,10 +122,10 @@ export const bench: Subcommand<Given> = {
   summary: 'measures steps on this machine, against what else makes them',
   details:
     "vradam's engines and adapters, plain JavaScript, and TensorFlow.js's optimizers on the backends that the project " +
-    'in this folder has. Takes a minute or two; --quick less than one. Close other programs: what else runs shows in ' +
-    'the spread. A list is comma-separated.',
+    'in this folder has. Takes a minute or two; --quick one at most, by fewer rounds where the machine is busy. Close ' +
+    'other programs: what else runs shows in the spread. A list is comma-separated.',
   options: [
-    new Option('--quick', `less of everything: ${QUICK.sizes.map(sizeText)}; ${QUICK.workloads}`),
+    new Option('--quick', `a minute at most: ${QUICK.sizes.map(sizeText)}; ${QUICK.workloads}`),
     new Option(
       '--sizes <list>',
       `parameters of the flat buffers; default: ${DEFAULTS.sizes.map(sizeText)}`,
@@ -130,7 +139,7 @@ export const bench: Subcommand<Given> = {
     ).argParser(list(workloadKey)),
     new Option(
       '--contenders <list>',
-      'all, or groups such as native, plain, wasm, or single ones such as wasm/tf.train.sgd',
+      'all, or groups such as native, torch, wasm, or single ones such as wasm/tf.train.sgd',
     ).argParser(list((word) => word)),
     new Option(
       '--rounds <n>',
@@ -140,6 +149,10 @@ export const bench: Subcommand<Given> = {
       '--longest <seconds>',
       `leave out contenders whose step takes longer; default: ${DEFAULTS.longest}, quick ${QUICK.longest}`,
     ).argParser(number(1e-6, 3600, false)),
+    new Option('--python <program>', 'a Python with torch, for torch; default: python3').argParser(notEmpty),
+    new Option('--authors <file>', 'vradam.py of github.com/pranavjv/vradam, run on torch').argParser(
+      notEmpty,
+    ),
     new Option('--project <dir>', 'folder whose packages of TensorFlow.js take part')
       .argParser(notEmpty)
       .default('.', 'this folder'),
@@ -168,19 +181,15 @@ export function chooseContenders<Entry extends { readonly key: string; readonly 
   words: readonly string[] | undefined,
 ): Entry[] {
   if (words === undefined) return entries.filter(({ standard }) => standard);
-  const chosen = new Set<Entry>();
-  for (const word of words) {
-    const named = entries.filter(({ key }) => word === ALL || key === word || key.startsWith(`${word}/`));
-    if (named.length === 0) {
-      const groups = [...new Set(entries.map(({ key }) => key.slice(0, key.indexOf('/'))))];
-      const keys = entries
-        .map(({ key }) => key)
-        .filter((key) => key.startsWith(word.slice(0, word.indexOf('/') + 1)));
-      const allowed =
-        word.includes('/') && keys.length > 0 ? keys : [ALL, ...groups, 'or one as in native/vradam'];
-      throw new InvalidArgumentError(`--contenders must be of ${allowed.join(', ')}, not '${word}'.`);
-    }
-    for (const entry of named) chosen.add(entry);
+  const keys = entries.map(({ key }) => key);
+  const names = (word: string, key: string) => word === ALL || key === word || key.startsWith(`${word}/`);
+  const unknown = words.find((word) => !keys.some((key) => names(word, key)));
+  if (unknown !== undefined) {
+    const group = unknown.slice(0, unknown.indexOf('/') + 1);
+    const beside = keys.filter((key) => group !== '' && key.startsWith(group));
+    const groups = new Set(keys.map((key) => key.slice(0, key.indexOf('/'))));
+    const allowed = beside.length > 0 ? beside : [ALL, ...groups, 'or one as in native/vradam'];
+    throw new InvalidArgumentError(`--contenders must be of ${allowed.join(', ')}, not '${unknown}'.`);
   }
-  return entries.filter((entry) => chosen.has(entry));
+  return entries.filter(({ key }) => words.some((word) => names(word, key)));
 }

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadCuda } from '../../src/engines/cuda-addon.js';
 import { describeMachine } from '../machine.js';
-import { PyTorchCuda } from '../peers/pytorch-cuda.js';
-import { median, quantile } from '../rounds.js';
+import { PyTorch } from '../peers/pytorch.js';
+import { median, quantile } from '../statistics.js';
 import { textTable } from '../table.js';
 import { makeContender, RULES } from './contenders.js';
 import type { GpuResults, Row } from './results.js';
@@ -101,7 +101,9 @@ async function main(): Promise<void> {
     console.log(`NOT RUN: ${reason}`);
     return;
   }
-  const torch = await PyTorchCuda.find(options.python, options.authors);
+  const torch = await PyTorch.start(options.python, { device: 'cuda', authors: options.authors }).catch(
+    (error: Error) => error.message,
+  );
   if (typeof torch === 'string') console.log(`Without PyTorch: ${torch}`);
   else if (options.authors === undefined) console.log("Without the authors' VRAdam: no --authors");
 

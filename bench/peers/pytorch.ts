@@ -1,86 +1,74 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Contender } from '../rounds.js';
-
-const SCRIPT = fileURLToPath(new URL('pytorch.py', import.meta.url));
 
 type Answer = Record<string, unknown>;
 
-/** A process that answers every line with one. */
-class Peer {
+/** PyTorch's optimizers in a process of their own, which answers every line with one; one optimizer at a time. */
+export class PyTorch {
+  static readonly script = fileURLToPath(new URL('pytorch.py', import.meta.url));
+  readonly version: string;
+  readonly names: readonly string[];
   readonly #process: ChildProcess;
   readonly #answers: AsyncIterator<string>;
-  #complaint = '';
 
-  constructor(python: string, options: readonly string[]) {
-    this.#process = spawn(python, [SCRIPT, ...options], { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#process.on('error', (error) => {
-      this.#complaint = error.message;
-    });
-    this.#process.stderr!.on('data', (text) => {
-      this.#complaint += text;
-    });
-    this.#answers = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
+  private constructor(process: ChildProcess, answers: AsyncIterator<string>, hello: Answer) {
+    this.#process = process;
+    this.#answers = answers;
+    this.version = String(hello.torch);
+    this.names = hello.contenders as string[];
   }
 
-  async ask(request?: object): Promise<Answer> {
-    if (request !== undefined) this.#process.stdin!.write(`${JSON.stringify(request)}\n`);
+  /**
+   * @param python A program that has torch.
+   * @param authors Path of vradam.py of github.com/pranavjv/vradam.
+   * @throws Error with a sentence where PyTorch cannot take part.
+   */
+  static async start(
+    python: string,
+    options: { device: 'cpu' | 'cuda'; threads?: number; authors?: string | undefined },
+  ): Promise<PyTorch> {
+    const words = Object.entries(options).flatMap(([name, value]) =>
+      value === undefined ? [] : [`--${name}`, String(value)],
+    );
+    const child = spawn(python, [PyTorch.script, ...words], { stdio: ['pipe', 'pipe', 'pipe'] });
+    let complaint = '';
+    child.on('error', (error) => {
+      complaint = error.message;
+    });
+    child.stderr.on('data', (text) => {
+      complaint += text;
+    });
+    const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const { value, done } = await answers.next();
+    if (done) throw new Error(`${python}: ${complaint.trim().split('\n').at(-1) || 'it exited'}`);
+    return new PyTorch(child, answers, JSON.parse(value) as Answer);
+  }
+
+  async #ask(request: object): Promise<Answer> {
+    this.#process.stdin!.write(`${JSON.stringify(request)}\n`);
     const { value, done } = await this.#answers.next();
-    if (done) throw new Error(this.#complaint.trim().split('\n').at(-1) || 'it exited');
+    if (done) throw new Error('PyTorch exited');
     return JSON.parse(value) as Answer;
+  }
+
+  /** Makes an optimizer on tensors of these sizes. @returns why it cannot be made, where it cannot. */
+  async make(name: string, sizes: readonly number[]): Promise<string | undefined> {
+    const { reason } = await this.#ask({ make: name, sizes });
+    return reason === undefined ? undefined : String(reason);
+  }
+
+  /** Seconds of a step of what was made last; on a GPU by the device's clock. */
+  async time(steps: number): Promise<number> {
+    return Number((await this.#ask({ time: steps })).seconds);
+  }
+
+  /** Frees what was made last. */
+  async drop(): Promise<void> {
+    await this.#ask({ drop: true });
   }
 
   stop(): void {
     this.#process.stdin!.end();
-  }
-}
-
-/** PyTorch's optimizers as contenders. */
-export class PyTorch {
-  readonly version: string;
-  readonly #names: readonly string[];
-  readonly #python: string;
-  readonly #options: readonly string[];
-
-  private constructor(python: string, options: readonly string[], hello: Answer) {
-    this.#python = python;
-    this.#options = options;
-    this.version = String(hello.torch);
-    this.#names = hello.contenders as string[];
-  }
-
-  /** @returns PyTorch, or why it cannot take part, in a sentence. */
-  static async find(python: string, threads: number, authors: string | undefined): Promise<PyTorch | string> {
-    const options = ['--threads', String(threads), ...(authors === undefined ? [] : ['--authors', authors])];
-    const peer = new Peer(python, options);
-    try {
-      return new PyTorch(python, options, await peer.ask());
-    } catch (error) {
-      return `${python}: ${(error as Error).message}`;
-    } finally {
-      peer.stop();
-    }
-  }
-
-  /**
-   * Contenders on tensors of these sizes, and what ends them. Each has a process of its own: what one optimizer
-   * leaves in the heap would change how fast another allocates its temporaries.
-   */
-  async contenders(sizes: readonly number[]): Promise<{ contenders: Contender[]; dispose: () => void }> {
-    const peers = this.#names.map(() => new Peer(this.#python, this.#options));
-    for (const [i, name] of this.#names.entries()) {
-      await peers[i]!.ask();
-      await peers[i]!.ask({ make: name, sizes });
-    }
-    return {
-      contenders: this.#names.map((name, i) => ({
-        name: `torch ${name}`,
-        time: async (steps) => Number((await peers[i]!.ask({ time: name, steps })).seconds),
-      })),
-      dispose: () => {
-        for (const peer of peers) peer.stop();
-      },
-    };
   }
 }

@@ -4,7 +4,7 @@ import { InvalidArgumentError } from 'commander';
 import { arrayContenders } from '../../bench/array-contenders.js';
 import type { FoundBackend } from '../../bench/backends.js';
 import type { ContenderEntry } from '../../bench/contender.js';
-import { COLUMNS, TABLE_NOTES, workloadTable } from '../../bench/figures.js';
+import { columnsOf, TABLE_NOTES, workloadTable } from '../../bench/figures.js';
 import { measure } from '../../bench/measurement.js';
 import { type ProgressBar, progressBar } from '../../bench/progress.js';
 import { headLines, type Results, resultsText, withStop } from '../../bench/results.js';
@@ -103,17 +103,17 @@ export async function run(options: BenchArguments): Promise<void> {
   checkWritable(options);
   const started = performance.now();
   const { entries, backends, reason } = await withTensorflow(options.project);
-  const contenders = chooseContenders([...arrayContenders(), ...entries], options.contenders);
+  const contenders = chooseContenders([...arrayContenders(options), ...entries], options.contenders);
   for (const line of absentLines(contenders, reason)) console.log(line);
 
-  const { rounds, stretch, turn, longest } = options;
+  const { rounds, stretch, turn, longest, end } = options;
   const plan = {
     workloads: options.workloads,
     contenders,
     backends: Object.fromEntries(
       backends.flatMap(({ name, from }) => (from === undefined ? [] : [[name, from]])),
     ),
-    method: { rounds, stretch, turn, longest },
+    method: { rounds, stretch, turn, longest, ...(end === undefined ? {} : { end }) },
   };
   let bar: ProgressBar | undefined;
   let where = '';
@@ -141,7 +141,7 @@ export async function run(options: BenchArguments): Promise<void> {
     if (rows.length > 0) {
       console.log(
         textTable(
-          COLUMNS,
+          columnsOf(results),
           rows.map(({ cells }) => cells),
         ),
       );

@@ -51,7 +51,7 @@ export function inventedResults(
     },
     backends: { wasm: '@tensorflow/tfjs-backend-wasm 4.22.0' },
     method: { rounds: 11, turn: 0.01, longest: 1 },
-    others: 0.01,
+    contention: 0.01,
     contenders: CONTENDERS,
     absent: [{ key: 'cpu/vradam', reason: 'There is none.' }],
     workloads: workloads.map(({ parameters, times, leftOut = [] }) => ({

@@ -3,21 +3,26 @@ import { freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { arrayContenders } from '../../bench/array-contenders.js';
-import { claim, ratioText } from '../../bench/claim.js';
-import { compare, handOverFactor } from '../../bench/comparison.js';
-import { type Conditions, conditionsOf, watchConditions, worst } from '../../bench/conditions.js';
-import type { Model } from '../../bench/contender.js';
-import { workloadTable } from '../../bench/figures.js';
+import { compare, distanceFactor } from '../../bench/comparison.js';
+import {
+  type Conditions,
+  conditionsOf,
+  contentionOf,
+  watchConditions,
+  worst,
+} from '../../bench/conditions.js';
+import type { ContenderEntry, ContenderFacts, Model } from '../../bench/contender.js';
+import { columnsOf, workloadTable } from '../../bench/figures.js';
 import { measure } from '../../bench/measurement.js';
 import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from '../../bench/models.js';
-import { othersShare } from '../../bench/others.js';
 import { MARKERS, readmeBlock, withBlock } from '../../bench/readme-tables.js';
 import { disturbance, headLines, readResults, resultsText } from '../../bench/results.js';
 import { type Contender, interleave } from '../../bench/rounds.js';
+import { ratioText, speedUp, speedUpText } from '../../bench/statistics.js';
+import { loadStreams } from '../../bench/streams.js';
 import { noiseArray } from '../../bench/values.js';
 import { flatWorkload, sizeText } from '../../bench/workloads.js';
 import { chooseContenders, planOf } from '../../cli/bench.js';
-import { loadAddon } from '../../src/engines/addon.js';
 import { around, inventedResults } from './bench-results.js';
 import { commandLine } from './command-line.js';
 
@@ -66,12 +71,8 @@ describe('a ratio', () => {
   test('is the median of the ratios of the rounds, not the ratio of the medians', () => {
     // Both got slower together: each round says 2.
     const slow = samples([2, 4, 8, 16, 32, 64, 128]);
-    expect(claim(slow, samples([1, 2, 4, 8, 16, 32, 64]))).toEqual({
-      ratio: 2,
-      low: 2,
-      high: 2,
-      doubt: undefined,
-    });
+    const found = { ratio: 2, low: 2, high: 2, uncertain: false };
+    expect(speedUp(slow, samples([1, 2, 4, 8, 16, 32, 64]))).toEqual(found);
   });
 
   test('lies in the 95 % confidence interval of a median, taken from the tables of its ranks', () => {
@@ -84,28 +85,27 @@ describe('a ratio', () => {
       [30, 10],
     ] as const) {
       const seconds = Array.from({ length: rounds }, (_, i) => 100 + i);
-      const { low, high } = claim(samples(seconds), samples(seconds.map(() => 1)));
+      const { low, high } = speedUp(samples(seconds), samples(seconds.map(() => 1)));
       expect([rounds, low, high]).toEqual([rounds, 100 + rank - 1, 100 + rounds - rank]);
     }
   });
 
-  test('is refused where its spread swallows it, and says why', () => {
+  test('is uncertain where its interval is wide, leaves open who is faster, or is of few rounds', () => {
     const one = samples(around(1));
-    const wild = samples([10, 20, 10, 20, 10, 20, 15, 15, 10, 20, 10]);
-    expect(claim(wild, one).doubt).toMatch(/^9\.\d+ to 2\d\.\d is too wide a range$/);
-    const level = samples([0.93, 1.07, 0.93, 1.07, 0.93, 1.07, 1, 1, 0.93, 1.07, 1]);
-    expect(claim(level, samples(level.seconds.map(() => 1))).doubt).toContain(
-      'open which of the two is faster',
-    );
-    expect(claim(samples([2, 2, 2, 2, 2]), samples([1, 1, 1, 1, 1])).doubt).toBe('fewer than 6 rounds');
+    const wild = speedUp(samples([10, 20, 10, 20, 10, 20, 15, 15, 10, 20, 10]), one);
+    expect(speedUpText(wild)).toMatch(/^1\d\.\d×\? \(9\.\d+× to 2\d\.\d×\)$/);
+    const level = [0.93, 1.07, 0.93, 1.07, 0.93, 1.07, 1, 1, 0.93, 1.07, 1];
+    expect(speedUp(samples(level), samples(level.map(() => 1))).uncertain).toBe(true);
+    const few = speedUp(samples([2, 3, 2, 4, 2]), samples([1, 1, 1, 1, 1]));
+    expect(speedUpText(few)).toBe('2.00×? (2.00× to 4.00×)');
   });
 
-  test('of two that are equally fast is printed where the rounds agree that they are', () => {
-    expect(claim(samples(around(1)), samples(around(1.01).toReversed())).doubt).toBeUndefined();
+  test('of two that are equally fast is certain where the rounds agree that they are', () => {
+    expect(speedUp(samples(around(1)), samples(around(1.01).toReversed())).uncertain).toBe(false);
   });
 
   test('has as many digits as it is worth', () => {
-    expect([0.0312, 1.284, 9.99, 9.996, 99.94, 99.96, 312.4].map((ratio) => ratioText({ ratio }))).toEqual([
+    expect([0.0312, 1.284, 9.99, 9.996, 99.94, 99.96, 312.4].map(ratioText)).toEqual([
       '0.03',
       '1.28',
       '9.99',
@@ -171,12 +171,11 @@ describe('interleaved rounds', () => {
       turn: 1e-3,
       longest: 1,
       onTurn: () => turns++,
-      onLeftOut: ({ name }, seconds) => told.push(`${name} ${seconds}`),
-      onFailed: ({ name }, error) => told.push(`${name}: ${(error as Error).message}`),
+      onLeftOut: ({ name }, why) => told.push(`${name} ${JSON.stringify(why)}`),
     });
     expect(found.map(({ name }) => name)).toEqual(['quick']);
     expect(log).toEqual(['slow']);
-    expect(told).toEqual(['slow 9', 'broken: out of memory']);
+    expect(told).toEqual(['slow {"seconds":9}', 'broken {"error":{}}']);
     expect(turns).toBe(18);
     await expect(interleave([broken], { rounds: 1, turn: 1 })).rejects.toThrow('out of memory');
   });
@@ -205,31 +204,49 @@ describe('the table of a workload', () => {
     ]);
   });
 
-  test('prints a dash and the reason where the rounds do not bear a ratio out, and names who is left out', () => {
+  test('gives an uncertain ratio with its interval, and names who is left out', () => {
     const { rows, notes } = table({
       'native/vradam': around(2e-3).map((seconds, i) => seconds * (i % 2 ? 1 : 3)),
       'plain/vradam': around(4e-2),
     });
-    expect(rows[0]!.cells.slice(4)).toEqual(['—', '', '—']);
-    expect(notes).toEqual([
-      expect.stringMatching(/^— plain JavaScript ÷ native\/vradam: .* is too wide a range\.$/),
-      expect.stringMatching(/^— memory traffic ÷ native\/vradam: .* is too wide a range\.$/),
-      'Left out: exact/vradam: Too slow.',
+    expect(rows[0]!.cells.slice(4)).toEqual([
+      expect.stringMatching(/^6\.\d+×\? \(6\.\d+× to 2\d\.\d×\)$/),
+      '',
+      expect.stringMatching(/^1\d %\? \(1\d % to \d\d %\)$/),
+    ]);
+    expect(notes).toEqual(['Left out: exact/vradam: Too slow.']);
+  });
+
+  test('has a column for each of those that took part with somebody to be compared with them', () => {
+    const { contenders } = inventedResults([]);
+    const torch = {
+      key: 'torch/adamw-fused',
+      label: '',
+      place: 'arrays',
+      rule: 'AdamW',
+      ours: false,
+    } as const;
+    const against = { torch: torch.key };
+    const headings = (of: readonly ContenderFacts[]) =>
+      columnsOf({ contenders: of }).map(({ heading }) => heading);
+    expect(headings(contenders.slice(0, 2)).slice(4, -1)).toEqual(['faster than\nplain JavaScript']);
+    expect(headings([{ ...contenders[0]!, against }, torch]).slice(4, -1)).toEqual([
+      "faster than\nPyTorch's\nfused AdamW",
     ]);
   });
 });
 
 describe('other programs', () => {
   test('count with what they take of the processors besides this one', () => {
-    expect(othersShare(1500, 500, 2000)).toBe(0.5);
-    expect(othersShare(500, 510, 2000)).toBe(0); // clocks that tick differently
-    expect(othersShare(0, 0, 0)).toBe(0);
+    expect(contentionOf(1500, 500, 2000)).toBe(0.5);
+    expect(contentionOf(500, 510, 2000)).toBe(0); // clocks that tick differently
+    expect(contentionOf(0, 0, 0)).toBe(0);
   });
 
   test('are warned of where they took enough to be in the way', () => {
     const results = inventedResults([]);
     expect(disturbance(results)).toBeUndefined();
-    expect(headLines({ ...results, others: 0.48 }).at(-1)).toContain(
+    expect(headLines({ ...results, contention: 0.48 }).at(-1)).toContain(
       'other programs took 48 % of the processors',
     );
   });
@@ -239,7 +256,7 @@ describe('other programs', () => {
     const pictures = { light: '', dark: '' };
     const results = inventedResults([]);
     expect(readmeBlock(results, 'x.json', chart, pictures)).toContain('x.json');
-    expect(() => readmeBlock({ ...results, others: 0.48 }, 'x.json', chart, pictures)).toThrow(
+    expect(() => readmeBlock({ ...results, contention: 0.48 }, 'x.json', chart, pictures)).toThrow(
       'x.json is not for the README',
     );
   });
@@ -314,8 +331,8 @@ describe('a file of results', () => {
 });
 
 describe('the conditions of a run', () => {
-  const part = (others: number, handOver?: number) => ({
-    conditions: { others, ...(handOver === undefined ? {} : { handOver }) },
+  const part = (contention: number, coreDistance?: number) => ({
+    conditions: { contention, ...(coreDistance === undefined ? {} : { coreDistance }) },
   });
 
   test('are bad where other programs took more than 5 %, and worst where they took most', () => {
@@ -331,42 +348,42 @@ describe('the conditions of a run', () => {
     expect(worst([part(0, 1.6e-6), part(0, 1.8e-6)])).toBeUndefined();
   });
 
-  test('are summed up as the share of other programs and the range of hand-overs', () => {
+  test('are summed up as the contention and the range of distances', () => {
     expect(conditionsOf([part(0.1, 2e-6), part(0.3, 1e-6)].map(({ conditions }) => conditions))).toEqual({
-      others: 0.2,
-      handOver: { shortest: 1e-6, longest: 2e-6 },
+      contention: 0.2,
+      coreDistance: { shortest: 1e-6, longest: 2e-6 },
     });
-    expect(conditionsOf([{ others: 0 }])).toEqual({ others: 0 });
+    expect(conditionsOf([{ contention: 0 }])).toEqual({ contention: 0 });
   });
 
-  test('are measured on the threads of the engine', () => {
-    const { addon } = loadAddon();
-    const conditions = watchConditions(addon);
-    const { others, handOver } = conditions.start()();
+  test('are measured with as many threads as the engine has', () => {
+    const streams = loadStreams();
+    const conditions = watchConditions(streams);
+    const { contention, coreDistance } = conditions.start()();
     conditions.dispose();
-    expect(others).toBeGreaterThanOrEqual(0);
-    if (addon === undefined) expect(handOver).toBeUndefined();
+    expect(contention).toBeGreaterThanOrEqual(0);
+    if (streams === undefined) expect(coreDistance).toBeUndefined();
     else {
-      expect(handOver).toBeGreaterThan(0);
-      expect(handOver).toBeLessThan(0.1);
+      expect(coreDistance).toBeGreaterThan(0);
+      expect(coreDistance).toBeLessThan(0.1);
     }
   });
 
   test('are said with the figures', () => {
     const results = inventedResults([]);
     const said = (shortest: number, longest: number) =>
-      headLines({ ...results, handOver: { shortest, longest } }).at(-1);
+      headLines({ ...results, coreDistance: { shortest, longest } }).at(-1);
     expect(said(0.91e-6, 1.62e-6)).toContain('0.91 to 1.6 µs');
-    expect(said(0.911e-6, 0.912e-6)).toContain('threads 0.91 µs');
-    expect(headLines(results).join()).not.toContain('Sharing');
+    expect(said(0.911e-6, 0.912e-6)).toContain('took 0.91 µs');
+    expect(headLines(results).join()).not.toContain('Distance');
   });
 
   test('are compared where both runs have measured them', () => {
     const results = inventedResults([]);
-    const near = { ...results, handOver: { shortest: 1e-6, longest: 1e-6 } };
-    const far = { ...results, handOver: { shortest: 2e-6, longest: 2e-6 } };
-    expect(handOverFactor(near, far)).toBe(2);
-    expect(handOverFactor(results, far)).toBeUndefined();
+    const near = { ...results, coreDistance: { shortest: 1e-6, longest: 1e-6 } };
+    const far = { ...results, coreDistance: { shortest: 2e-6, longest: 2e-6 } };
+    expect(distanceFactor(near, far)).toBe(2);
+    expect(distanceFactor(results, far)).toBeUndefined();
   });
 });
 
@@ -376,13 +393,13 @@ describe('a run', () => {
     (...bad: Conditions[]): typeof watchConditions =>
     () => {
       const left = [...bad];
-      return { start: () => () => left.shift() ?? { others: 0 }, dispose: () => {} };
+      return { start: () => () => left.shift() ?? { contention: 0 }, dispose: () => {} };
     };
   const SILENT = { begin: () => {}, round: () => {}, turns: () => {} };
   const PLAIN = arrayContenders().find(({ key }) => key === 'plain/vradam')!;
 
   test('measures every contender on plain memory that is here, small workloads first, in the order asked for', async () => {
-    const contenders = arrayContenders();
+    const contenders = arrayContenders().filter(({ standard }) => standard);
     const begun: string[] = [];
     let expected = 0;
     let turns = 0;
@@ -461,7 +478,7 @@ describe('a run', () => {
         return { time: () => mine, dispose: () => {} };
       },
     };
-    const { workloads, others } = await measure(
+    const { workloads, contention } = await measure(
       {
         workloads: [flatWorkload(100, 1)],
         contenders: [contender],
@@ -471,28 +488,99 @@ describe('a run', () => {
       SILENT,
       watch,
     );
-    return { seconds: workloads[0]!.samples[0]!.seconds, others };
+    return { seconds: workloads[0]!.samples[0]!.seconds, contention };
   };
 
   test('measures rounds under bad conditions again, in place of the bad ones', async () => {
-    const good = { others: 0, handOver: 1e-6 };
-    const far = { others: 0, handOver: 2e-6 };
-    const watch = under(good, { others: 0.5, handOver: 1e-6 }, good, far, good, good, good, good, good, good);
-    expect(await eachRound(10, watch)).toEqual({ seconds: [1, 11, 3, 12, 5, 6, 7, 8, 9, 10], others: 0 });
+    const good = { contention: 0, coreDistance: 1e-6 };
+    const far = { contention: 0, coreDistance: 2e-6 };
+    const watch = under(
+      good,
+      { contention: 0.5, coreDistance: 1e-6 },
+      good,
+      far,
+      good,
+      good,
+      good,
+      good,
+      good,
+      good,
+    );
+    expect(await eachRound(10, watch)).toEqual({ seconds: [1, 11, 3, 12, 5, 6, 7, 8, 9, 10], contention: 0 });
   });
 
   test('makes a stretch of rounds over the same memory, and measures it again as a whole', async () => {
-    const good = { others: 0 };
-    const watch = under(good, { others: 0.5 }, good, good, good, good);
+    const good = { contention: 0 };
+    const watch = under(good, { contention: 0.5 }, good, good, good, good);
     const { seconds } = await eachRound(9, watch, 2);
     expect(seconds).toEqual([1, 1, 6, 6, 3, 3, 4, 4, 5]);
   });
 
   test('gives up where conditions stay bad, and says how they were', async () => {
-    const busy = { others: 0.5 };
-    const { seconds, others } = await eachRound(10, under(...Array.from({ length: 20 }, () => busy)));
+    const busy = { contention: 0.5 };
+    const { seconds, contention } = await eachRound(10, under(...Array.from({ length: 20 }, () => busy)));
     expect(seconds.filter((second) => second > 10)).toEqual([11 + 1]);
-    expect(others).toBe(0.5);
+    expect(contention).toBe(0.5);
+  });
+
+  test('ends on time however slow the machine is, with a figure for everybody in every workload', async () => {
+    let seconds = 5; // of a process that started slowly
+    const slow = (key: string): ContenderEntry => ({
+      ...PLAIN,
+      key,
+      make: () => {
+        seconds += 0.5;
+        return {
+          time: (steps) => {
+            seconds += 0.2 * steps;
+            return 0.2;
+          },
+          dispose: () => {},
+        };
+      },
+    });
+    const { workloads } = await measure(
+      {
+        workloads: [flatWorkload(1000, 1), flatWorkload(2000, 1), flatWorkload(3000, 1)],
+        contenders: ['plain/a', 'plain/b', 'plain/c'].map(slow),
+        backends: {},
+        method: { rounds: 30, stretch: 5, turn: 0.012, longest: 100, end: 50 },
+      },
+      SILENT,
+      under(),
+      () => seconds,
+    );
+    expect(seconds).toBeLessThan(51);
+    for (const { samples, leftOut } of workloads) {
+      expect(leftOut).toEqual([]);
+      expect(samples.map(({ name }) => name)).toEqual(['plain/a', 'plain/b', 'plain/c']);
+      const rounds = samples.map(({ seconds }) => seconds.length);
+      expect(new Set(rounds).size).toBe(1);
+      expect(rounds[0]).toBeGreaterThan(6);
+    }
+  });
+
+  test('that has no time for somebody says so, and gives figures of the others', async () => {
+    let seconds = 0;
+    const contenders = ['plain/a', 'plain/b', 'plain/c'].map((key) => ({
+      ...PLAIN,
+      key,
+      make: () => ({
+        time: () => {
+          seconds += 10;
+          return 10;
+        },
+        dispose: () => {},
+      }),
+    }));
+    const method = { rounds: 30, stretch: 5, turn: 0.012, longest: 100, end: 25 };
+    const plan = { workloads: [flatWorkload(1000, 1)], contenders, backends: {}, method };
+    const { workloads } = await measure(plan, SILENT, under(), () => seconds);
+    expect(workloads[0]!.samples.map(({ name, seconds }) => [name, seconds.length])).toEqual([
+      ['plain/a', 1],
+      ['plain/b', 1],
+    ]);
+    expect(workloads[0]!.leftOut).toEqual([{ key: 'plain/c', reason: 'There was no time left' }]);
   });
 
   test('leaves out altogether who fails in a later round', async () => {
