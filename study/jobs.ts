@@ -1,5 +1,5 @@
 import type { OptimizerName } from '../examples/training/optimizers.js';
-import { TASKS } from './tasks.js';
+import { type StudyTask, TASKS } from './tasks.js';
 
 /** The optimizers that the study compares. */
 export const CONTENDERS = ['vradam', 'adamw', 'sgd', 'rmsprop'] as const satisfies readonly OptimizerName[];
@@ -138,36 +138,51 @@ export function tuningJobs(scale: Scale): TrainingJob[] {
   );
 }
 
-/** The runs at the chosen rates: every optimizer with all seeds, and VRAdam's variants. */
+/** The rates at which an optimizer is trained in full: the chosen one first. */
+export function finalRates(
+  { key, closeRates = [] }: StudyTask,
+  optimizer: ContenderName,
+  chosen: ChosenRates,
+) {
+  const close = optimizer === 'vradam' || optimizer === 'adamw' ? closeRates : [];
+  return [...new Set([chosen[key]![optimizer], ...close])];
+}
+
+/** The runs in full: every optimizer at its rates with all seeds, and VRAdam's variants. */
 export function finalJobs(scale: Scale, chosen: ChosenRates): TrainingJob[] {
-  return tasksOf(scale).flatMap(({ key: task, steps }): TrainingJob[] => [
-    ...CONTENDERS.flatMap((optimizer) =>
-      scale.seeds.map(
-        (seed): TrainingJob => ({
-          kind: 'final',
-          task,
-          optimizer,
-          learningRate: chosen[task]![optimizer],
-          seed,
-          steps: scale.steps(steps.final),
-          variant: {},
-        }),
+  return tasksOf(scale).flatMap((studied): TrainingJob[] => {
+    const { key: task, steps } = studied;
+    return [
+      ...CONTENDERS.flatMap((optimizer) =>
+        finalRates(studied, optimizer, chosen).flatMap((learningRate) =>
+          scale.seeds.map(
+            (seed): TrainingJob => ({
+              kind: 'final',
+              task,
+              optimizer,
+              learningRate,
+              seed,
+              steps: scale.steps(steps.final),
+              variant: {},
+            }),
+          ),
+        ),
       ),
-    ),
-    ...scale.variants.flatMap((variant) =>
-      scale.sensitivitySeeds.map(
-        (seed): TrainingJob => ({
-          kind: 'sensitivity',
-          task,
-          optimizer: 'vradam',
-          learningRate: chosen[task]!.vradam,
-          seed,
-          steps: scale.steps(steps.tuning),
-          variant,
-        }),
+      ...scale.variants.flatMap((variant) =>
+        scale.sensitivitySeeds.map(
+          (seed): TrainingJob => ({
+            kind: 'sensitivity',
+            task,
+            optimizer: 'vradam',
+            learningRate: chosen[task]!.vradam,
+            seed,
+            steps: scale.steps(steps.tuning),
+            variant,
+          }),
+        ),
       ),
-    ),
-  ]);
+    ];
+  });
 }
 
 /** Full-batch training at rising rates; the sharpness is followed with the first seed. */

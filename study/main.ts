@@ -22,7 +22,7 @@ import {
   timingJobs,
   tuningJobs,
 } from './jobs.js';
-import { FORMAT, type StudyResults } from './results.js';
+import { FORMAT, readStudy, runsOf, type StudyResults } from './results.js';
 import { type Done, Runner } from './runner.js';
 import type { StabilityResult } from './stability.js';
 import type { TimingResult } from './timing.js';
@@ -35,6 +35,7 @@ const OPTIONS = {
   workers: wholeNumber(1, 256, cpus().length, 'training runs at a time'),
   folder: file('where finished runs are kept; the same command goes on from there (.study)'),
   json: file('where the results are written (study/results/study.json)'),
+  add: flag('make only the runs that these results lack, and add them'),
 };
 
 /**
@@ -48,7 +49,11 @@ function kept({ job, result }: Done<TrainingJob, TrainingResult>, firstSeed: num
   return { job, result: job.seed === firstSeed ? result : bare };
 }
 
-async function study(scale: Scale, runner: Runner, workers: number): Promise<Omit<StudyResults, 'quick'>> {
+async function study(
+  scale: Scale,
+  runner: Runner,
+  workers: number,
+): Promise<Omit<StudyResults, 'quick' | 'machine'>> {
   const tuning = await runner.run<TrainingJob, TrainingResult>(tuningJobs(scale), workers);
   const chosen = chooseRates(tuning);
   const trained = await runner.run<TrainingJob, TrainingResult>(finalJobs(scale, chosen), workers);
@@ -60,7 +65,6 @@ async function study(scale: Scale, runner: Runner, workers: number): Promise<Omi
     runs.filter(({ job }) => job.kind === kind).map((run) => kept(run, firstSeed));
   return {
     format: FORMAT,
-    machine: describeMachine(),
     backend: tuning[0]!.backend,
     chosen,
     tuning: of(tuning, 'tuning'),
@@ -96,7 +100,8 @@ async function main(words: readonly string[]): Promise<void> {
   const started = performance.now();
   let bar = progressBar('Study', 1);
   let total = 0;
-  const runner = new Runner(folder, (done, all, job) => {
+  const known = values.add ? readStudy(json) : undefined;
+  const runner = new Runner(folder, known === undefined ? [] : runsOf(known), (done, all, job) => {
     if (total !== all) {
       bar.stop();
       total = all;
@@ -110,7 +115,13 @@ async function main(words: readonly string[]): Promise<void> {
   });
   let results: StudyResults;
   try {
-    results = { ...(await study(quick ? QUICK : FULL, runner, workers)), quick };
+    const found = await study(quick ? QUICK : FULL, runner, workers);
+    const machine = describeMachine();
+    results = { ...found, machine, quick };
+    if (known !== undefined) {
+      const runs = runsOf(results).length - runsOf(known).length;
+      results = { ...known, ...found, ...(runs > 0 ? { added: { machine, runs } } : {}) };
+    }
   } finally {
     bar.stop();
   }

@@ -1,8 +1,9 @@
 import type { Scheme } from '../bench/drawing.js';
+import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
 import { CONTENDERS, type ContenderName } from './jobs.js';
 import type { Line, Panel, Picture, Point } from './panels.js';
-import type { StudyResults } from './results.js';
+import { finalRuns, type StudyResults } from './results.js';
 import type { Series } from './rounding.js';
 import { endLoss, oscillation } from './stability-figures.js';
 import { summary } from './statistics.js';
@@ -60,12 +61,16 @@ function pointsOf({ every, means }: Series): Point[] {
   return means.map((mean, i): Point => [(i + 0.5) * every, mean]);
 }
 
-/** Means over seeds at the points that all have, with lowest and highest. */
-function banded(name: string, samples: ReadonlyMap<number, readonly number[]>): Line {
+/** The middle over seeds at the points that all have, with lowest and highest. */
+function banded(
+  name: string,
+  samples: ReadonlyMap<number, readonly number[]>,
+  middle: (values: readonly number[]) => number,
+): Line {
   const entries = [...samples].toSorted(([a], [b]) => a - b);
   return {
     name,
-    points: entries.map(([x, values]): Point => [x, summary(values).mean]),
+    points: entries.map(([x, values]): Point => [x, middle(values)]),
     band: entries.map(([, values]): Point => [lowest(values), highest(values)]),
   };
 }
@@ -75,18 +80,17 @@ function collect(into: Map<number, number[]>, x: number, value: number): void {
 }
 
 /** A task's first measure: over steps with bands over seeds, and at the end of shorter runs against the rate. */
-export function taskPicture({ final, tuning }: StudyResults, task: StudyTask): Picture {
+export function taskPicture(results: StudyResults, task: StudyTask): Picture {
   const measure = task.measures[0]!;
   const overSteps = CONTENDERS.flatMap((optimizer): Line[] => {
     const samples = new Map<number, number[]>();
-    const runs = final.filter(({ job }) => job.task === task.key && job.optimizer === optimizer);
-    for (const { result } of runs) {
+    for (const { result } of finalRuns(results, task.key, optimizer)) {
       for (const { step, figures } of result.evaluations) collect(samples, step, figures[measure.key]!);
     }
-    return samples.size === 0 ? [] : [banded(NAMES[optimizer], samples)];
+    return samples.size === 0 ? [] : [banded(NAMES[optimizer], samples, (values) => summary(values).mean)];
   });
   const overRates = CONTENDERS.flatMap((optimizer): Line[] => {
-    const points = tuning
+    const points = results.tuning
       .filter(({ job }) => job.task === task.key && job.optimizer === optimizer)
       .map(({ job, result }): Point => [job.learningRate, figureOf(result, measure.key, measure.better)])
       .filter(([, value]) => Number.isFinite(value));
@@ -107,9 +111,9 @@ export function taskPicture({ final, tuning }: StudyResults, task: StudyTask): P
 }
 
 /** Effective learning rate and penalty of VRAdam over the steps, of the first seed on every task. */
-export function ratePicture({ final }: StudyResults): Picture {
+export function ratePicture(results: StudyResults): Picture {
   const shown = TASKS.flatMap((task) => {
-    const run = final.find(({ job }) => job.task === task.key && job.optimizer === 'vradam');
+    const [run] = finalRuns(results, task.key, 'vradam');
     return run === undefined ? [] : [{ task, ...run }];
   });
   const colors = {
@@ -163,14 +167,14 @@ export function divergencePicture({ stability }: StudyResults): Picture {
         const value = figure(result);
         if (job.optimizer === optimizer && value !== undefined) collect(samples, job.learningRate, value);
       }
-      return banded(NAMES[optimizer], samples);
+      return banded(NAMES[optimizer], samples, median);
     });
   const x = { name: 'learning rate', type: 'log' } as const;
   return {
     id: 'divergence',
     title: 'Full-batch training at rising learning rates',
     description:
-      'Left, the loss over the last 50 steps; right, how far the loss rose in all steps together, in parts of the first loss. Means over seeds in a band from the lowest to the highest. Runs whose loss did not stay finite have no point.',
+      'Left, the loss over the last 50 steps; right, how far the loss rose in all steps together, in parts of the first loss. Medians over seeds in a band from the lowest to the highest. Runs whose loss did not stay finite have no point.',
     columns: 2,
     colors: OPTIMIZER_COLORS,
     panels: [

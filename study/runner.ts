@@ -18,14 +18,21 @@ export interface Done<J extends Job, Result> {
 /** Runs jobs on worker processes, and keeps what each gave in a file of its own, so that a study can be resumed. */
 export class Runner {
   readonly #folder: string;
+  readonly #known: readonly Done<Job, unknown>[];
   readonly #onDone: (done: number, total: number, job: Job) => void;
 
   /**
    * @param folder where the files lie.
+   * @param known runs that are in some results and are not made again.
    * @param onDone called after each job, and once for all that were done before.
    */
-  constructor(folder: string, onDone: (done: number, total: number, job: Job) => void) {
+  constructor(
+    folder: string,
+    known: readonly Done<Job, unknown>[],
+    onDone: (done: number, total: number, job: Job) => void,
+  ) {
     this.#folder = folder;
+    this.#known = known;
     this.#onDone = onDone;
     mkdirSync(folder, { recursive: true });
   }
@@ -64,10 +71,10 @@ export class Runner {
 
   #read<J extends Job, Result>(job: J): Done<J, Result> | undefined {
     const path = join(this.#folder, fileOf(job));
-    if (!existsSync(path)) return undefined;
-    const done = JSON.parse(readFileSync(path, 'utf8')) as Done<J, Result>;
+    const kept = existsSync(path) ? [JSON.parse(readFileSync(path, 'utf8')) as Done<Job, unknown>] : [];
     // A job that was defined otherwise when it ran must run again.
-    return isDeepStrictEqual(done.job, JSON.parse(JSON.stringify(job))) ? done : undefined;
+    const found = [...kept, ...this.#known].find((done) => isDeepStrictEqual(done.job, job));
+    return found as Done<J, Result> | undefined;
   }
 
   #write<J extends Job, Result>(done: Done<J, Result>): void {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { watchOthers } from '../bench/others.js';
-import { median } from '../bench/rounds.js';
+import { watchContention } from '../bench/conditions.js';
+import { median } from '../bench/statistics.js';
 import { makeOptimizer } from '../examples/training/optimizers.js';
 import { CONTENDERS, type ContenderName, type TimingJob } from './jobs.js';
 import { rounded } from './rounding.js';
@@ -9,7 +9,7 @@ import { taskOf } from './tasks.js';
 /** How long a step takes, by optimizer. */
 export interface TimingResult {
   /** Of all processors' time meanwhile, the part that other programs took, 0 to 1. */
-  readonly others: number;
+  readonly contention: number;
   /** Medians over the rounds. */
   readonly optimizers: Readonly<
     Record<ContenderName, { readonly gradients: number; readonly optimizer: number }>
@@ -46,7 +46,7 @@ export async function runTiming({ task: key, rounds }: TimingJob): Promise<Timin
   for (const { step } of contenders) for (let k = 0; k < WARM_UP_STEPS; k++) step();
   const { gradients, optimizer } = contenders[0]!.step();
   const steps = Math.max(1, Math.round((1e3 * TURN) / (gradients + optimizer)));
-  const others = watchOthers();
+  const contention = watchContention();
   for (let round = 0; round < rounds; round++) {
     for (let k = 0; k < contenders.length; k++) {
       const contender = contenders[(round + k) % contenders.length]!;
@@ -55,7 +55,7 @@ export async function runTiming({ task: key, rounds }: TimingJob): Promise<Timin
       contender.optimizer.push(times.reduce((sum, time) => sum + time.optimizer, 0) / steps);
     }
   }
-  const disturbance = rounded(others());
+  const measured = rounded(contention());
   for (const { task, tfOptimizer } of contenders) {
     task.dispose();
     tfOptimizer.dispose();
@@ -64,5 +64,5 @@ export async function runTiming({ task: key, rounds }: TimingJob): Promise<Timin
     name,
     { gradients: rounded(median(gradients)), optimizer: rounded(median(optimizer)) },
   ]);
-  return { others: disturbance, optimizers: Object.fromEntries(entries) };
+  return { contention: measured, optimizers: Object.fromEntries(entries) };
 }

@@ -66,21 +66,29 @@ describe('a comparison over seeds', () => {
     expect(summary([3])).toEqual({ count: 1, mean: 3, deviation: 0 });
   });
 
-  test('is won where the differences over the seeds are clear, and a tie where they are not', () => {
+  test('comes out for one where the differences over the seeds are clear, and is undecided where they are not', () => {
     const theirs = [1, 2, 3, 4, 5];
-    expect(verdict([0.9, 1.8, 2.9, 3.9, 4.8], theirs, 'lower')).toBe('wins');
-    expect(verdict([0.9, 1.8, 2.9, 3.9, 4.8], theirs, 'higher')).toBe('loses');
+    expect(verdict([0.9, 1.8, 2.9, 3.9, 4.8], theirs, 'lower', 0.1)).toBe('better');
+    expect(verdict([0.9, 1.8, 2.9, 3.9, 4.8], theirs, 'higher', 0.1)).toBe('worse');
     // t = 0.04 / (0.1817 / √5) = 0.49, below 2.776.
-    expect(verdict([0.9, 1.8, 3.2, 3.9, 5], theirs, 'lower')).toBe('ties');
-    expect(verdict(theirs, theirs, 'lower')).toBe('ties');
+    expect(verdict([0.9, 1.8, 3.2, 3.9, 5], theirs, 'lower', 0.1)).toBe('undecided');
+  });
+
+  test('is a tie only where the whole interval of the difference lies within the margin', () => {
+    const theirs = [1, 2, 3, 4, 5];
+    // The mean difference is 0.04, its interval −0.15 to 0.23.
+    expect(verdict([0.9, 1.8, 3.2, 3.9, 5], theirs, 'lower', 0.22)).toBe('undecided');
+    expect(verdict([0.9, 1.8, 3.2, 3.9, 5], theirs, 'lower', 0.23)).toBe('tie');
+    expect(verdict([0.9, 1.8, 2.9, 3.9, 4.8], theirs, 'lower', 0.3)).toBe('tie');
+    expect(verdict(theirs, theirs, 'lower', 0)).toBe('tie');
   });
 
   test('is lost to any run by one that diverged', () => {
     const infinite = Number.POSITIVE_INFINITY;
-    expect(verdict([1, 1], [infinite, infinite], 'lower')).toBe('wins');
-    expect(verdict([infinite, infinite], [1, 1], 'lower')).toBe('loses');
-    expect(verdict([infinite, 1], [1, infinite], 'lower')).toBe('ties');
-    expect(verdict([infinite, infinite], [infinite, infinite], 'lower')).toBe('ties');
+    expect(verdict([1, 1], [infinite, infinite], 'lower', 1)).toBe('better');
+    expect(verdict([infinite, infinite], [1, 1], 'lower', 1)).toBe('worse');
+    expect(verdict([infinite, 1], [1, infinite], 'lower', 1)).toBe('undecided');
+    expect(verdict([infinite, infinite], [infinite, infinite], 'lower', 1)).toBe('undecided');
   });
 });
 
@@ -115,7 +123,8 @@ describe('the plan of the study', () => {
       FULL.tasks.map((task) => [task, { vradam: 0.01, adamw: 0.001, sgd: 0.1, rmsprop: 0.003 }]),
     );
     const final = finalJobs(FULL, chosen).filter(({ kind }) => kind === 'final');
-    expect(final).toHaveLength(4 * 4 * 5);
+    // Each at its rate; VRAdam and AdamW on the perceptron at the rates beside it too.
+    expect(final).toHaveLength(4 * 4 * 5 + 3 * 5);
     expect(new Set(final.map(({ seed }) => seed)).size).toBe(5);
     // No run that counts has the seed by which the rate was chosen.
     expect(final.some(({ seed }) => tuning.some((job) => job.seed === seed))).toBe(false);
