@@ -18,7 +18,7 @@ const steps = [
     args: ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/gpu/vitest.config.ts'],
   },
   // The rest are scripts of package.json, run where they are there.
-  ...['test:native', 'test:arm64', 'test:package', 'test:tfjs-node']
+  ...['test:native', 'test:mutations', 'test:arm64', 'test:package', 'test:tfjs-node']
     .filter((name) => name in scripts)
     .map((name) => ({ shown: `npm run ${name}`, npm: name })),
 ];

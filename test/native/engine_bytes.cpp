@@ -1,7 +1,10 @@
 // Every instruction set and number of threads gives the same bytes, and those of a plain reading of the rule.
 #include <cmath>
+#include <initializer_list>
 #include <limits>
+#include <utility>
 
+#include "../../native/core/reduction.h"
 #include "../../native/core/rule.h"
 #include "../../native/cpu/control_word.h"
 #include "../../native/cpu/dispatch.h"
@@ -54,8 +57,10 @@ bool has_gradient(std::size_t tensor, int step) {
   return (tensor + static_cast<std::size_t>(step)) % 5 != 3;
 }
 
+// Large, small, and so small that a velocity of them is or becomes subnormal.
 std::vector<float> gradient_of(std::size_t tensor, int step, std::size_t size) {
-  return random_floats(size, static_cast<unsigned>(1000 * step + tensor), tensor % 2 == 0 ? 0.1f : 1e-3f);
+  const float scales[] = {0.1f, 1e-3f, 1e-37f};
+  return random_floats(size, static_cast<unsigned>(1000 * step + tensor), scales[tensor % 3]);
 }
 
 Run run_engine(const Scenario& scenario, const Kernels& kernels, unsigned threads, bool elsewhere) {
@@ -127,6 +132,19 @@ std::vector<double> chunk_sums(const std::vector<double>& terms) {
   return sums;
 }
 
+float plain_tiny0(float x) {
+  return std::fpclassify(x) == FP_SUBNORMAL ? 0.0f : x;
+}
+
+double plain_power(double beta, std::uint64_t t) {
+  if (t == 0) return 1;
+  double bases[64] = {beta};
+  for (int bit = 1; t >> bit != 0; ++bit) bases[bit] = bases[bit - 1] * bases[bit - 1];
+  double result = 1;
+  for (int bit = 0; t >> bit != 0; ++bit) result *= t >> bit & 1 ? bases[bit] : 1;
+  return result;
+}
+
 Run run_plainly(const Scenario& scenario) {
   Run run;
   std::vector<std::uint64_t> steps(std::size(kSizes), 0);
@@ -163,7 +181,7 @@ Run run_plainly(const Scenario& scenario) {
             const float x = c * g[j];
             const float v = static_cast<float>(group.beta1) * run.velocity[i][j] +
                             static_cast<float>(1 - group.beta1) * x;
-            const double d = std::fabs(static_cast<double>(group.norm_grad ? x : tiny0(v)));
+            const double d = std::fabs(static_cast<double>(group.norm_grad ? x : plain_tiny0(v)));
             double term = d;
             for (int power = 1; power < group.power; ++power) term *= d;
             terms.push_back(term);
@@ -176,23 +194,21 @@ Run run_plainly(const Scenario& scenario) {
       for (std::size_t i = k; i < std::size(kSizes); i += 2) {
         if (!has_gradient(i, step)) continue;
         steps[i] += 1;
-        double power1 = 1, power2 = 1;
-        for (std::uint64_t t = 0; t < steps[i]; ++t) {
-          power1 *= group.beta1;
-          power2 *= group.beta2;
-        }
-        UpdateScalars a = update_scalars(group, steps[i], rate[k], c);
-        CHECK(std::fabs(a.r1 - 1 / (1 - power1)) <= 1e-6 * a.r1);
-        CHECK(std::fabs(a.r2 - 1 / (1 - power2)) <= 1e-6 * a.r2);
+        const auto b1 = static_cast<float>(group.beta1), o1 = static_cast<float>(1 - group.beta1);
+        const auto b2 = static_cast<float>(group.beta2), o2 = static_cast<float>(1 - group.beta2);
+        const auto r1 = static_cast<float>(1 / (1 - plain_power(group.beta1, steps[i])));
+        const auto r2 = static_cast<float>(1 / (1 - plain_power(group.beta2, steps[i])));
+        const auto eps = static_cast<float>(group.epsilon), wd = static_cast<float>(group.weight_decay);
+        const auto eta = static_cast<float>(rate[k]);
         const std::vector<float> g = gradient_of(i, step, kSizes[i]);
         for (std::size_t j = 0; j < g.size(); ++j) {
           float& p = run.parameters[i][j];
           float& v = run.velocity[i][j];
           float& s = run.second_moment[i][j];
-          const float x = a.c * g[j];
-          v = tiny0(a.b1 * v + a.o1 * x);
-          s = tiny0(a.b2 * s + a.o2 * (x * x));
-          p = p - a.eta * ((v * a.r1) / (std::sqrt(s * a.r2) + a.eps) + a.wd * p);
+          const float x = c * g[j];
+          v = plain_tiny0(b1 * v + o1 * x);
+          s = plain_tiny0(b2 * s + o2 * (x * x));
+          p = p - eta * ((v * r1) / (std::sqrt(s * r2) + eps) + wd * p);
         }
       }
     }
@@ -219,17 +235,82 @@ void same_bytes_everywhere() {
   }
 }
 
+// What the scenarios do not reach: norms and penalties that are not numbers, large t, and more chunks than
+// one has room for.
+void rates_powers_and_long_sums_are_those_of_the_rule() {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(effective_learning_rate(1, 1, nan, 10) == 1 / 11.0);
+  CHECK(effective_learning_rate(1, 0, nan, 10) == 1);
+  CHECK(clip_coefficient(2, nan) == 1);
+  CHECK(clip_coefficient(2, 8) == 0.25);
+  for (const std::uint64_t t : {0ull, 1ull, 2ull, 3ull, 1000ull, 123456789ull, 1ull << 40}) {
+    CHECK(integer_power(0.9999, t) == plain_power(0.9999, t));
+  }
+  std::vector<double> values;
+  for (const float value : random_floats(3 * 4096 + 7, 5, 1)) values.push_back(value);
+  const double expected = sum_in_order(values);
+  CHECK(reduce_chunks(values.data(), values.size()) == expected);
+}
+
+void a_removed_tensor_was_never_there() {
+  EngineSettings engine_settings;
+  engine_settings.groups = {settings(1, 2, false, false)};
+  engine_settings.clip_norm = 0.5;
+  CpuEngine with(engine_settings, *available_kernels().front(), 2);
+  CpuEngine without(engine_settings, *available_kernels().front(), 2);
+  const std::size_t sizes[] = {5000, 20000, 300};
+  std::vector<float> gradients[3];
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    gradients[i] = random_floats(sizes[i], i, 1);
+    with.add_tensor(0, sizes[i]);
+    if (i != 1) without.add_tensor(0, sizes[i]);
+  }
+  const StepScalars scalars = {1e-2, 1, 1};
+  const auto step = [&](CpuEngine& engine, std::initializer_list<std::size_t> tensors) {
+    std::vector<std::vector<float>> p;
+    std::vector<TensorBuffers> buffers;
+    for (const std::size_t i : tensors) p.push_back(random_floats(sizes[i], 10, 1));
+    for (const std::size_t i : tensors) {
+      float* const parameters = p[buffers.size()].data();
+      buffers.push_back({parameters, parameters, gradients[i].data(), i != 1});
+    }
+    CHECK(engine.step({buffers.data(), &scalars}).applied);
+    return p;
+  };
+  step(with, {0, 1, 2});
+  step(without, {0, 2});
+  with.remove_tensor(1);
+  CHECK(step(with, {0, 2}) == step(without, {0, 2}));
+  CHECK(same_bytes(with.velocity(1), without.velocity(1), sizes[2]));
+}
+
 #if defined(VRADAM_X86)
+// Parameters that are subnormal show who flushes: without a gradient's pull they shrink a little, or are
+// lost. Called before the pool has threads, because these begin with the control word of the thread that
+// starts them.
 void a_caller_that_flushes_subnormals_changes_nothing() {
-  const Run expected = run_engine(kScenarios[0], *available_kernels().front(), 2, false);
+  const auto stepped = [] {
+    EngineSettings engine_settings;
+    engine_settings.groups = {settings(1, 2, false, false)};
+    CpuEngine engine(engine_settings, *available_kernels().front(), 2);
+    std::vector<float> p(100000, 1e-39f);
+    const std::vector<float> g(p.size(), 0.0f);
+    engine.add_tensor(0, p.size());
+    const TensorBuffers buffers = {p.data(), p.data(), g.data(), true};
+    const StepScalars scalars = {1e-2, 1, 1};
+    CHECK(engine.step({&buffers, &scalars}).applied);
+    return p;
+  };
   const unsigned before = _mm_getcsr();
   const unsigned flushing = before | 0x8040;  // flush to zero, denormals are zero
   _mm_setcsr(flushing);
-  const Run run = run_engine(kScenarios[0], *available_kernels().front(), 2, false);
+  const std::vector<float> flushed = stepped();
   const unsigned after = _mm_getcsr();
   _mm_setcsr(before);
   CHECK((after & 0xffc0) == (flushing & 0xffc0));
-  CHECK(run == expected);
+  const std::vector<float> expected = stepped();
+  CHECK(expected[0] != 0.0f && expected[0] < 1e-39f);
+  CHECK(same_bytes(flushed, expected));
 }
 #endif
 
@@ -255,47 +336,52 @@ void large_updates_elsewhere_equal_those_in_place() {
   }
 }
 
+// The first element that refuses a step is told, in order of registration: that of a block, of a tensor's
+// blocks, of the tensors.
 void a_refused_step_changes_nothing() {
   const float infinity = std::numeric_limits<float>::infinity();
   const float bad_values[] = {std::nanf(""), infinity, -infinity, 1.8446744e19f};
+  const std::pair<std::uint32_t, std::size_t> places[] = {
+      {0, 9000}, {0, 9001}, {0, 17123}, {1, 17123}, {1, 19999}};
   for (const bool clip : {false, true}) {
     for (const double beta3 : {0.0, 1.0}) {
       for (const float bad : bad_values) {
-        EngineSettings engine_settings;
-        engine_settings.groups = {settings(1, 2, false, false), settings(beta3, 2, false, false)};
-        // With clipping, a large finite gradient is scaled down and accepted.
-        if (clip) engine_settings.clip_norm = 1e30;
-        CpuEngine engine(engine_settings, *available_kernels().front(), 2);
-        std::vector<float> p[2], g[2];
-        TensorBuffers buffers[2];
-        for (std::uint32_t k = 0; k < 2; ++k) {
-          engine.add_tensor(k, 20000);
-          p[k] = random_floats(20000, k, 1);
-          g[k] = random_floats(20000, 10 + k, 1e-3f);
-          buffers[k] = {p[k].data(), p[k].data(), g[k].data(), true};
-        }
-        const StepScalars scalars[2] = {{1e-3, 1, 1}, {1e-3, 1, 1}};
-        CHECK(engine.step({buffers, scalars}).applied);
-        const std::vector<float> p_before[2] = {p[0], p[1]};
-        std::vector<float> state_before;
-        const auto state = [&] {
-          std::vector<float> all;
+        for (const std::size_t first : {0, 3, 4}) {
+          EngineSettings engine_settings;
+          engine_settings.groups = {settings(1, 2, false, false), settings(beta3, 2, false, false)};
+          // With clipping, a large finite gradient is scaled down and accepted.
+          if (clip) engine_settings.clip_norm = 1e30;
+          CpuEngine engine(engine_settings, *available_kernels().front(), 2);
+          std::vector<float> p[2], g[2];
+          TensorBuffers buffers[2];
           for (std::uint32_t k = 0; k < 2; ++k) {
-            all.insert(all.end(), engine.velocity(k), engine.velocity(k) + 20000);
-            all.insert(all.end(), engine.second_moment(k), engine.second_moment(k) + 20000);
+            engine.add_tensor(k, 20000);
+            p[k] = random_floats(20000, k, 1);
+            g[k] = random_floats(20000, 10 + k, 1e-3f);
+            buffers[k] = {p[k].data(), p[k].data(), g[k].data(), true};
           }
-          return all;
-        };
-        state_before = state();
-        g[1][17123] = bad;
-        g[1][19999] = bad;
-        const StepResult result = engine.step({buffers, scalars});
-        CHECK(!result.applied);
-        CHECK(result.refusal && result.refusal->tensor == 1 && result.refusal->element == 17123);
-        CHECK(std::memcmp(&result.refusal->value, &bad, sizeof bad) == 0);
-        CHECK(same_bytes(p[0], p_before[0]) && same_bytes(p[1], p_before[1]));
-        CHECK(same_bytes(state(), state_before));
-        CHECK(engine.plan().tensors()[0].steps == 1 && engine.plan().tensors()[1].steps == 1);
+          const StepScalars scalars[2] = {{1e-3, 1, 1}, {1e-3, 1, 1}};
+          CHECK(engine.step({buffers, scalars}).applied);
+          const std::vector<float> p_before[2] = {p[0], p[1]};
+          const auto state = [&] {
+            std::vector<float> all;
+            for (std::uint32_t k = 0; k < 2; ++k) {
+              all.insert(all.end(), engine.velocity(k), engine.velocity(k) + 20000);
+              all.insert(all.end(), engine.second_moment(k), engine.second_moment(k) + 20000);
+            }
+            return all;
+          };
+          const std::vector<float> state_before = state();
+          for (std::size_t i = first; i < std::size(places); ++i) g[places[i].first][places[i].second] = bad;
+          const StepResult result = engine.step({buffers, scalars});
+          CHECK(!result.applied);
+          CHECK(result.refusal && result.refusal->tensor == places[first].first);
+          CHECK(result.refusal->element == places[first].second);
+          CHECK(std::memcmp(&result.refusal->value, &bad, sizeof bad) == 0);
+          CHECK(same_bytes(p[0], p_before[0]) && same_bytes(p[1], p_before[1]));
+          CHECK(same_bytes(state(), state_before));
+          CHECK(engine.plan().tensors()[0].steps == 1 && engine.plan().tensors()[1].steps == 1);
+        }
       }
     }
   }
@@ -306,9 +392,6 @@ void a_refused_step_changes_nothing() {
 
 // valgrind does not model the control word; its run says so and leaves that check out.
 int main(int argc, char** argv) {
-  vradam::same_bytes_everywhere();
-  vradam::a_refused_step_changes_nothing();
-  vradam::large_updates_elsewhere_equal_those_in_place();
 #if defined(VRADAM_X86)
   if (argc > 1 && std::strcmp(argv[1], "valgrind") == 0) {
     std::puts("engine_bytes: NOT RUN under valgrind: a_caller_that_flushes_subnormals_changes_nothing");
@@ -319,5 +402,10 @@ int main(int argc, char** argv) {
   static_cast<void>(argc);
   static_cast<void>(argv);
 #endif
+  vradam::rates_powers_and_long_sums_are_those_of_the_rule();
+  vradam::same_bytes_everywhere();
+  vradam::a_removed_tensor_was_never_there();
+  vradam::a_refused_step_changes_nothing();
+  vradam::large_updates_elsewhere_equal_those_in_place();
   std::puts("engine_bytes: passed");
 }

@@ -8,8 +8,16 @@
 
 #include "../../native/cpu/dispatch.h"
 #include "../../native/cpu/engine.h"
+#include "../../native/cpu/state_memory.h"
 #include "../../native/cpu/thread_pool.h"
 #include "check.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#endif
 
 namespace vradam {
 namespace {
@@ -60,6 +68,25 @@ void engines_step_from_many_threads() {
   for (std::thread& caller : callers) caller.join();
 }
 
+#if defined(__linux__)
+// Large state is mapped: its pages are there while it lives, and are nobody's afterwards.
+void large_state_goes_back_to_the_system() {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  for (const std::uint64_t size : {std::uint64_t{1} << 18, (std::uint64_t{1} << 20) + 1}) {
+    std::vector<char*> pages;
+    const auto mapped = [&](char* address) { return msync(address, page, MS_ASYNC) == 0 || errno != ENOMEM; };
+    {
+      const StateMemory memory(size);
+      CHECK(memory.untouched());
+      char* const end = reinterpret_cast<char*>(memory.second_moment() + size);
+      for (char* at = reinterpret_cast<char*>(memory.velocity()); at < end; at += page) pages.push_back(at);
+      for (char* const at : pages) CHECK(mapped(at));
+    }
+    for (char* const at : pages) CHECK(!mapped(at));
+  }
+}
+#endif
+
 long resident_kilobytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -108,6 +135,9 @@ int main(int argc, char**) {
   vradam::every_task_runs_once();
   vradam::many_callers_at_once(brief ? 300 : 5000);
   vradam::engines_step_from_many_threads();
+#if defined(__linux__)
+  vradam::large_state_goes_back_to_the_system();
+#endif
   vradam::engines_come_and_go(brief ? 50 : 10000, !brief);
   if (!brief) vradam::state_takes_eight_bytes_a_parameter();
   std::puts("engine_pool: passed");
