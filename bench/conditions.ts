@@ -1,8 +1,8 @@
 import { cpus } from 'node:os';
 import { defaultThreads } from '../src/engines/threads.js';
+import { STREAMS, type Streams } from './contenders/streams.js';
 import { type Results, roundedTime } from './results.js';
 import { quantile } from './statistics.js';
-import { STREAMS, type Streams } from './streams.js';
 
 /** What a machine did besides measuring, while it measured. */
 export interface Conditions {

@@ -3,12 +3,12 @@ import { runInNewContext } from 'node:vm';
 import { cuda } from '../src/engines/cuda-device.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { type Conditions, conditionsOf, watchConditions, worst } from './conditions.js';
-import type { ContenderEntry, ContenderFacts } from './contender.js';
+import type { ContenderEntry, ContenderFacts } from './contenders/contender.js';
+import { loadStreams, STEP_STREAMS, STREAMS, type Streams, streamContenders } from './contenders/streams.js';
 import { describeMachine, type Machine } from './machine.js';
 import { FORMAT, type Method, type Results } from './results.js';
 import { interleave } from './rounds.js';
 import { median } from './statistics.js';
-import { loadStreams, STEP_STREAMS, STREAMS, type Streams, streamContenders } from './streams.js';
 import { StepTimeEstimates, stretchOf, WorkloadRounds } from './workload-rounds.js';
 import type { Workload } from './workloads.js';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { MOST_CONTENTION } from './conditions.js';
-import type { Absent, ContenderFacts } from './contender.js';
+import type { Absent, ContenderFacts } from './contenders/contender.js';
 import { type Machine, machineLine } from './machine.js';
 import type { Samples } from './rounds.js';
 import { median } from './statistics.js';

@@ -1,11 +1,11 @@
 import { freemem } from 'node:os';
 import { defaultThreads } from '../src/engines/threads.js';
-import type { Absent, ContenderEntry, Place, Prepared } from './contender.js';
+import type { Absent, ContenderEntry, Place, Prepared } from './contenders/contender.js';
+import { loadStreams, STEP_STREAMS, type Streams, streamContenders } from './contenders/streams.js';
 import { elements } from './models.js';
 import { type Method, roundedTime, type WorkloadResult } from './results.js';
 import { type Contender, interleave, type Samples } from './rounds.js';
 import { median } from './statistics.js';
-import { loadStreams, STEP_STREAMS, type Streams, streamContenders } from './streams.js';
 import { gradientValues, parameterValues } from './values.js';
 import type { Workload } from './workloads.js';
 

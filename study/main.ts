@@ -5,7 +5,7 @@ import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describeMachine, machineLine } from '../bench/machine.js';
-import { progressBar } from '../bench/progress.js';
+import { progressBar } from '../bench/report/progress.js';
 import { commandLineExit, file, flag, parseArguments, wholeNumber } from '../examples/training/arguments.js';
 import { testbedReady } from '../scripts/tfjs-node-testbed.mjs';
 import { chooseRates } from './choice.js';

@@ -1,7 +1,7 @@
 import { CustomChart } from 'echarts/charts';
 import { MarkLineComponent, TitleComponent } from 'echarts/components';
 import * as echarts from 'echarts/core';
-import { axes, type Chart, COLORS, draw, legend, type Scheme, WIDTH } from '../bench/drawing.js';
+import { axes, type Chart, COLORS, draw, legend, type Scheme, WIDTH } from '../bench/report/drawing.js';
 
 echarts.use([CustomChart, MarkLineComponent, TitleComponent]);
 

@@ -1,4 +1,4 @@
-import type { Scheme } from '../bench/drawing.js';
+import type { Scheme } from '../bench/report/drawing.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
 import { CONTENDERS, type ContenderName } from './jobs.js';

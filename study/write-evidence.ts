@@ -2,9 +2,9 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SCHEMES } from '../bench/drawing.js';
-import { replaceBlock } from '../bench/markdown.js';
-import { ROOT, resultsPath, writeFiles } from '../bench/repository.js';
+import { SCHEMES } from '../bench/report/drawing.js';
+import { replaceBlock } from '../bench/report/markdown.js';
+import { ROOT, resultsPath, writeFiles } from '../bench/report/repository.js';
 import { evidenceBlock, MARKERS } from './evidence.js';
 import { pictureChart } from './panels.js';
 import { pictures } from './pictures.js';

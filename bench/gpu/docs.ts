@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { markdownTable, replaceBlock } from '../markdown.js';
-import { ROOT, resultsPath, writeFiles } from '../repository.js';
+import { markdownTable, replaceBlock } from '../report/markdown.js';
+import { ROOT, resultsPath, writeFiles } from '../report/repository.js';
 import type { GpuResults } from './results.js';
 import { outcomeRows } from './targets.js';
 

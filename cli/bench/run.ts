@@ -1,14 +1,14 @@
 import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { arrayContenders } from '../../bench/array-contenders.js';
-import type { FoundBackend } from '../../bench/backends.js';
-import type { ContenderEntry } from '../../bench/contender.js';
-import { columnsOf, TABLE_NOTES, workloadTable } from '../../bench/figures.js';
+import { arrayContenders } from '../../bench/contenders/arrays.js';
+import type { FoundBackend } from '../../bench/contenders/backends.js';
+import type { ContenderEntry } from '../../bench/contenders/contender.js';
 import { measure } from '../../bench/measurement.js';
-import { type ProgressBar, progressBar } from '../../bench/progress.js';
+import { columnsOf, TABLE_NOTES, workloadTable } from '../../bench/report/figures.js';
+import { type ProgressBar, progressBar } from '../../bench/report/progress.js';
+import { textTable } from '../../bench/report/table.js';
 import { headLines, type Results, resultsText, withStop } from '../../bench/results.js';
-import { textTable } from '../../bench/table.js';
 import { type BenchArguments, chooseContenders } from '../bench.js';
 
 /** The files that a run writes, by the option that names them, without the charts' names. */
@@ -42,8 +42,8 @@ async function withTensorflow(
   project: string,
 ): Promise<{ entries: ContenderEntry[]; backends: FoundBackend[]; reason?: string }> {
   try {
-    const { findBackends } = await import('../../bench/backends.js');
-    const { tensorContenders } = await import('../../bench/tensor-contenders.js');
+    const { findBackends } = await import('../../bench/contenders/backends.js');
+    const { tensorContenders } = await import('../../bench/contenders/tensors.js');
     const backends = await findBackends(project);
     return { entries: tensorContenders(backends), backends };
   } catch (error) {
@@ -69,12 +69,12 @@ function absentLines(entries: readonly ContenderEntry[], reason: string | undefi
 async function writeFiles(options: BenchArguments, results: Results): Promise<void> {
   if (options.json !== undefined) writeFileSync(options.json, resultsText(results));
   if (options.html !== undefined) {
-    const { page } = await import('../../bench/page.js');
+    const { page } = await import('../../bench/report/page.js');
     writeFileSync(options.html, page(results));
   }
   if (options.svg !== undefined) {
-    const { speedupChart, timeChart } = await import('../../bench/charts.js');
-    const { SCHEMES } = await import('../../bench/drawing.js');
+    const { speedupChart, timeChart } = await import('../../bench/report/charts.js');
+    const { SCHEMES } = await import('../../bench/report/drawing.js');
     const charts = { times: timeChart(results), speedups: speedupChart(results) };
     for (const [name, chart] of Object.entries(charts)) {
       for (const scheme of SCHEMES) {

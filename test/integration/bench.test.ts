@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { speedupChart, timeChart } from '../../bench/charts.js';
-import { page } from '../../bench/page.js';
-import { generated, PICTURES } from '../../bench/readme.js';
-import { readmeBlock, sourceOf } from '../../bench/readme-tables.js';
+import { speedupChart, timeChart } from '../../bench/report/charts.js';
+import { page } from '../../bench/report/page.js';
+import { generated, PICTURES } from '../../bench/report/readme.js';
+import { readmeBlock, sourceOf } from '../../bench/report/readme-tables.js';
 import { type Results, readResults, resultsText } from '../../bench/results.js';
 import { around, inventedResults } from '../unit/bench-results.js';
 
@@ -236,9 +236,9 @@ describe('bench:compare', () => {
   test('exits with 1 and names the step that got slower, with 0 where none did, with 2 where it cannot tell', async () => {
     const [a, b] = [written('a.json', withNative(2e-3)), written('b.json', withNative(3e-3))];
     const [slower, same, missing] = await Promise.all([
-      runScript('bench/compare.ts', [a, b]),
-      runScript('bench/compare.ts', [a, a]),
-      runScript('bench/compare.ts', [a, join(folder, 'none.json')]),
+      runScript('bench/report/compare.ts', [a, b]),
+      runScript('bench/report/compare.ts', [a, a]),
+      runScript('bench/report/compare.ts', [a, join(folder, 'none.json')]),
     ]);
     expect(slower.output).toMatch(/1e6\s+native\/vradam\s+2\.00\s+3\.00\s+1\.50×\s+slower/);
     expect(slower.code).toBe(1);
@@ -258,7 +258,7 @@ describe('bench:compare of runs whose cores lay differently', () => {
       writeFileSync(path, resultsText({ ...TWO_SIZES, coreDistance }));
       return path;
     });
-    const { output } = await runScript('bench/compare.ts', [near!, far!]);
+    const { output } = await runScript('bench/report/compare.ts', [near!, far!]);
     expect(output).toContain('threads took 1.80 times as long to share a job');
   });
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { plainOptimizer } from '../../bench/plain-javascript.js';
+import { plainOptimizer } from '../../bench/contenders/plain-javascript.js';
 import { batchOf, testDigits, trainingDigits } from '../../examples/mnist/digits.js';
 import { readIdx } from '../../examples/mnist/idx.js';
 import type { DigitReport } from '../../examples/mnist/main.js';

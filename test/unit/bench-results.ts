@@ -1,4 +1,4 @@
-import type { ContenderFacts } from '../../bench/contender.js';
+import type { ContenderFacts } from '../../bench/contenders/contender.js';
 import { FORMAT, type Results, type WorkloadResult } from '../../bench/results.js';
 
 /** Seconds of a step by contender, one for each round. */

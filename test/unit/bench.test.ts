@@ -2,8 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { arrayContenders } from '../../bench/array-contenders.js';
-import { compare, distanceFactor } from '../../bench/comparison.js';
 import {
   type Conditions,
   conditionsOf,
@@ -11,15 +9,17 @@ import {
   watchConditions,
   worst,
 } from '../../bench/conditions.js';
-import type { ContenderEntry, ContenderFacts, Model } from '../../bench/contender.js';
-import { columnsOf, workloadTable } from '../../bench/figures.js';
+import { arrayContenders } from '../../bench/contenders/arrays.js';
+import type { ContenderEntry, ContenderFacts, Model } from '../../bench/contenders/contender.js';
+import { loadStreams } from '../../bench/contenders/streams.js';
 import { measure } from '../../bench/measurement.js';
 import { cifarCnn, elements, evenly, gpt2, mnistMlp, resnet50, type Shapes } from '../../bench/models.js';
-import { MARKERS, readmeBlock, withBlock } from '../../bench/readme-tables.js';
+import { compare, distanceFactor } from '../../bench/report/comparison.js';
+import { columnsOf, workloadTable } from '../../bench/report/figures.js';
+import { MARKERS, readmeBlock, withBlock } from '../../bench/report/readme-tables.js';
 import { disturbance, headLines, readResults, resultsText } from '../../bench/results.js';
 import { type Contender, interleave } from '../../bench/rounds.js';
 import { ratioText, speedUp, speedUpText } from '../../bench/statistics.js';
-import { loadStreams } from '../../bench/streams.js';
 import { noiseArray } from '../../bench/values.js';
 import { flatWorkload, sizeText } from '../../bench/workloads.js';
 import { chooseContenders, planOf } from '../../cli/bench.js';

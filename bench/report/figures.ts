@@ -1,6 +1,12 @@
-import { type ContenderFacts, PLACES, type Place, REFERENCES, type Reference } from './contender.js';
-import { milliseconds, type Results, samplesOf, type WorkloadResult, withStop } from './results.js';
-import { type SpeedUp, speedUp, speedUpText, spread } from './statistics.js';
+import {
+  type ContenderFacts,
+  PLACES,
+  type Place,
+  REFERENCES,
+  type Reference,
+} from '../contenders/contender.js';
+import { milliseconds, type Results, samplesOf, type WorkloadResult, withStop } from '../results.js';
+import { type SpeedUp, speedUp, speedUpText, spread } from '../statistics.js';
 
 /** What tables and charts say of one contender in one workload; all of it computed from the samples. */
 export interface Figures {

@@ -1,6 +1,6 @@
-import type { ContenderFacts } from './contender.js';
-import { type Results, samplesOf, type WorkloadResult } from './results.js';
-import { median, quantile } from './statistics.js';
+import type { ContenderFacts } from '../contenders/contender.js';
+import { type Results, samplesOf, type WorkloadResult } from '../results.js';
+import { median, quantile } from '../statistics.js';
 
 /** What became of one of vradam's contenders between two runs. */
 export interface Change {

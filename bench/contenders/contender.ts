@@ -1,4 +1,4 @@
-import type { Shapes } from './models.js';
+import type { Shapes } from '../models.js';
 
 /** Where parameters and gradients lie: in Float32Arrays, in a GPU's memory, or in tensors of a TensorFlow.js backend. */
 export const PLACES = ['arrays', 'cuda', 'cpu', 'wasm', 'tensorflow'] as const;

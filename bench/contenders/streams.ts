@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { loadAddon, packageRoot } from '../src/engines/addon.js';
-import type { Contender } from './rounds.js';
+import { loadAddon, packageRoot } from '../../src/engines/addon.js';
+import type { Contender } from '../rounds.js';
 
 /** Memory traffic without arithmetic over arrays of `elements` elements, on `threads` threads. */
 export type Streams = new (

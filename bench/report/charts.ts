@@ -1,9 +1,9 @@
-import type { Place } from './contender.js';
+import type { Place } from '../contenders/contender.js';
+import { milliseconds, type Results, samplesOf, type WorkloadResult } from '../results.js';
+import { ratioText, speedUpText } from '../statistics.js';
+import { sizeText } from '../workloads.js';
 import { axes, type Chart, COLORS, draw, legend } from './drawing.js';
 import { figuresOf, millisecondsText, PLACE_NAMES, workloadTitle } from './figures.js';
-import { milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
-import { ratioText, speedUpText } from './statistics.js';
-import { sizeText } from './workloads.js';
 
 /** The lines of the chart of times: a contender, and whether it is vradam's, which is drawn solid. */
 const LINES: readonly { key: string; name: string; place: Place; solid: boolean; symbol: string }[] = [

@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { OperationsStepper } from '../src/browser/operations.js';
-import { capabilities } from '../src/engines/capabilities.js';
-import { adam, vradam } from '../src/index.js';
-import { TensorFlowOptimizer } from '../src/optimizers/tensorflow-optimizer.js';
-import { VRADAM_DEFAULTS } from '../src/options/options.js';
+import { OperationsStepper } from '../../src/browser/operations.js';
+import { capabilities } from '../../src/engines/capabilities.js';
+import { adam, vradam } from '../../src/index.js';
+import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
+import { VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { stepContender } from '../rounds.js';
+import { gradientValues, parameterValues } from '../values.js';
 import { activate, type BackendName, type FoundBackend } from './backends.js';
 import { type ContenderEntry, LEARNING_RATE, type Model, type Prepared, type Rule } from './contender.js';
-import { stepContender } from './rounds.js';
-import { gradientValues, parameterValues } from './values.js';
 
 /** VRAdam made of TensorFlow.js operations, which is what a browser gets. */
 class OperationsOptimizer extends TensorFlowOptimizer<OperationsStepper> {

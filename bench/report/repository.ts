@@ -1,9 +1,9 @@
 import { existsSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The folder of the repository. */
-export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
  * The path of a file of results from the repository's root; undefined, with a sentence on the terminal, where there is
@@ -11,7 +11,7 @@ export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
  */
 export function resultsPath(file: string): string | undefined {
   const source = relative(ROOT, resolve(file));
-  if (!source.startsWith('..') && existsSync(file)) return source;
+  if (!source.startsWith('../..') && existsSync(file)) return source;
   console.error(`Expected a file of results within the repository but received '${file}'`);
   return undefined;
 }

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readResults } from '../results.js';
 import { timeChart } from './charts.js';
 import { SCHEMES } from './drawing.js';
 import { readmeBlock, withBlock } from './readme-tables.js';
 import { ROOT, resultsPath, writeFiles } from './repository.js';
-import { readResults } from './results.js';
 
 const HELP = `Usage: npm run bench:readme -- bench/results/FILE.json
 

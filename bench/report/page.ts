@@ -1,7 +1,7 @@
+import { headLines, type Results, withStop } from '../results.js';
 import { speedupChart, timeChart } from './charts.js';
 import { type Chart, COLORS, SCHEMES } from './drawing.js';
 import { columnsOf, type FigureColumn, TABLE_NOTES, type WorkloadTable, workloadTable } from './figures.js';
-import { headLines, type Results, withStop } from './results.js';
 
 function escapeHtml(text: string): string {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;').replace(/"/g, '&quot;');

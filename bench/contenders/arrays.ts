@@ -2,17 +2,17 @@ import { existsSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { loadAddon } from '../src/engines/addon.js';
-import { capabilities } from '../src/engines/capabilities.js';
-import { cuda } from '../src/engines/cuda-device.js';
-import { NativeEngine } from '../src/engines/native.js';
-import { defaultThreads } from '../src/engines/threads.js';
-import { FlatOptimizer, type FlatOptions } from '../src/optimizers/flat-optimizer.js';
-import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../src/options/options.js';
+import { loadAddon } from '../../src/engines/addon.js';
+import { capabilities } from '../../src/engines/capabilities.js';
+import { cuda } from '../../src/engines/cuda-device.js';
+import { NativeEngine } from '../../src/engines/native.js';
+import { defaultThreads } from '../../src/engines/threads.js';
+import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
+import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { PyTorch } from '../peers/pytorch.js';
+import { stepContender } from '../rounds.js';
 import { type ContenderEntry, type ContenderFacts, LEARNING_RATE, type Prepared } from './contender.js';
-import { PyTorch } from './peers/pytorch.js';
 import { plainOptimizer } from './plain-javascript.js';
-import { stepContender } from './rounds.js';
 
 type Make = ContenderEntry['make'];
 

@@ -1,10 +1,10 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
 
+import { MOST_DISTANCE } from '../conditions.js';
+import { machineLine } from '../machine.js';
+import { disturbance, readResults } from '../results.js';
 import { compare, distanceFactor } from './comparison.js';
-import { MOST_DISTANCE } from './conditions.js';
 import { millisecondsText } from './figures.js';
-import { machineLine } from './machine.js';
-import { disturbance, readResults } from './results.js';
 import { textTable } from './table.js';
 
 const HELP = `Usage: npm run bench:compare -- BEFORE.json AFTER.json

@@ -1,9 +1,9 @@
+import { machineLine } from '../machine.js';
+import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from '../results.js';
+import { type SpeedUp, speedUpText } from '../statistics.js';
 import type { Chart } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
-import { machineLine } from './machine.js';
 import { markdownTable, replaceBlock } from './markdown.js';
-import { disturbance, milliseconds, type Results, samplesOf, type WorkloadResult } from './results.js';
-import { type SpeedUp, speedUpText } from './statistics.js';
 
 /** Where the generated part of the README lies. */
 export const MARKERS = { start: '<!-- bench:start -->', end: '<!-- bench:end -->' } as const;
