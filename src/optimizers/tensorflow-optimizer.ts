@@ -339,8 +339,11 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
 
   /** Lets go of variables that were disposed, and frees their state. Another variable of that name begins anew. */
   protected forgetDisposed(): void {
+    // `tf.disposeVariables` takes variables out of the registry, and does not tell them.
+    const { registeredVariables: registered } = tensorflow();
     for (let number = this.#variables.length - 1; number >= 0; number--) {
-      if (!this.#variables[number]!.isDisposed) continue;
+      const variable = this.#variables[number]!;
+      if (registered[variable.name] === variable) continue;
       this.executor.unregister(number);
       this.#variables.splice(number, 1);
     }

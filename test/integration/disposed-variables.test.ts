@@ -55,6 +55,26 @@ describe.each(backends)('on the %s backend', (backend) => {
       tf.dispose([xs, ys]);
     });
 
+    it('forgets what tf.disposeVariables took, too', async () => {
+      using optimizer = vradam(0.1);
+      make('a', 1, 2);
+      make('b', 1);
+      optimizer.applyGradients({ a: tf.tensor1d([1, 1]), b: tf.tensor1d([1]) });
+      await optimizer.readLastStep();
+      tf.disposeVariables();
+      const again = make('a', 5, 6, 7);
+      optimizer.applyGradients({ a: tf.tensor1d([1, 1, 1]) });
+      expect([...again.dataSync()].map(Math.round)).not.toEqual([...again.dataSync()]);
+      const weights = await optimizer.getWeights();
+      expect(weights.map(({ name }) => name)).toEqual([
+        'iter',
+        'a/velocity',
+        'a/second_moment',
+        'tensor_steps',
+      ]);
+      expect([...weights.at(-1)!.tensor.dataSync()]).toEqual([1]);
+    });
+
     it('goes on with each of the others as if the disposed one had never been there', async () => {
       const gradients = () => ({ a: tf.tensor1d([1, -2]), c: tf.tensor1d([3]) });
       const run = async (withB: boolean) => {
