@@ -122,6 +122,61 @@ describe.each(backends)('on the %s backend', (backend) => {
       first.dispose();
     });
 
+    describe('what waits for a frozen variable', () => {
+      const gradient = (...x: number[]) => tf.tensor1d(x);
+      const namesOf = async (optimizer: VRAdamOptimizer) =>
+        (await optimizer.getWeights()).map(({ name, tensor }) => `${name} ${tensor.shape}`);
+      const NAMES = (...shapes: string[]) => [
+        'iter ',
+        ...shapes.map((shape) => shape.replace(' ', '/velocity ')),
+        ...shapes.map((shape) => shape.replace(' ', '/second_moment ')),
+        `tensor_steps ${shapes.length}`,
+      ];
+
+      /** An optimizer with the states of 'frozen' and 'head', of two elements, and the variables of these shapes. */
+      const loaded = async (shapes: Record<string, number>) => {
+        for (const name of ['frozen', 'head']) tf.variable(gradient(1, 2), true, name);
+        const first = adam(0.1);
+        first.applyGradients({ frozen: gradient(1, -1), head: gradient(2, 3) });
+        const weights = (await first.getWeights()).map(({ name, tensor }) => ({
+          name,
+          tensor: tensor.clone(),
+        }));
+        first.dispose();
+        tf.disposeVariables();
+        for (const [name, size] of Object.entries(shapes)) tf.variable(tf.zeros([size]), true, name);
+        const optimizer = adam(0.1);
+        await optimizer.setWeights(weights);
+        optimizer.applyGradients({ head: gradient(1, 1) });
+        return optimizer;
+      };
+
+      it('is not taken by one of another shape', async () => {
+        using optimizer = await loaded({ head: 2, frozen: 3 });
+        expect(await namesOf(optimizer)).toEqual(NAMES('head 2', 'frozen 2'));
+        const step = () => optimizer.applyGradients({ frozen: gradient(1, 1, 1) });
+        expect(step).toThrow(fails('ERR_VRADAM_CHECKPOINT', /'frozen' has shape \[2\]/));
+        expect(optimizer.iterations).toBe(2);
+        expect(await namesOf(optimizer)).toEqual(NAMES('head 2', 'frozen 2'));
+      });
+
+      it('has the place of the first run, as soon as its variable is there', async () => {
+        using optimizer = await loaded({ head: 2, frozen: 2 });
+        expect(await namesOf(optimizer)).toEqual(NAMES('frozen 2', 'head 2'));
+        const steps = (await optimizer.getWeights()).at(-1)!;
+        expect([...steps.tensor.dataSync()]).toEqual([1, 2]);
+      });
+
+      it('goes with the last variable of its model', async () => {
+        using optimizer = await loaded({ head: 2 });
+        expect(await namesOf(optimizer)).toEqual(NAMES('head 2', 'frozen 2'));
+        tf.disposeVariables();
+        tf.variable(gradient(1, 2, 3), true, 'frozen');
+        optimizer.applyGradients({ frozen: gradient(1, 1, 1) });
+        expect(await namesOf(optimizer)).toEqual(NAMES('frozen 3'));
+      });
+    });
+
     it.each([
       ['lacks one that is trained', ['head', 'other']],
       ['has one of its name in another shape', ['frozen']],

@@ -304,7 +304,7 @@ describe('parameters', () => {
     const parameters = spoil() as ReturnType<typeof filled>;
     const values = structuredClone(parameters);
     await expectRejection(other.save(at('a'), { parameters }), code, words);
-    await expectRejection(other.load(at('a'), { parameters }), code, words);
+    await expectRejection(other.load(at('nowhere'), { parameters }), code, words);
     expect(readFileSync(at('a'))).toEqual(good);
     expect(other.getState()).toEqual(before);
     expect(parameters).toEqual(values);
