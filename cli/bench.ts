@@ -1,48 +1,22 @@
 import { InvalidArgumentError, Option } from 'commander';
-import {
-  FLAT,
-  flatWorkload,
-  modelWorkload,
-  sizeText,
-  WORKLOAD_KEYS,
-  type Workload,
-} from '../bench/workloads.js';
+import { FLAT, flatWorkload, modelWorkload, sizeText, WORKLOAD_KEYS } from '../bench/workloads.js';
 import { notEmpty, type Subcommand } from './subcommand.js';
-
-/** What `vradam bench` is asked for. */
-export interface BenchArguments {
-  readonly workloads: readonly Workload[];
-  /** Groups or keys of contenders; undefined takes the standard ones. */
-  readonly contenders?: readonly string[];
-  readonly rounds: number;
-  /** Rounds over the same memory. */
-  readonly stretch: number;
-  /** Seconds of a turn. */
-  readonly turn: number;
-  /** Seconds; slower contenders are left out. */
-  readonly longest: number;
-  /** Seconds after the start of the process at which measuring ends. Default: when all is done. */
-  readonly end?: number;
-  /** A Python with torch, and vradam.py of github.com/pranavjv/vradam, for the contenders on PyTorch. */
-  readonly python?: string;
-  readonly authors?: string;
-  /** Folder whose packages of TensorFlow.js take part. */
-  readonly project: string;
-  readonly json?: string;
-  readonly html?: string;
-  readonly svg?: string;
-}
 
 /** What a run measures where the command line does not say otherwise. */
 const DEFAULTS = {
   sizes: [1e3, 1e4, 1e5, 1e6, 1e7],
   workloads: [FLAT, 'mnist-mlp', 'cifar-cnn', 'few-large', 'many-small'],
   rounds: 16,
+  /** Rounds over the same memory. */
   stretch: 4,
+  /** Seconds of a turn. */
   turn: 0.012,
+  /** Seconds; slower contenders are left out. */
   longest: 0.3,
+  /** Seconds after the start of the process at which measuring ends; undefined: when all is done. */
+  end: undefined as number | undefined,
 };
-const QUICK = {
+const QUICK: typeof DEFAULTS = {
   sizes: [1e3, 1e4, 1e5, 1e6],
   workloads: [FLAT, 'mnist-mlp'],
   rounds: 30,
@@ -59,11 +33,14 @@ export interface Given {
   readonly sizes?: readonly number[];
   readonly variables: number;
   readonly workloads?: readonly string[];
+  /** Groups or keys; undefined takes the standard ones. */
   readonly contenders?: readonly string[];
   readonly rounds?: number;
   readonly longest?: number;
+  /** A Python with torch, and vradam.py of github.com/pranavjv/vradam, for the contenders on PyTorch. */
   readonly python?: string;
   readonly authors?: string;
+  /** Folder whose packages of TensorFlow.js take part. */
   readonly project: string;
   readonly json?: string;
   readonly html?: string;
@@ -100,7 +77,7 @@ function workloadKey(word: string): string {
  *
  * @throws InvalidArgumentError where they make no sense together.
  */
-export function planOf({ quick, sizes, variables, workloads, ...given }: Given): BenchArguments {
+export function planOf({ quick, sizes, variables, workloads, ...given }: Given) {
   const preset = quick ? QUICK : DEFAULTS;
   const keys = workloads ?? preset.workloads;
   if (sizes && !keys.includes(FLAT)) {
@@ -115,6 +92,8 @@ export function planOf({ quick, sizes, variables, workloads, ...given }: Given):
     workloads: keys.flatMap((key) => (key === FLAT ? flats : [modelWorkload(key)])),
   };
 }
+
+export type BenchPlan = ReturnType<typeof planOf>;
 
 /** `vradam bench`: measures how long steps take on this machine, and prints and writes the figures. */
 export const bench: Subcommand<Given> = {

@@ -27,7 +27,6 @@ export interface BuildResult {
   readonly file: string;
   /** What the user still has to put into the environment for it to be found; undefined where nothing. */
   readonly environment: string | undefined;
-  readonly milliseconds: number;
 }
 
 /** Where the sources are: in the package folder `addon`, and in a clone at the root. */
@@ -96,7 +95,6 @@ async function withStaging<T>(root: string, use: (staging: string) => Promise<T>
  *   nothing has changed.
  */
 export async function buildAddon(options: BuildOptions, log: (text: string) => void): Promise<BuildResult> {
-  const start = performance.now();
   const root = packageRoot();
   const { folder, environment } = destination(root, options.out);
   log('Looking for Python, a C++ compiler, make and node-gyp');
@@ -118,7 +116,7 @@ export async function buildAddon(options: BuildOptions, log: (text: string) => v
     }
     const file = path.join(folder, 'build', 'Release', 'vradam.node');
     await put(built, file);
-    return { file, environment, milliseconds: performance.now() - start };
+    return { file, environment };
   });
 }
 
@@ -132,7 +130,6 @@ export async function buildCudaPlugin(
   options: BuildOptions,
   log: (text: string) => void,
 ): Promise<BuildResult> {
-  const start = performance.now();
   const root = packageRoot();
   if (!existsSync(path.join(sourcesOf(root), 'native', 'cuda', 'CMakeLists.txt'))) {
     throw new Failure('This package does not have the sources of the CUDA plugin.', {
@@ -185,17 +182,12 @@ export async function buildCudaPlugin(
     return {
       file,
       environment: environment === undefined ? undefined : `VRADAM_CUDA_PLUGIN=${file}`,
-      milliseconds: performance.now() - start,
     };
   });
 }
 
-interface Given extends BuildOptions {
-  readonly cuda?: true;
-}
-
 /** `vradam build`. */
-export const build: Subcommand<Given> = {
+export const build: Subcommand<BuildOptions & { cuda?: true }> = {
   name: 'build',
   summary: 'compiles the addon for this machine, or with --cuda the CUDA plugin',
   details:
@@ -223,11 +215,10 @@ export const build: Subcommand<Given> = {
     if (given.architectures && !given.cuda)
       throw new InvalidArgumentError('--architectures goes with --cuda.');
     const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
+    const start = performance.now();
     try {
-      const { file, environment, milliseconds } = await (given.cuda
-        ? buildCudaPlugin(given, log)
-        : buildAddon(given, log));
-      process.stdout.write(`✔ ${file} (${(milliseconds / 1000).toFixed(1)} s)\n`);
+      const { file, environment } = await (given.cuda ? buildCudaPlugin(given, log) : buildAddon(given, log));
+      process.stdout.write(`✔ ${file} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`);
       if (environment) {
         process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);
       }

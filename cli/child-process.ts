@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 
 /** How a command ended. `code` is null where it did not start, was killed, or ran out of time. */
 export interface CommandResult {
@@ -24,7 +24,7 @@ function quote(word: string): string {
   return /^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** Runs a command without a shell and collects what it writes. Never rejects. */
+/** Runs a command without a shell and collects what it writes; it gets no input. Never rejects. */
 export function run(
   command: string,
   args: readonly string[],
@@ -32,34 +32,20 @@ export function run(
 ): Promise<CommandResult> {
   const typed = [command, ...args].map(quote).join(' ');
   return new Promise((resolve) => {
-    let stdout = '';
-    let stderr = '';
-    let timedOut = false;
-    const child = spawn(command, args, {
-      cwd: options.cwd,
-      env: options.env ?? process.env,
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const limits = { killSignal: 'SIGKILL', maxBuffer: Number.POSITIVE_INFINITY } as const;
+    const child = execFile(command, args, { ...options, ...limits }, (error, stdout, stderr) => {
+      const found = typeof error?.code !== 'string';
+      resolve({
+        code: found ? child.exitCode : null,
+        signal: child.signalCode,
+        stdout,
+        stderr: found ? stderr : error.message,
+        typed,
+        found,
+        timedOut: error?.killed === true,
+      });
     });
-    const timer = options.timeout
-      ? setTimeout(() => {
-          timedOut = true;
-          child.kill('SIGKILL');
-        }, options.timeout)
-      : undefined;
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    child.on('error', (error) => {
-      clearTimeout(timer);
-      resolve({ code: null, signal: null, stdout, stderr: error.message, typed, found: false, timedOut });
-    });
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      resolve({ code, signal, stdout, stderr, typed, found: true, timedOut });
-    });
+    child.stdin?.end();
   });
 }
 

@@ -9,10 +9,10 @@ import { columnsOf, TABLE_NOTES, workloadTable } from '../../bench/report/figure
 import { type ProgressBar, progressBar } from '../../bench/report/progress.js';
 import { textTable } from '../../bench/report/table.js';
 import { headLines, type Results, resultsText, withStop } from '../../bench/results.js';
-import { type BenchArguments, chooseContenders } from '../bench.js';
+import { type BenchPlan, chooseContenders } from '../bench.js';
 
 /** The files that a run writes, by the option that names them, without the charts' names. */
-function filesOf({ json, html, svg }: BenchArguments): { option: string; path: string }[] {
+function filesOf({ json, html, svg }: BenchPlan): { option: string; path: string }[] {
   const charts = svg === undefined ? undefined : `${svg}-times-light.svg`;
   return Object.entries({ json, html, svg: charts }).flatMap(([option, path]) =>
     path === undefined ? [] : [{ option, path: resolve(path) }],
@@ -20,7 +20,7 @@ function filesOf({ json, html, svg }: BenchArguments): { option: string; path: s
 }
 
 /** Finds out before a minute of measuring whether the figures can be written after it. */
-function checkWritable(options: BenchArguments): void {
+function checkWritable(options: BenchPlan): void {
   for (const { option, path } of filesOf(options)) {
     try {
       mkdirSync(dirname(path), { recursive: true });
@@ -66,7 +66,7 @@ function absentLines(entries: readonly ContenderEntry[], reason: string | undefi
   ];
 }
 
-async function writeFiles(options: BenchArguments, results: Results): Promise<void> {
+async function writeFiles(options: BenchPlan, results: Results): Promise<void> {
   if (options.json !== undefined) writeFileSync(options.json, resultsText(results));
   if (options.html !== undefined) {
     const { page } = await import('../../bench/report/page.js');
@@ -84,7 +84,7 @@ async function writeFiles(options: BenchArguments, results: Results): Promise<vo
   }
 }
 
-function tellFiles(options: BenchArguments): void {
+function tellFiles(options: BenchPlan): void {
   for (const { option, path } of filesOf(options)) {
     console.log(option === 'svg' ? `Charts written to ${options.svg}-*.svg` : `Figures written to ${path}`);
   }
@@ -95,7 +95,7 @@ function tellFiles(options: BenchArguments): void {
  *
  * @throws InvalidArgumentError where a contender, folder or file cannot be had, before it measures.
  */
-export async function run(options: BenchArguments): Promise<void> {
+export async function run(options: BenchPlan): Promise<void> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });

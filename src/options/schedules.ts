@@ -178,16 +178,12 @@ export function warmupCosine(options: WarmupCosineOptions): Schedule {
 export const schedules = { constant, cosine, linear, exponential, piecewise, warmupCosine } as const;
 
 /** Each factory from parameters that were saved; the factories check them. */
-const FROM_PARAMETERS: Readonly<Record<string, (parameters: object) => Schedule>> = {
-  constant: (parameters) => {
+const FROM_PARAMETERS: Readonly<Record<string, (parameters: never) => Schedule>> = {
+  ...schedules,
+  constant: (parameters: unknown) => {
     const read = readOptions(parameters, 'schedules.constant', ['learningRate']);
     return constant(read.learningRate as number);
   },
-  cosine: (parameters) => cosine(parameters as FallOptions),
-  linear: (parameters) => linear(parameters as FallOptions),
-  exponential: (parameters) => exponential(parameters as ExponentialOptions),
-  piecewise: (parameters) => piecewise(parameters as PiecewiseOptions),
-  warmupCosine: (parameters) => warmupCosine(parameters as WarmupCosineOptions),
 };
 
 /**
@@ -210,5 +206,5 @@ export function scheduleFromConfig(config: object): Schedule {
     const names = Object.keys(FROM_PARAMETERS).map((one) => `'${one}'`);
     throw invalid(HYPERPARAMETER, 'the name of a schedule', `one of ${names.join(', ')}`, name);
   }
-  return make(parameters);
+  return make(parameters as never);
 }
