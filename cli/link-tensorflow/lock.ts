@@ -23,7 +23,7 @@ function released(name: string): Promise<void> {
 }
 
 /**
- * Runs an action while no other process of this machine is in an action of the same folder; waits for as long as one is.
+ * Runs an action while no other process of this machine is in an action of the same folder; waits as long as one is.
  *
  * The lock is the name of a socket in Linux's abstract namespace. The kernel gives it to one process at a time and takes
  * it back when that process ends, however it ends. A lock in a file would outlive its holder, and whoever judged it

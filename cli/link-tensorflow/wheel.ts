@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type CommandResult, run, tail } from '../child-process.js';
 import { Failure, type KnownFailure, recognize } from '../failure.js';
 import { findPip, type Python } from '../toolchain.js';
+import { withLock } from './lock.js';
 import type { Variant } from './package.js';
 
 /** Names of pip's wheels that have the libraries of a variant, the smallest first. */
@@ -48,6 +49,9 @@ export interface WheelRequest {
   readonly cache: string;
   readonly python: Python;
 }
+
+/** Ends the names of what is not finished in the cache. */
+const unfinished = '.partial';
 
 /** Beside this module, and in the package beside the bundle that this module is in. */
 const unpacker = fileURLToPath(new URL('unpack_wheel.py', import.meta.url));
@@ -129,26 +133,6 @@ async function readUnpacked(
   }
 }
 
-function hasEnded(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
-}
-
-/** Names of what lies in the cache. Removes what killed runs have left behind on the way. */
-async function listCache(cache: string): Promise<string[]> {
-  const names = await readdir(cache).catch(() => [] as string[]);
-  const abandoned = names.filter((name) => {
-    const pid = /\.partial-(\d+)$/.exec(name)?.[1];
-    return pid !== undefined && hasEnded(Number(pid));
-  });
-  for (const name of abandoned) await rm(path.join(cache, name), { recursive: true, force: true });
-  return names.filter((name) => !/\.partial-\d+$/.test(name));
-}
-
 async function requireSpace(cache: string, variant: Variant): Promise<void> {
   const { bavail, bsize } = await statfs(cache);
   if (bavail * bsize < space[variant]) {
@@ -162,8 +146,7 @@ async function requireSpace(cache: string, variant: Variant): Promise<void> {
 async function unpack(request: WheelRequest, file: string, machine: string): Promise<UnpackedWheel> {
   const wheel = path.basename(file);
   const folder = path.join(request.cache, wheel.replace(/\.whl$/, ''));
-  const partial = `${folder}.partial-${process.pid}`;
-  await rm(partial, { recursive: true, force: true });
+  const partial = `${folder}${unfinished}`;
   try {
     const { command } = request.python;
     const args = [unpacker, file, partial, machine, ...request.headers];
@@ -187,10 +170,7 @@ async function unpack(request: WheelRequest, file: string, machine: string): Pro
     const record = { ...answer, wheel, headers: request.headers };
     await writeFile(path.join(partial, 'wheel.json'), JSON.stringify({ ...record, bytes: size }, null, 2));
     await rm(folder, { recursive: true, force: true });
-    await rename(partial, folder).catch(async (error: NodeJS.ErrnoException) => {
-      // Another run was faster; what it unpacked is as good.
-      if (!(await readUnpacked(folder, request.headers))) throw error;
-    });
+    await rename(partial, folder);
     return { ...record, folder };
   } finally {
     await rm(partial, { recursive: true, force: true });
@@ -241,29 +221,44 @@ async function download(request: WheelRequest, folder: string, machine: string):
 
 /**
  * Makes TensorFlow's libraries and headers available in the cache: from an earlier run, from the wheel given, or
- * from one that pip downloads. What is in the cache under its final name is whole.
+ * from one that pip downloads. What is in the cache under its final name is whole. One process at a time does so.
  *
  * @returns The unpacked wheel, and how it came about, in a few words.
  * @throws Failure where no wheel serves this machine or none can be had.
  */
 export async function obtainWheel(request: WheelRequest): Promise<{ wheel: UnpackedWheel; how: string }> {
-  const { variant, version, headers, cache, python } = request;
-  const machine = requireMachine(variant, python.glibc);
+  const machine = requireMachine(request.variant, request.python.glibc);
+  const { cache } = request;
   await mkdir(cache, { recursive: true });
-  const cached = await listCache(cache);
-  if (request.file !== undefined) {
-    const file = path.resolve(request.file);
-    const there = await stat(file).catch(() => undefined);
-    if (!there?.isFile()) {
-      throw new Failure(`There is no wheel ${file}.`, { remedy: 'Correct --wheel FILE.' });
+  return withLock(cache, async () => {
+    // Left behind by runs that were killed.
+    for (const name of await readdir(cache)) {
+      if (name.endsWith(unfinished)) await rm(path.join(cache, name), { recursive: true, force: true });
     }
-    requireGlibc(path.basename(file), python.glibc!);
-    const folder = path.join(cache, path.basename(file).replace(/\.whl$/, ''));
-    const known = await readUnpacked(folder, headers, there.size);
-    if (known) return { wheel: known, how: `unpacked earlier in ${folder}` };
-    await requireSpace(cache, variant);
-    return { wheel: await unpack(request, file, machine), how: `unpacked ${path.basename(file)}` };
+    return request.file === undefined ? fromPip(request, machine) : fromFile(request, request.file, machine);
+  });
+}
+
+type Obtained = Awaited<ReturnType<typeof obtainWheel>>;
+
+async function fromFile(request: WheelRequest, named: string, machine: string): Promise<Obtained> {
+  const file = path.resolve(named);
+  const name = path.basename(file);
+  const there = await stat(file).catch(() => undefined);
+  if (!there?.isFile()) {
+    throw new Failure(`There is no wheel ${file}.`, { remedy: 'Correct --wheel FILE.' });
   }
+  requireGlibc(name, request.python.glibc!);
+  const folder = path.join(request.cache, name.replace(/\.whl$/, ''));
+  const known = await readUnpacked(folder, request.headers, there.size);
+  if (known) return { wheel: known, how: `unpacked earlier in ${folder}` };
+  await requireSpace(request.cache, request.variant);
+  return { wheel: await unpack(request, file, machine), how: `unpacked ${name}` };
+}
+
+async function fromPip(request: WheelRequest, machine: string): Promise<Obtained> {
+  const { cache, variant, version, headers } = request;
+  const cached = await readdir(cache);
   for (const name of distributions[variant][machine]!) {
     const prefix = `${name.replaceAll('-', '_')}-${version}-`;
     for (const entry of cached.filter((item) => item.startsWith(prefix) && item.endsWith(machine))) {
@@ -272,8 +267,7 @@ export async function obtainWheel(request: WheelRequest): Promise<{ wheel: Unpac
     }
   }
   await requireSpace(cache, variant);
-  const folder = path.join(cache, `download.partial-${process.pid}`);
-  await rm(folder, { recursive: true, force: true });
+  const folder = path.join(cache, `download${unfinished}`);
   await mkdir(folder);
   try {
     const file = await download(request, folder, machine);

@@ -544,6 +544,23 @@ describe('vradam link-tensorflow', () => {
     expect(reports.filter(({ alreadyLinked }) => !alreadyLinked)).toHaveLength(1);
   });
 
+  it('programs that share a cache download a wheel once, also at the same moment', async () => {
+    const log = path.join(root, `pip-${count}.log`);
+    const python = script(
+      `python-pip-${count}`,
+      `if [ "$2" != pip ]; then exec ${realPython} "$@"; fi
+       if [ "$3" = --version ]; then exit 0; fi
+       echo download >> ${log}
+       while [ "$1" != --dest ]; do shift; done
+       cp ${wheel} "$2/"`,
+    );
+    const other = path.join(root, `program-${++count}`);
+    cpSync(template, other, { recursive: true });
+    const reports = await Promise.all([directory, other].map((at) => link({ directory: at, cache, python })));
+    expect(reports.map(({ ok, alreadyLinked }) => [ok, alreadyLinked])).toEqual(Array(2).fill([true, false]));
+    expect(readFileSync(log, 'utf8')).toBe('download\n');
+  });
+
   it('follows a link to the package, as some package managers make it', async () => {
     const store = path.join(directory, 'store');
     cpSync(folder, store, { recursive: true });
