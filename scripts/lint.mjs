@@ -1,4 +1,5 @@
-// Checks style and common mistakes: biome for TypeScript and JSON, clang-format and cppcheck for C++.
+// Checks style and common mistakes: biome for TypeScript and JSON, clang-format and cppcheck for C++, pyflakes for
+// Python.
 // Exits with 1 when one of them finds something. A checker that is not installed is announced by a line
 // that begins with NOT RUN; it does not fail the run.
 import { spawnSync } from 'node:child_process';
@@ -8,16 +9,19 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Paths of the files below a folder that have one of the extensions. */
-function filesBelow(folder, extensions) {
-  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && extensions.includes(extname(entry.name)))
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+/** Paths of the files of the folders that have one of the extensions. */
+function files(folders, ...extensions) {
+  return folders
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, name)),
+    )
+    .filter((file) => extensions.includes(extname(file)))
     .sort();
 }
 
-const cpp = filesBelow('native', ['.h', '.hpp', '.cpp', '.cc']);
-const cuda = filesBelow('native', ['.cu', '.cuh']);
+const formatted = files(['native', 'bench', 'test/native'], '.h', '.cpp', '.cu', '.cuh');
+const cpp = files(['native'], '.h', '.cpp');
+const python = files(['bench', 'cli'], '.py');
 
 const checks = [
   {
@@ -27,8 +31,8 @@ const checks = [
   },
   {
     command: 'clang-format',
-    args: ['--dry-run', '-Werror', ...cpp, ...cuda],
-    shown: `clang-format --dry-run -Werror (${cpp.length + cuda.length} files)`,
+    args: ['--dry-run', '-Werror', ...formatted],
+    shown: `clang-format --dry-run -Werror (${formatted.length} files)`,
     install: 'apt-get install clang-format',
   },
   {
@@ -47,6 +51,12 @@ const checks = [
     ],
     shown: `cppcheck --enable=warning,performance,portability (${cpp.length} files)`,
     install: 'apt-get install cppcheck',
+  },
+  {
+    command: 'pyflakes3',
+    args: python,
+    shown: `pyflakes3 (${python.length} files)`,
+    install: 'apt-get install pyflakes3',
   },
 ];
 
