@@ -170,7 +170,7 @@ describe('the GFlowNet example', () => {
     expect(report.distribution).toHaveLength(64);
     expect(report.distribution.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 4);
     expect(output).toContain('learned');
-  });
+  }, 120_000);
 
   test('has a loss of 0 for a policy in balance', () => {
     // Zero weights make the policy uniform over the possible actions; ln Z = 0.
@@ -199,7 +199,7 @@ describe('the GFlowNet example', () => {
     const { code, stderr: errors } = await runExample('gflownet', ['--dimensions', '6', '--side', '64']);
     expect(code).toBe(2);
     expect(errors).toContain('--side 64 and --dimensions 6 make');
-  });
+  }, 120_000);
 });
 
 describe('the language model example', () => {
@@ -320,7 +320,7 @@ describe('the language model example', () => {
     expect(report.history.evaluations.at(-1)!.figures.loss).toBeLessThan(report.unigram - 0.4);
     expect(report.text.startsWith('It was the whale')).toBe(true);
     expect(Array.from(report.text)).toHaveLength('It was the whale'.length + 30);
-  });
+  }, 120_000);
 
   test('says why options do not go together', async () => {
     const answers = await Promise.all([
@@ -332,5 +332,5 @@ describe('the language model example', () => {
     expect(answers[0]!.stderr).toContain('--beta3 and --lr-cutoff are of the optimizer vradam');
     expect(answers[1]!.stderr).toContain('--warm-up must be below the 10 steps of the run');
     expect(answers[2]!.stderr).toContain('--width 128 cannot be divided into --heads 3');
-  });
+  }, 120_000);
 });

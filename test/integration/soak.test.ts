@@ -37,5 +37,5 @@ describe.each(backends)('on the %s backend', (backend) => {
     if (process.env.VRADAM_SOAK_STEPS)
       console.log(`${backend}: ${grown.toFixed(1)} MB more after ${STEPS} steps`);
     expect(grown).toBeLessThan(60);
-  });
+  }, 120_000);
 });
