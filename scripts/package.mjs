@@ -17,32 +17,6 @@ function run(command, args, cwd = root) {
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed with exit code ${status}`);
 }
 
-/** What the published package.json keeps of ours. */
-const kept = [
-  'name',
-  'version',
-  'description',
-  'keywords',
-  'license',
-  'author',
-  'repository',
-  'homepage',
-  'bugs',
-  'type',
-  'engines',
-  'main',
-  'module',
-  'types',
-  'browser',
-  'exports',
-  'bin',
-  'gypfile',
-  'sideEffects',
-  'dependencies',
-  'peerDependencies',
-  'peerDependenciesMeta',
-];
-
 run(process.execPath, [
   'scripts/prebuild.mjs',
   ...(process.argv.includes('--no-prebuild') ? ['--no-compile'] : []),
@@ -54,8 +28,8 @@ rmSync(out, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 const copy = (from, to = from) => cpSync(join(root, from), join(folder, to), { recursive: true });
 
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const published = Object.fromEntries(Object.entries(manifest).filter(([key]) => kept.includes(key)));
+const published = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+for (const ours of ['scripts', 'devDependencies']) delete published[ours];
 writeFileSync(join(folder, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
 for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md']) copy(file);
 for (const file of readdirSync(join(root, 'docs'))) {
