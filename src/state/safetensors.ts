@@ -13,25 +13,8 @@ export const PREFIX_BYTES = 8;
 /** The longest header that the reference implementation reads. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** Bytes of one element of each type of whole bytes. */
-const ELEMENT_BYTES = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E5M2: 1,
-  F8_E4M3: 1,
-  U16: 2,
-  I16: 2,
-  F16: 2,
-  BF16: 2,
-  U32: 4,
-  I32: 4,
-  F32: 4,
-  U64: 8,
-  I64: 8,
-  F64: 8,
-  C64: 8,
-} as const;
+/** Bytes of one element of each type that checkpoints have. */
+const ELEMENT_BYTES = { F32: 4, I64: 8 } as const;
 
 /** Type of the elements of a tensor. */
 export type Dtype = keyof typeof ELEMENT_BYTES;
@@ -80,10 +63,8 @@ export function encodeHeader(
 ): { readonly header: Uint8Array; readonly places: readonly TensorPlace[] } {
   let begin = 0;
   const places = tensors.map((tensor) => {
-    const size = tensor.shape.reduce((product, length) => product * length, 1);
-    const end = begin + size * ELEMENT_BYTES[tensor.dtype];
-    const place = { ...tensor, begin, end };
-    begin = end;
+    const place = { ...tensor, begin, end: begin + bytesOf(tensor) };
+    begin = place.end;
     return place;
   });
   // Written entry by entry: an object cannot have every name as a key, nor keep every order.
@@ -203,7 +184,10 @@ function readPlace(value: Readonly<Record<string, unknown>>, name: string, dataB
   if (extra !== undefined) {
     throw damaged(`${of} has ${quoted(extra)}, expected dtype, shape and data_offsets`);
   }
-  if (!isDtype(dtype)) throw damaged(`${of} has no known type in its dtype`);
+  if (!isDtype(dtype)) {
+    const type = typeof dtype === 'string' ? quoted(dtype) : 'none';
+    throw damaged(`${of} has the type ${type}, expected ${Object.keys(ELEMENT_BYTES).join(' or ')}`);
+  }
   if (!isCounts(shape) || !isCounts(offsets)) {
     throw damaged(`${of} has no shape or data_offsets of integers of at least 0 and below 2^53`);
   }
@@ -213,12 +197,16 @@ function readPlace(value: Readonly<Record<string, unknown>>, name: string, dataB
       `${of} lies at the bytes [${offsets.slice(0, 4)}], expected two ascending places of at most ${dataBytes}: it is truncated or damaged`,
     );
   }
-  const bytes = shape.reduce((product, length) => product * length, ELEMENT_BYTES[dtype]);
+  const bytes = bytesOf({ dtype, shape });
   if (bytes !== end - begin) {
     const shown = shape.length > 8 ? `${shape.slice(0, 8)},…` : `${shape}`;
     throw damaged(`${of} has ${end - begin} bytes, but type ${dtype} and shape [${shown}] ask for ${bytes}`);
   }
   return { name, dtype, shape, begin, end };
+}
+
+function bytesOf({ dtype, shape }: Pick<TensorShape, 'dtype' | 'shape'>): number {
+  return shape.reduce((product, length) => product * length, ELEMENT_BYTES[dtype]);
 }
 
 function isCounts(value: unknown): value is number[] {

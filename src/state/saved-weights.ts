@@ -1,4 +1,5 @@
 import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
+import { shorten } from '../errors.js';
 import {
   checkState,
   ITERATIONS,
@@ -66,11 +67,6 @@ export class WeightTensors {
   }
 }
 
-function describe(entry: NamedTensor | undefined): string {
-  if (entry === undefined) return 'nothing';
-  return `'${entry.name}' of type ${entry.tensor.dtype} and shape [${entry.tensor.shape}]`;
-}
-
 function isNamedTensor(entry: unknown): entry is NamedTensor {
   const { name, tensor } = (entry ?? {}) as Partial<NamedTensor>;
   return typeof name === 'string' && typeof tensor?.data === 'function' && !tensor.isDisposed;
@@ -93,28 +89,22 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
       `expected ${ITERATIONS}, as many velocities as second moments, and ${TENSOR_STEPS}, but received ${list.length} tensors.`,
     );
   }
-  const expect = (place: number, name: string, dtype: string, shape: readonly number[]) => {
-    const entry = list[place];
-    if (entry?.name !== name || entry.tensor.dtype !== dtype || !sameShape(entry.tensor.shape, shape)) {
-      throw unfit(
-        `expected '${name}' of type ${dtype} and shape [${shape}] at place ${place} but received ${describe(entry)}.`,
-      );
-    }
-  };
-  const names = list.slice(1, 1 + count).map((entry, i) => {
-    if (!entry.name.endsWith(VELOCITY)) {
-      throw unfit(
-        `expected a name that ends in ${VELOCITY} at place ${i + 1} but received ${describe(entry)}.`,
-      );
-    }
-    return entry.name.slice(0, -VELOCITY.length);
-  });
-  expect(0, ITERATIONS, 'int32', []);
-  expect(list.length - 1, TENSOR_STEPS, 'int32', [count]);
-  for (const [i, name] of names.entries()) {
-    const { shape } = list[1 + i]!.tensor;
-    expect(1 + i, name + VELOCITY, 'float32', shape);
-    expect(1 + count + i, name + SECOND_MOMENT, 'float32', shape);
+  const velocities = list.slice(1, 1 + count);
+  const names = velocities.map(({ name }) => name.slice(0, -VELOCITY.length));
+  const moments = (suffix: string) =>
+    velocities.map(({ tensor }, i) => ({ name: names[i]! + suffix, dtype: 'float32', shape: tensor.shape }));
+  const expected = [
+    { name: ITERATIONS, dtype: 'int32', shape: [] },
+    ...moments(VELOCITY),
+    ...moments(SECOND_MOMENT),
+    { name: TENSOR_STEPS, dtype: 'int32', shape: [count] },
+  ];
+  for (const [i, { name, tensor }] of list.entries()) {
+    const { name: wanted, dtype, shape } = expected[i]!;
+    if (name === wanted && tensor.dtype === dtype && sameShape(tensor.shape, shape)) continue;
+    throw unfit(
+      `expected '${shorten(wanted)}' of type ${dtype} and shape [${shape}] at place ${i} but received '${shorten(name)}' of type ${tensor.dtype} and shape [${tensor.shape}].`,
+    );
   }
 
   const values = await Promise.all(list.map(({ tensor }) => tensor.data()));

@@ -322,4 +322,29 @@ describe('Python', () => {
     optimizer.dispose();
     tf.disposeVariables();
   });
+
+  it('finds the parameters of a flat checkpoint under their own names, beside the state', async ({
+    skip,
+  }) => {
+    skip(!python, 'there is no python3');
+    using flat = new FlatOptimizer({ kernel: 2, bias: 1 });
+    const parameters = { kernel: Float32Array.of(1.5, -2), bias: Float32Array.of(0.25) };
+    await flat.save(at('flat'), { parameters });
+    writeFileSync(at('reader.py'), READER);
+    const run = spawnSync('python3', [at('reader.py'), at('flat'), at('rewritten')], {
+      env: { ...process.env, PYTHONPATH: packages },
+      encoding: 'utf8',
+    });
+    expect(run.stderr).toBe('');
+    const read = JSON.parse(run.stdout);
+    expect(read.tensors).toMatchObject({
+      kernel: ['F32', [2], [1.5, -2]],
+      bias: ['F32', [1], [0.25]],
+      'kernel/velocity': ['F32', [2], [0, 0]],
+    });
+    if (!read.package) return;
+    const filled = { kernel: new Float32Array(2), bias: new Float32Array(1) };
+    await flat.load(at('rewritten'), { parameters: filled });
+    expect(filled).toEqual(parameters);
+  });
 });

@@ -567,7 +567,7 @@ describe('a file that is no checkpoint of this optimizer is refused and changes 
     [
       'with steps of another type',
       header((t) => t.replace(/("bias\/steps":\{"dtype":")I64/, '$1U64')),
-      'has type U64',
+      '"bias/steps" has the type "U64", expected F32 or I64',
     ],
     [
       'with a second moment of another shape',
