@@ -1,6 +1,6 @@
 import { MOST_CONTENTION } from '../bench/conditions.js';
 import { machineLine } from '../bench/machine.js';
-import { markdownTable } from '../bench/report/markdown.js';
+import { markdownTable } from '../bench/report/document.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
 import { BETA3S, CONTENDERS, type ContenderName, CUTOFFS, finalRates, type Variant } from './jobs.js';

@@ -5,17 +5,8 @@ import { type StudyTask, TASKS } from './tasks.js';
 export const CONTENDERS = ['vradam', 'adamw', 'sgd', 'rmsprop'] as const satisfies readonly OptimizerName[];
 export type ContenderName = (typeof CONTENDERS)[number];
 
-/** Learning rates that every optimizer is tried at: half a decade apart. */
-export const RATES = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1] as const;
-
-/** Rates of the stability study. */
-export const STABILITY_RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 3] as const;
-
 /** The seed of the runs that choose a rate; the others are those of the runs that count. */
-export const TUNING_SEED = 100;
-export const SEEDS = [1, 2, 3, 4, 5] as const;
-export const SENSITIVITY_SEEDS = [1, 2, 3] as const;
-export const STABILITY_SEEDS = [1, 2, 3] as const;
+const TUNING_SEED = 100;
 
 /** A way in which VRAdam can be set. */
 export interface Variant {
@@ -28,13 +19,6 @@ export interface Variant {
 
 export const BETA3S = [0.1, 1, 10] as const;
 export const CUTOFFS = [3, 10, 30] as const;
-
-/** VRAdam's settings whose effect is looked at; all others are the defaults. */
-export const VARIANTS: readonly Variant[] = [
-  ...BETA3S.flatMap((beta3) => CUTOFFS.map((lrCutoff): Variant => ({ beta3, lrCutoff }))),
-  { normGrad: true },
-  { perTensor: true },
-];
 
 /** A training run of the study. */
 export interface TrainingJob {
@@ -76,6 +60,7 @@ export interface Scale {
   readonly rates: readonly number[];
   readonly seeds: readonly number[];
   readonly sensitivitySeeds: readonly number[];
+  /** VRAdam's settings whose effect is looked at; all others are the defaults. */
   readonly variants: readonly Variant[];
   readonly stabilityRates: readonly number[];
   readonly stabilitySeeds: readonly number[];
@@ -88,12 +73,17 @@ export interface Scale {
 
 export const FULL: Scale = {
   tasks: TASKS.map(({ key }) => key),
-  rates: RATES,
-  seeds: SEEDS,
-  sensitivitySeeds: SENSITIVITY_SEEDS,
-  variants: VARIANTS,
-  stabilityRates: STABILITY_RATES,
-  stabilitySeeds: STABILITY_SEEDS,
+  // Half a decade apart.
+  rates: [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
+  seeds: [1, 2, 3, 4, 5],
+  sensitivitySeeds: [1, 2, 3],
+  variants: [
+    ...BETA3S.flatMap((beta3) => CUTOFFS.map((lrCutoff): Variant => ({ beta3, lrCutoff }))),
+    { normGrad: true },
+    { perTensor: true },
+  ],
+  stabilityRates: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 3],
+  stabilitySeeds: [1, 2, 3],
   stabilitySteps: 1000,
   sharpnessEvery: 20,
   timingRounds: 15,
@@ -115,24 +105,25 @@ export const QUICK: Scale = {
   steps: (steps) => Math.ceil(steps / 20),
 };
 
-function tasksOf(scale: Scale) {
-  return TASKS.filter(({ key }) => scale.tasks.includes(key));
+/** A training run of a task in this scale. */
+function trainingJob(
+  scale: Scale,
+  task: StudyTask,
+  kind: TrainingJob['kind'],
+  { variant = {}, ...run }: Pick<TrainingJob, 'optimizer' | 'learningRate' | 'seed'> & { variant?: Variant },
+): TrainingJob {
+  const steps = scale.steps(kind === 'final' ? task.steps.final : task.steps.tuning);
+  return { kind, task: task.key, ...run, steps, variant };
 }
+
+const tasksOf = (scale: Scale) => TASKS.filter(({ key }) => scale.tasks.includes(key));
 
 /** The runs that find the best rate of every optimizer. */
 export function tuningJobs(scale: Scale): TrainingJob[] {
-  return tasksOf(scale).flatMap(({ key: task, steps }) =>
+  return tasksOf(scale).flatMap((task) =>
     CONTENDERS.flatMap((optimizer) =>
-      scale.rates.map(
-        (learningRate): TrainingJob => ({
-          kind: 'tuning',
-          task,
-          optimizer,
-          learningRate,
-          seed: TUNING_SEED,
-          steps: scale.steps(steps.tuning),
-          variant: {},
-        }),
+      scale.rates.map((learningRate) =>
+        trainingJob(scale, task, 'tuning', { optimizer, learningRate, seed: TUNING_SEED }),
       ),
     ),
   );
@@ -150,39 +141,19 @@ export function finalRates(
 
 /** The runs in full: every optimizer at its rates with all seeds, and VRAdam's variants. */
 export function finalJobs(scale: Scale, chosen: ChosenRates): TrainingJob[] {
-  return tasksOf(scale).flatMap((studied): TrainingJob[] => {
-    const { key: task, steps } = studied;
-    return [
-      ...CONTENDERS.flatMap((optimizer) =>
-        finalRates(studied, optimizer, chosen).flatMap((learningRate) =>
-          scale.seeds.map(
-            (seed): TrainingJob => ({
-              kind: 'final',
-              task,
-              optimizer,
-              learningRate,
-              seed,
-              steps: scale.steps(steps.final),
-              variant: {},
-            }),
-          ),
-        ),
+  return tasksOf(scale).flatMap((task) => [
+    ...CONTENDERS.flatMap((optimizer) =>
+      finalRates(task, optimizer, chosen).flatMap((learningRate) =>
+        scale.seeds.map((seed) => trainingJob(scale, task, 'final', { optimizer, learningRate, seed })),
       ),
-      ...scale.variants.flatMap((variant) =>
-        scale.sensitivitySeeds.map(
-          (seed): TrainingJob => ({
-            kind: 'sensitivity',
-            task,
-            optimizer: 'vradam',
-            learningRate: chosen[task]!.vradam,
-            seed,
-            steps: scale.steps(steps.tuning),
-            variant,
-          }),
-        ),
-      ),
-    ];
-  });
+    ),
+    ...scale.variants.flatMap((variant) =>
+      scale.sensitivitySeeds.map((seed) => {
+        const learningRate = chosen[task.key]!.vradam;
+        return trainingJob(scale, task, 'sensitivity', { optimizer: 'vradam', learningRate, seed, variant });
+      }),
+    ),
+  ]);
 }
 
 /** Full-batch training at rising rates; the sharpness is followed with the first seed. */

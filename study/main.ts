@@ -4,8 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Presets, SingleBar } from 'cli-progress';
 import { describeMachine, machineLine } from '../bench/machine.js';
-import { progressBar } from '../bench/report/progress.js';
 import { commandLineExit, file, flag, parseArguments, wholeNumber } from '../examples/training/arguments.js';
 import { testbedReady } from '../scripts/tfjs-node-testbed.mjs';
 import { chooseRates } from './choice.js';
@@ -98,20 +98,23 @@ async function main(words: readonly string[]): Promise<void> {
   console.log(machineLine(describeMachine()));
 
   const started = performance.now();
-  let bar = progressBar('Study', 1);
+  const bar = new SingleBar(
+    { format: 'Study {bar} {percentage}% {job}', clearOnComplete: true, hideCursor: true },
+    Presets.shades_classic,
+  );
   let total = 0;
   const known = values.add ? readStudy(json) : undefined;
   const runner = new Runner(folder, known === undefined ? [] : runsOf(known), (done, all, job) => {
     if (total !== all) {
       bar.stop();
       total = all;
-      bar = progressBar('Study', total);
       const minutes = ((performance.now() - started) / 6e4).toFixed(1);
       console.log(
         `${minutes} min: ${job.kind}, ${total} runs${done > 1 ? `, ${done} of them done before` : ''}`,
       );
     }
-    bar.update(done, jobText(job));
+    if (!bar.isActive) bar.start(total, done, { job: '' });
+    bar.update(done, { job: jobText(job) });
   });
   let results: StudyResults;
   try {

@@ -1,9 +1,7 @@
 // Puts the figures of runs of bench:gpu into docs/verified-on-gpu.md, beside the targets. Nothing there is typed by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { markdownTable, replaceBlock } from '../report/markdown.js';
-import { ROOT, resultsPath, writeFiles } from '../report/repository.js';
+import { documentProgram, markdownTable, ROOT, readDocument, replaceBlock } from '../report/document.js';
 import type { GpuResults } from './results.js';
 import { outcomeRows } from './targets.js';
 
@@ -52,20 +50,14 @@ export function gpuDocument(document: string, runs: Readonly<Record<string, GpuR
   return replaceBlock(document, block, MARKERS, DOCUMENT);
 }
 
-function main(files: readonly string[]): number {
-  if (files.length === 0 || files.includes('--help')) {
-    console.log('Usage: npm run bench:gpu-docs -- bench/results/GPU.json …');
-    return files.length === 0 ? 2 : 0;
-  }
-  const sources = files.map(resultsPath);
-  if (!sources.every((source) => source !== undefined)) return 2;
-  const runs = sources.map((source): [string, GpuResults] => [
-    source,
-    JSON.parse(readFileSync(join(ROOT, source), 'utf8')) as GpuResults,
-  ]);
-  const document = readFileSync(join(ROOT, DOCUMENT), 'utf8');
-  writeFiles({ [DOCUMENT]: gpuDocument(document, Object.fromEntries(runs)) });
-  return 0;
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));
+documentProgram(
+  import.meta.url,
+  'Usage: npm run bench:gpu-docs -- bench/results/GPU.json …',
+  (...sources) => {
+    const runs = sources.map((source): [string, GpuResults] => [
+      source,
+      JSON.parse(readFileSync(join(ROOT, source), 'utf8')) as GpuResults,
+    ]);
+    return { [DOCUMENT]: gpuDocument(readDocument(DOCUMENT), Object.fromEntries(runs)) };
+  },
+);

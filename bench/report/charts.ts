@@ -1,45 +1,37 @@
-import type { Place } from '../contenders/contender.js';
+import type { Place, Reference } from '../contenders/contender.js';
 import { milliseconds, type Results, samplesOf, type WorkloadResult } from '../results.js';
 import { ratioText, speedUpText } from '../statistics.js';
 import { sizeText } from '../workloads.js';
 import { axes, type Chart, COLORS, draw, legend } from './drawing.js';
-import { figuresOf, millisecondsText, PLACE_NAMES, workloadTitle } from './figures.js';
+import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 
-/** The lines of the chart of times: a contender, and whether it is vradam's, which is drawn solid. */
-const LINES: readonly { key: string; name: string; place: Place; solid: boolean; symbol: string }[] = [
-  { key: 'native/vradam', name: 'VRAdam on Float32Arrays', place: 'arrays', solid: true, symbol: 'circle' },
-  { key: 'plain/vradam', name: 'plain JavaScript', place: 'arrays', solid: false, symbol: 'emptyCircle' },
-  { key: 'cuda/vradam', name: 'VRAdam on a GPU', place: 'cuda', solid: true, symbol: 'diamond' },
-  { key: 'cpu/vradam', name: 'vradam() on tfjs cpu', place: 'cpu', solid: true, symbol: 'triangle' },
-  {
-    key: 'cpu/tf.train.adam',
-    name: 'tf.train.adam on tfjs cpu',
-    place: 'cpu',
-    solid: false,
-    symbol: 'emptyTriangle',
-  },
-  { key: 'wasm/vradam', name: 'vradam() on tfjs wasm', place: 'wasm', solid: true, symbol: 'rect' },
-  {
-    key: 'wasm/tf.train.adam',
-    name: 'tf.train.adam on tfjs wasm',
-    place: 'wasm',
-    solid: false,
-    symbol: 'emptyRect',
-  },
-  {
-    key: 'tensorflow/vradam',
-    name: 'vradam() on tfjs tensorflow',
-    place: 'tensorflow',
-    solid: true,
-    symbol: 'diamond',
-  },
-  {
-    key: 'tensorflow/tf.train.adam',
-    name: 'tf.train.adam on tfjs tensorflow',
-    place: 'tensorflow',
-    solid: false,
-    symbol: 'emptyDiamond',
-  },
+interface ChartLine {
+  readonly key: string;
+  readonly name: string;
+  readonly place: Place;
+  /** Filled for vradam's, whose lines are solid. */
+  readonly symbol: string;
+}
+
+const BACKEND_SYMBOLS = { cpu: 'Triangle', wasm: 'Rect', tensorflow: 'Diamond' } as const;
+const BACKENDS = Object.keys(BACKEND_SYMBOLS) as (keyof typeof BACKEND_SYMBOLS)[];
+
+/** The lines of the chart of times. */
+const LINES: readonly ChartLine[] = [
+  { key: 'native/vradam', name: 'VRAdam on Float32Arrays', place: 'arrays', symbol: 'circle' },
+  { key: 'plain/vradam', name: 'plain JavaScript', place: 'arrays', symbol: 'emptyCircle' },
+  { key: 'cuda/vradam', name: 'VRAdam on a GPU', place: 'cuda', symbol: 'diamond' },
+  ...BACKENDS.flatMap((place): ChartLine[] =>
+    ['vradam', 'tf.train.adam'].map((name) => {
+      const [ours, symbol] = [name === 'vradam', BACKEND_SYMBOLS[place]];
+      return {
+        key: `${place}/${name}`,
+        name: `${ours ? 'vradam()' : name} on tfjs ${place}`,
+        place,
+        symbol: ours ? symbol.toLowerCase() : `empty${symbol}`,
+      };
+    }),
+  ),
 ];
 
 /** Bytes of VRAdam's step, whose traffic is the limit that the chart of times draws. */
@@ -99,14 +91,16 @@ export function timeChart(results: Results): Chart | undefined {
           axisLabel: { color: colors.text, formatter: plainNumber },
         },
         series: [
-          ...lines.map(({ name, place, solid, symbol, data }) => ({
+          ...lines.map(({ name, place, symbol, data }) => ({
             type: 'line',
             name,
             data,
             symbol,
             symbolSize: 8,
             color: colors.places[place],
-            lineStyle: { width: solid ? 3 : 1.5, type: solid ? 'solid' : 'dashed' },
+            lineStyle: symbol.startsWith('empty')
+              ? { width: 1.5, type: 'dashed' }
+              : { width: 3, type: 'solid' },
           })),
           {
             type: 'line',
@@ -129,19 +123,18 @@ function plainNumber(value: number): string {
 }
 
 /** The bars of the chart of speed-ups: a contender, and which of its ratios is drawn. */
-const BARS: readonly { key: string; place: Place; over: 'plain' | 'tensorflow'; name: string }[] = [
-  {
-    key: 'native/vradam',
-    place: 'arrays',
-    over: 'plain',
-    name: 'VRAdam on Float32Arrays, over plain JavaScript',
-  },
-  { key: 'cuda/vradam', place: 'cuda', over: 'plain', name: 'VRAdam on a GPU, over plain JavaScript' },
-  ...(['cpu', 'wasm', 'tensorflow'] as const).map((place) => ({
+const BARS: readonly { key: string; place: Place; over: Reference; name: string }[] = [
+  ...(['native', 'cuda'] as const).map((group) => ({
+    key: `${group}/vradam`,
+    place: group === 'cuda' ? ('cuda' as const) : ('arrays' as const),
+    over: 'plain' as const,
+    name: `VRAdam on ${group === 'cuda' ? 'a GPU' : 'Float32Arrays'}, over plain JavaScript`,
+  })),
+  ...BACKENDS.map((place) => ({
     key: `${place}/vradam`,
     place,
     over: 'tensorflow' as const,
-    name: `vradam() on tfjs ${PLACE_NAMES[place]}, over tf.train.adam there`,
+    name: `vradam() on tfjs ${place}, over tf.train.adam there`,
   })),
 ];
 

@@ -1,12 +1,12 @@
 import { closeSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { Presets, SingleBar } from 'cli-progress';
 import { InvalidArgumentError } from 'commander';
 import { arrayContenders } from '../../bench/contenders/arrays.js';
 import type { FoundBackend } from '../../bench/contenders/backends.js';
 import type { ContenderEntry } from '../../bench/contenders/contender.js';
 import { measure } from '../../bench/measurement.js';
 import { columnsOf, TABLE_NOTES, workloadTable } from '../../bench/report/figures.js';
-import { type ProgressBar, progressBar } from '../../bench/report/progress.js';
 import { textTable } from '../../bench/report/table.js';
 import { headLines, type Results, resultsText, withStop } from '../../bench/results.js';
 import { type BenchPlan, chooseContenders } from '../bench.js';
@@ -115,22 +115,20 @@ export async function run(options: BenchPlan): Promise<void> {
     ),
     method: { rounds, stretch, turn, longest, ...(end === undefined ? {} : { end }) },
   };
-  let bar: ProgressBar | undefined;
+  // On standard error, so that standard output holds results only; nothing where that is no terminal.
+  const bar = new SingleBar(
+    { format: 'measuring {bar} {percentage}% {where}', clearOnComplete: true, hideCursor: true },
+    Presets.shades_classic,
+  );
   let where = '';
-  let turns = 0;
   const results = await measure(plan, {
-    begin: (total) => {
-      bar = progressBar('measuring', total);
-    },
+    begin: (total) => bar.start(total, 0, { where }),
     round: ({ key }, round) => {
       where = `round ${round + 1} of ${rounds}: ${key}`;
     },
-    turns: (count) => {
-      turns += count;
-      bar?.update(turns, where);
-    },
+    turns: (count) => bar.increment(count, { where }),
   });
-  bar?.stop();
+  bar.stop();
 
   // Before anything is printed: who reads the output may stop reading.
   await writeFiles(options, results);

@@ -7,8 +7,7 @@ import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { speedupChart, timeChart } from '../../bench/report/charts.js';
 import { page } from '../../bench/report/page.js';
-import { generated, PICTURES } from '../../bench/report/readme.js';
-import { readmeBlock, sourceOf } from '../../bench/report/readme-tables.js';
+import { generated, PICTURES, readmeBlock, sourceOf } from '../../bench/report/readme.js';
 import { type Results, readResults, resultsText } from '../../bench/results.js';
 import { around, inventedResults } from '../unit/bench-results.js';
 
