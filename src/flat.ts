@@ -1,18 +1,18 @@
 /** FlatOptimizer and what goes with it, without TensorFlow.js. */
+import { DeviceBuffers, holdsDeviceArrays } from './engines/device-buffers.js';
+import { node } from './engines/node.js';
+import type { Sizes } from './optimizers/flat-arrays.js';
+import { FlatOptimizer as Base, type FlatOptions, type FlatPlatform } from './optimizers/flat-optimizer.js';
+import { loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
+
 export { type Capabilities, capabilities, type EngineCapability } from './engines/capabilities.js';
 export type { CudaDevice } from './engines/cuda-addon.js';
 export { type Cuda, cuda } from './engines/cuda-device.js';
 export type { CudaArray } from './engines/device-array.js';
 export type { EngineName } from './engines/engine.js';
 export { VRAdamError, type VRAdamErrorCode } from './errors.js';
-export {
-  type CheckpointOptions,
-  type FlatGradients,
-  FlatOptimizer,
-  type FlatOptions,
-  type FlatParameters,
-  type Sizes,
-} from './optimizers/flat-optimizer.js';
+export type { FlatGradients, FlatParameters, Sizes } from './optimizers/flat-arrays.js';
+export type { CheckpointOptions, FlatOptions } from './optimizers/flat-optimizer.js';
 export type { OptimizerSummary } from './optimizers/summary.js';
 export type {
   Group,
@@ -31,4 +31,31 @@ export {
 } from './options/schedules.js';
 export type { CheckpointPath } from './state/checkpoint.js';
 export type { FlatState, FlatTensorState } from './state/flat-state.js';
-export type { GroupReport, StepReport } from './step/stepper.js';
+export type { GroupReport, StepReport } from './step/report.js';
+
+const platform: FlatPlatform = {
+  ...node,
+  checkpoints: { save: saveCheckpoint, load: loadCheckpoint },
+  device: { holds: holdsDeviceArrays, Buffers: DeviceBuffers },
+};
+
+/**
+ * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
+ *
+ * @example
+ * using optimizer = new FlatOptimizer({ kernel: 784 * 10, bias: 10 }, { groups: [{ match: 'bias', weightDecay: 0 }] });
+ * optimizer.step({ kernel, bias }, { kernel: kernelGradient, bias: biasGradient });
+ */
+export class FlatOptimizer<S extends Sizes = Sizes> extends Base<S> {
+  /**
+   * @param sizes Number of elements of one tensor, or of each in a list or record. Tensors of a list are called
+   *   `tensor0`, `tensor1`, …; the names choose the groups.
+   * @param options The defaults are those of `vradam`.
+   * @throws ERR_VRADAM_HYPERPARAMETER for an option that is unknown or out of range and for a group that matches
+   *   no tensor, ERR_VRADAM_SHAPE for sizes that are no integers of at least 0, ERR_VRADAM_ENGINE if the engine
+   *   is not available or memory does not suffice.
+   */
+  constructor(sizes: S, options: FlatOptions = {}) {
+    super(sizes, options, platform);
+  }
+}

@@ -7,7 +7,7 @@ import { capabilities } from '../../src/engines/capabilities.js';
 import { cuda } from '../../src/engines/cuda-device.js';
 import { NativeEngine } from '../../src/engines/native.js';
 import { defaultThreads } from '../../src/engines/threads.js';
-import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer, type FlatOptions } from '../../src/flat.js';
 import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { PyTorch } from '../peers/pytorch.js';
 import { stepContender } from '../rounds.js';

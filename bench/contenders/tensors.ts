@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { OperationsStepper } from '../../src/browser/operations.js';
+import { DeviceSteps } from '../../src/browser/device-steps.js';
 import { capabilities } from '../../src/engines/capabilities.js';
 import { adam, vradam } from '../../src/index.js';
 import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
@@ -10,11 +10,11 @@ import { activate, type BackendName, type FoundBackend } from './backends.js';
 import { type ContenderEntry, LEARNING_RATE, type Model, type Prepared, type Rule } from './contender.js';
 
 /** VRAdam made of TensorFlow.js operations, which is what a browser gets. */
-class OperationsOptimizer extends TensorFlowOptimizer<OperationsStepper> {
+class OperationsOptimizer extends TensorFlowOptimizer<DeviceSteps> {
   static readonly className = 'VRAdamOperations';
 
   constructor(learningRate: number) {
-    super(learningRate, {}, VRADAM_DEFAULTS, (resolved) => new OperationsStepper(resolved));
+    super(learningRate, {}, VRADAM_DEFAULTS, (resolved) => new DeviceSteps(resolved));
   }
 }
 

@@ -1,2 +1,2 @@
-/** Bundles src/optimizers/flat-optimizer.ts into one JavaScript file and returns the URL to import. */
+/** Bundles src/flat.ts into one JavaScript file and returns the URL to import. */
 export function bundleFlatOptimizer(): string;

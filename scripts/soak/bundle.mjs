@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildSync } from 'esbuild';
 
 /**
- * Bundles src/optimizers/flat-optimizer.ts below node_modules, from where it finds the addon of this repository.
+ * Bundles src/flat.ts below node_modules, from where it finds the addon of this repository.
  *
  * @returns {string} The URL to import.
  */
@@ -15,7 +15,7 @@ export function bundleFlatOptimizer() {
   // Several processes may do this at a time; each sees a whole file.
   const own = `${folder}flat-optimizer-${process.pid}.mjs`;
   buildSync({
-    entryPoints: [fileURLToPath(new URL('../../src/optimizers/flat-optimizer.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('../../src/flat.ts', import.meta.url))],
     outfile: own,
     bundle: true,
     packages: 'external',

@@ -1,4 +1,4 @@
-import type { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import type { FlatOptimizer } from '../../src/flat.js';
 
 /** How steps are made: `step`, `stepAsync` one after the other, or all calls of `stepAsync` at once. */
 export type Manner = 'synchronous' | 'asynchronous' | 'queued';

@@ -8,9 +8,10 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { checkFloat32Array, isFloat32Array } from '../engines/buffers.js';
+import type { Engine } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
-import type { Stepper } from '../step/stepper.js';
-import { type Adapter, checkThere, UNREAD } from './adapter.js';
+import type { StepScalars } from '../step/stepper.js';
+import { type AdaptedStep, type Adapter, type AdapterType, UNREAD } from './adapter.js';
 import { isUnaliased, isUnseen, keepPrivate, makePrivate, watch } from './private-memory.js';
 
 /** What the backend keeps for a dataId. A float32 tensor that was cast from integers still has integers here. */
@@ -28,22 +29,6 @@ interface CpuBackend extends KernelBackend {
     /** Brings the data here where another backend has them. */
     get(dataId: DataId): TensorData;
   };
-}
-
-/**
- * By optimizer and tensor number: memory for the next values of a parameter. Nobody sees it: it is new, or it held
- * earlier values that nobody saw. One array a parameter is enough, because a step turns the memory of its old values
- * into the next one.
- */
-const spares = new WeakMap<Stepper, (Float32Array | undefined)[]>();
-
-function sparesOf(stepper: Stepper): (Float32Array | undefined)[] {
-  let own = spares.get(stepper);
-  if (own === undefined) {
-    own = [];
-    spares.set(stepper, own);
-  }
-  return own;
 }
 
 function allocate(variable: Variable): Float32Array {
@@ -78,7 +63,7 @@ function assign(backend: CpuBackend, variable: Variable, values: Float32Array): 
  * clones and slices never change. With the option `inPlace`, arrays that `dataSync` and `data` gave do change.
  * `copiedBytes` counts values that came from another backend or that were not kept as float32.
  */
-export const cpu: Adapter = {
+export const cpu: AdapterType = {
   name: 'cpu',
 
   obstacle() {
@@ -87,49 +72,62 @@ export const cpu: Adapter = {
     return 'The backend cpu is not the one of @tensorflow/tfjs-backend-cpu';
   },
 
-  step(stepper, variables, gradients) {
+  create: (inPlace) => new CpuAdapter(inPlace),
+};
+
+class CpuAdapter implements Adapter {
+  readonly name = 'cpu';
+  readonly #inPlace: boolean;
+  /**
+   * By tensor number: memory for the next values of a parameter. Nobody sees it: it is new, or it held earlier values
+   * that nobody saw. One array a parameter is enough, because a step turns the memory of its old values into the next
+   * one.
+   */
+  readonly #spares: (Float32Array | undefined)[] = [];
+
+  constructor(inPlace: boolean) {
+    this.#inPlace = inPlace;
+  }
+
+  step(
+    engine: Engine,
+    scalars: StepScalars,
+    variables: readonly Variable[],
+    gradients: readonly (Tensor | null)[],
+  ): AdaptedStep {
     const backend = currentBackend() as CpuBackend;
     watch(backend);
-    const spare = sparesOf(stepper);
-    const parametersOut: Float32Array[] = [];
-
-    const report = stepper.step(() => {
-      let copiedBytes = 0;
-      const valuesOf = (tensor: Tensor, name: string): Float32Array => {
-        if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
-        const { values } = backend.data.get(tensor.dataId);
-        if (isFloat32Array(values)) {
-          return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
-        }
-        copiedBytes += 4 * tensor.size;
-        return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
-      };
-      /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
-      const given = new Set(stepper.inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
-      const isInPlace = ({ dataId }: Variable) => {
-        const { values, dtype, refCount } = backend.data.get(dataId);
-        return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
-      };
-
-      const parametersIn = variables.map((variable, i) => {
-        const gradient = gradients[i]!;
-        if (gradient === null) return UNREAD;
-        checkThere(variable, gradient);
-        return valuesOf(variable, `'${variable.name}'`);
-      });
-      const gradientsIn = gradients.map(
-        (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
-      );
-      for (const [i, values] of parametersIn.entries()) {
-        const variable = variables[i]!;
-        if (values === UNREAD) parametersOut[i] = UNREAD;
-        else if (stepper.inPlace && isInPlace(variable)) parametersOut[i] = values;
-        else parametersOut[i] = spare[i] ??= allocate(variable);
+    let copiedBytes = 0;
+    const valuesOf = (tensor: Tensor, name: string): Float32Array => {
+      if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
+      const { values } = backend.data.get(tensor.dataId);
+      if (isFloat32Array(values)) {
+        return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
       }
-      return { parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
+      copiedBytes += 4 * tensor.size;
+      return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
+    };
+    const parametersIn = variables.map((variable, i) =>
+      gradients[i] === null ? UNREAD : valuesOf(variable, `'${variable.name}'`),
+    );
+    const gradientsIn = gradients.map(
+      (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
+    );
+    /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
+    const given = new Set(this.#inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
+    const isInPlace = ({ dataId }: Variable) => {
+      const { values, dtype, refCount } = backend.data.get(dataId);
+      return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
+    };
+    const parametersOut = parametersIn.map((values, i) => {
+      const variable = variables[i]!;
+      if (values === UNREAD || (this.#inPlace && isInPlace(variable))) return values;
+      this.#spares[i] ??= allocate(variable);
+      return this.#spares[i];
     });
 
-    if (report.applied) {
+    const outcome = engine.step({ ...scalars, parametersIn, parametersOut, gradients: gradientsIn });
+    if (outcome.applied) {
       for (const [i, variable] of variables.entries()) {
         const values = parametersOut[i]!;
         if (gradients[i] === null) continue;
@@ -137,13 +135,9 @@ export const cpu: Adapter = {
         if (before === values) continue;
         assign(backend, variable, values);
         const isFree = refCount === 1 && isUnseen(before) && before.length === values.length;
-        spare[i] = isFree && !stepper.inPlace ? before : undefined;
+        this.#spares[i] = isFree && !this.#inPlace ? before : undefined;
       }
     }
-    return report;
-  },
-
-  release(stepper) {
-    spares.delete(stepper);
-  },
-};
+    return { outcome, copiedBytes };
+  }
+}

@@ -1,13 +1,12 @@
-import type { EngineName } from '../engines/engine.js';
-import type { Stepper } from '../step/stepper.js';
-import type { Adapter } from './adapter.js';
+import type { Engine, EngineName } from '../engines/engine.js';
+import type { Adapter, AdapterType } from './adapter.js';
 import { cpu } from './cpu.js';
 import { portable } from './portable.js';
 import { tensorflow } from './tensorflow.js';
 import { wasm } from './wasm.js';
 
 /** The adapter of each TensorFlow.js backend that has one of its own. */
-const ADAPTERS: Readonly<Record<string, Adapter>> = { cpu, wasm, tensorflow };
+const ADAPTERS: Readonly<Record<string, AdapterType>> = { cpu, wasm, tensorflow };
 
 /** The engine that `engine: 'auto'` means for an optimizer that is made on this backend of TensorFlow.js. */
 export function preferredEngine(backend: string): 'auto' | EngineName {
@@ -27,16 +26,22 @@ function warnOnce(obstacle: string): void {
 }
 
 /**
- * The adapter for the current backend of TensorFlow.js and the engine of an optimizer. Where the backend's own
- * cannot serve, that is the portable one, and a warning says why, unless the engine is JavaScript's.
+ * The adapter for the current backend of TensorFlow.js and an engine. Where the backend's own cannot serve, that is the
+ * portable one, and a warning says why, unless the engine is JavaScript's.
  *
+ * @param current The optimizer's adapter so far, which goes on where it is of the right type.
  * @param because Why the engine is one that the adapter cannot serve, where there is more to say than that.
  */
-export function selectAdapter(backend: string, stepper: Stepper, because?: string): Adapter {
+export function selectAdapter(
+  backend: string,
+  engine: Engine,
+  inPlace: boolean,
+  current?: Adapter,
+  because?: string,
+): Adapter {
   const own = ADAPTERS[backend];
-  if (own === undefined) return portable;
-  const obstacle = own.obstacle?.(stepper);
-  if (obstacle === undefined) return own;
-  if (stepper.engine.name !== 'javascript') warnOnce(because ?? obstacle);
-  return portable;
+  const obstacle = own?.obstacle?.(engine);
+  if (obstacle !== undefined && engine.name !== 'javascript') warnOnce(because ?? obstacle);
+  const type = own === undefined || obstacle !== undefined ? portable : own;
+  return current?.name === type.name ? current : type.create(inPlace);
 }

@@ -3,8 +3,7 @@ import { loadAddon } from '../engines/addon.js';
 import { loadCuda, whyNoCuda } from '../engines/cuda-addon.js';
 import { canOffer } from '../engines/offer.js';
 import { VRAdamError } from '../errors.js';
-import type { Stepper } from '../step/stepper.js';
-import type { Adapter } from './adapter.js';
+import type { AdapterType } from './adapter.js';
 import { portable } from './portable.js';
 
 /** What we use of tfjs-node's backend. */
@@ -27,7 +26,7 @@ interface Connection {
   readonly op: string;
   readonly slot: number;
   /** The slot's number as a tensor of the backend; the op's first input. TensorFlow.js does not count it. */
-  readonly ticket: TensorInfo;
+  readonly slotTensor: TensorInfo;
 }
 
 /** By backend: its connection, or why there is none. */
@@ -42,7 +41,7 @@ function connect(backend: TensorflowBackend): Connection | string {
   try {
     const { op, slot } = addon.openTensorflow();
     const dataId = backend.write(Int32Array.of(slot), [], 'int32');
-    return { op, slot, ticket: { dataId, shape: [], dtype: 'int32' } };
+    return { op, slot, slotTensor: { dataId, shape: [], dtype: 'int32' } };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -84,7 +83,7 @@ function outOfReach(engine: string): string {
  * values that an op uses for the first time since JavaScript gave them, and what the engine cuda carries to its GPU and
  * back where TensorFlow ran the op on the host; nothing else is ever copied.
  */
-export const tensorflow: Adapter = {
+export const tensorflow: AdapterType = {
   name: 'tensorflow',
 
   preferredEngine() {
@@ -92,7 +91,7 @@ export const tensorflow: Adapter = {
     return backend.isUsingGpuDevice && loadCuda().cuda !== undefined ? 'cuda' : undefined;
   },
 
-  obstacle({ engine }: Stepper) {
+  obstacle(engine) {
     if (!canOffer(engine)) return `The engine ${engine.name} cannot run inside TensorFlow`;
     const backend = currentBackend() as unknown as TensorflowBackend;
     const connection = connectionOf(backend);
@@ -100,52 +99,50 @@ export const tensorflow: Adapter = {
     return backend.isUsingGpuDevice && engine.name !== 'cuda' ? outOfReach(engine.name) : undefined;
   },
 
-  step(stepper, variables, gradients) {
-    const backend = currentBackend() as unknown as TensorflowBackend;
-    const connection = connectionOf(backend);
-    const { engine } = stepper;
-    if (typeof connection === 'string' || !canOffer(engine)) {
-      throw new VRAdamError('ERR_VRADAM_ENGINE', `The step cannot run inside TensorFlow: ${connection}`);
-    }
-    const { op, slot, ticket } = connection;
-    const tensors: number[] = [];
-    const parametersIn: Tensor[] = [];
-    const given: Tensor[] = [];
-    for (const [i, gradient] of gradients.entries()) {
-      if (gradient === null) continue;
-      tensors.push(i);
-      parametersIn.push(variables[i]!);
-      given.push(gradient);
-    }
-    const count = tensors.length;
-    // The op has at least one tensor; a step without any moves nothing.
-    if (count === 0) return portable.step(stepper, variables, gradients);
+  create: () => ({
+    name: 'tensorflow',
+    step(engine, scalars, variables, gradients) {
+      const backend = currentBackend() as unknown as TensorflowBackend;
+      const connection = connectionOf(backend);
+      if (typeof connection === 'string' || !canOffer(engine)) {
+        throw new VRAdamError('ERR_VRADAM_ENGINE', `The step cannot run inside TensorFlow: ${connection}`);
+      }
+      const tensors = [...gradients.keys()].filter((i) => gradients[i] !== null);
+      // The op has at least one tensor; a step without any moves nothing.
+      if (tensors.length === 0) return portable.create(false).step(engine, scalars, variables, gradients);
+      const inputs = [...tensors.map((i) => variables[i]!), ...tensors.map((i) => gradients[i]!)];
+      const copiedBytes = bytesInJavaScript(backend, inputs);
 
-    const attributes = [{ name: 'N', type: backend.binding.TF_ATTR_INT, value: count }];
-    const inputs = [ticket, ...parametersIn, ...given];
-    const copiedBytes = bytesInJavaScript(backend, parametersIn) + bytesInJavaScript(backend, given);
-    let parametersOut: Tensor[] = [];
-    try {
-      const report = stepper.stepWith((learningRates, gradientScale) => {
-        engine.offerStep(slot, tensors, learningRates, gradientScale);
-        let failure: unknown;
-        try {
-          parametersOut = backend.executeMultipleOutputs(op, attributes, inputs, count);
-        } catch (error) {
-          // An op that refuses or fails says so to TensorFlow, whose error knows nothing of why.
-          failure = error;
+      engine.offerStep(connection.slot, tensors, scalars.learningRates, scalars.gradientScale);
+      const { outputs, failure } = runOp(backend, connection, inputs, tensors.length);
+      try {
+        const outcome = engine.takeStep(connection.slot);
+        if (outcome === undefined || (failure !== undefined && outcome.applied)) {
+          const sentence = failure instanceof Error ? failure.message : String(failure);
+          throw new VRAdamError('ERR_VRADAM_ENGINE', `TensorFlow did not run the step: ${sentence}`, {
+            cause: failure,
+          });
         }
-        const outcome = engine.takeStep(slot);
-        if (outcome !== undefined && (failure === undefined || !outcome.applied)) return outcome;
-        const sentence = failure instanceof Error ? failure.message : String(failure);
-        throw new VRAdamError('ERR_VRADAM_ENGINE', `TensorFlow did not run the step: ${sentence}`, {
-          cause: failure,
-        });
-      }, copiedBytes);
-      if (report.applied) for (const [k, i] of tensors.entries()) variables[i]!.assign(parametersOut[k]!);
-      return report;
-    } finally {
-      for (const tensor of parametersOut) tensor.dispose();
-    }
-  },
+        if (outcome.applied) for (const [k, i] of tensors.entries()) variables[i]!.assign(outputs[k]!);
+        return { outcome, copiedBytes };
+      } finally {
+        for (const tensor of outputs) tensor.dispose();
+      }
+    },
+  }),
 };
+
+/** An op that refuses or fails says so to TensorFlow, whose error knows nothing of why. */
+function runOp(
+  backend: TensorflowBackend,
+  { op, slotTensor }: Connection,
+  tensors: readonly Tensor[],
+  count: number,
+): { outputs: Tensor[]; failure?: unknown } {
+  const attributes = [{ name: 'N', type: backend.binding.TF_ATTR_INT, value: count }];
+  try {
+    return { outputs: backend.executeMultipleOutputs(op, attributes, [slotTensor, ...tensors], count) };
+  } catch (failure) {
+    return { outputs: [], failure };
+  }
+}

@@ -10,7 +10,7 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { VRAdamError } from '../errors.js';
-import { type Adapter, checkThere, UNREAD } from './adapter.js';
+import { type AdapterType, UNREAD } from './adapter.js';
 
 /** What we use of the backend of @tensorflow/tfjs-backend-wasm. */
 interface WasmBackend extends KernelBackend {
@@ -74,7 +74,7 @@ function announceChange(backend: WasmBackend, { dataId, size }: Variable): void 
  * new values are a new tensor, which the variable takes over. `copiedBytes` counts values that came from another
  * backend or that were not kept as float32.
  */
-export const wasm: Adapter = {
+export const wasm: AdapterType = {
   name: 'wasm',
 
   obstacle() {
@@ -83,60 +83,69 @@ export const wasm: Adapter = {
     return 'The backend wasm is not the one of @tensorflow/tfjs-backend-wasm';
   },
 
-  step(stepper, variables, gradients) {
-    const backend = currentBackend() as WasmBackend;
-    /** By tensor number: where new values do not go where the old ones are. */
-    const made: (Tensor | undefined)[] = [];
-    try {
-      const report = stepper.step(() => {
-        let copiedBytes = 0;
-        const bringHere = ({ dataId, size }: Tensor) => {
-          if (!backend.dataIdMap.has(dataId)) copiedBytes += 4 * size;
-          return backend.dataIdMap.get(dataId);
-        };
-        // Whatever may take memory of the heap comes first: where it grows, earlier views are detached.
-        const given = new Set<DataId>();
-        for (const [i, gradient] of gradients.entries()) {
-          if (gradient === null) continue;
-          checkThere(variables[i]!, gradient);
-          bringHere(gradient);
-          given.add(gradient.dataId);
+  create: () => ({
+    name: 'wasm',
+    step(engine, scalars, variables, gradients) {
+      const backend = currentBackend() as WasmBackend;
+      /** By tensor number: where new values do not go where the old ones are. */
+      const made: (Tensor | undefined)[] = [];
+      try {
+        const { copiedBytes, ...buffers } = findBuffers(backend, variables, gradients, made);
+        const outcome = engine.step({ ...scalars, ...buffers });
+        if (outcome.applied) {
+          for (const [i, variable] of variables.entries()) {
+            if (gradients[i] === null) continue;
+            const tensor = made[i];
+            if (tensor !== undefined) variable.assign(tensor);
+            else announceChange(backend, variable);
+          }
         }
-        for (const [i, variable] of variables.entries()) {
-          if (gradients[i] === null) continue;
-          const { refCount, dtype } = bringHere(variable);
-          if (refCount === 1 && dtype === 'float32' && !given.has(variable.dataId)) continue;
-          made[i] = allocate(backend, variable);
-        }
-
-        const { buffer } = backend.wasm.HEAPU8;
-        const viewOf = ({ dataId, size }: Tensor): Float32Array => {
-          const { memoryOffset, dtype } = backend.dataIdMap.get(dataId);
-          if (dtype === 'float32') return new Float32Array(buffer, memoryOffset >>> 0, size);
-          copiedBytes += 8 * size;
-          return Float32Array.from(backend.readSync(dataId) as ArrayLike<number>);
-        };
-        const parametersIn = variables.map((variable, i) =>
-          gradients[i] === null ? UNREAD : viewOf(variable),
-        );
-        const parametersOut = parametersIn.map((before, i) => {
-          const tensor = made[i];
-          return tensor === undefined ? before : viewOf(tensor);
-        });
-        const views = gradients.map((gradient) => gradient && viewOf(gradient));
-        return { parametersIn, parametersOut, gradients: views, copiedBytes };
-      });
-      if (report.applied) {
-        for (const [i, variable] of variables.entries()) {
-          if (gradients[i] === null) continue;
-          const tensor = made[i];
-          if (tensor !== undefined) variable.assign(tensor);
-          else announceChange(backend, variable);
-        }
+        return { outcome, copiedBytes };
+      } finally {
+        for (const tensor of made) if (tensor !== undefined) dispose(tensor);
       }
-      return report;
-    } finally {
-      for (const tensor of made) if (tensor !== undefined) dispose(tensor);
-    }
-  },
+    },
+  }),
 };
+
+/** @param made Takes the tensors for new values, also where there is no memory for all of them. */
+function findBuffers(
+  backend: WasmBackend,
+  variables: readonly Variable[],
+  gradients: readonly (Tensor | null)[],
+  made: (Tensor | undefined)[],
+) {
+  let copiedBytes = 0;
+  const bringHere = ({ dataId, size }: Tensor) => {
+    if (!backend.dataIdMap.has(dataId)) copiedBytes += 4 * size;
+    return backend.dataIdMap.get(dataId);
+  };
+  // Whatever may take memory of the heap comes first: where it grows, earlier views are detached.
+  const given = new Set<DataId>();
+  for (const gradient of gradients) {
+    if (gradient === null) continue;
+    bringHere(gradient);
+    given.add(gradient.dataId);
+  }
+  for (const [i, variable] of variables.entries()) {
+    if (gradients[i] === null) continue;
+    const { refCount, dtype } = bringHere(variable);
+    if (refCount === 1 && dtype === 'float32' && !given.has(variable.dataId)) continue;
+    made[i] = allocate(backend, variable);
+  }
+
+  const { buffer } = backend.wasm.HEAPU8;
+  const viewOf = ({ dataId, size }: Tensor): Float32Array => {
+    const { memoryOffset, dtype } = backend.dataIdMap.get(dataId);
+    if (dtype === 'float32') return new Float32Array(buffer, memoryOffset >>> 0, size);
+    copiedBytes += 8 * size;
+    return Float32Array.from(backend.readSync(dataId) as ArrayLike<number>);
+  };
+  const parametersIn = variables.map((variable, i) => (gradients[i] === null ? UNREAD : viewOf(variable)));
+  const parametersOut = parametersIn.map((before, i) => {
+    const tensor = made[i];
+    return tensor === undefined ? before : viewOf(tensor);
+  });
+  const views = gradients.map((gradient) => gradient && viewOf(gradient));
+  return { parametersIn, parametersOut, gradients: views, copiedBytes };
+}

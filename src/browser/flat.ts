@@ -1,13 +1,13 @@
 /** FlatOptimizer and what goes with it, without TensorFlow.js, in a browser. */
+import type { Sizes } from '../optimizers/flat-arrays.js';
+import { FlatOptimizer as Base, type FlatOptions, type FlatPlatform } from '../optimizers/flat-optimizer.js';
+import { browser, noFiles } from './platform.js';
+
 export type { Capabilities, EngineCapability } from '../engines/capabilities.js';
 export type { EngineName } from '../engines/engine.js';
 export { VRAdamError, type VRAdamErrorCode } from '../errors.js';
-export type {
-  FlatGradients,
-  FlatOptions,
-  FlatParameters,
-  Sizes,
-} from '../optimizers/plain-optimizer.js';
+export type { FlatGradients, FlatParameters, Sizes } from '../optimizers/flat-arrays.js';
+export type { FlatOptions } from '../optimizers/flat-optimizer.js';
 export type { OptimizerSummary } from '../optimizers/summary.js';
 export type {
   Group,
@@ -25,6 +25,32 @@ export {
   type WarmupCosineOptions,
 } from '../options/schedules.js';
 export type { FlatState, FlatTensorState } from '../state/flat-state.js';
-export type { GroupReport, StepReport } from '../step/stepper.js';
+export type { GroupReport, StepReport } from '../step/report.js';
 export { capabilities } from './capabilities.js';
-export { FlatOptimizer } from './flat-optimizer.js';
+
+const platform: FlatPlatform = {
+  ...browser,
+  checkpoints: {
+    async save() {
+      throw noFiles('getState');
+    },
+    async load() {
+      throw noFiles('setState');
+    },
+  },
+};
+
+/**
+ * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place, with the
+ * JavaScript engine, to the same bytes as the native engines of Node.js.
+ */
+export class FlatOptimizer<S extends Sizes = Sizes> extends Base<S> {
+  /**
+   * @param sizes Number of elements of one tensor, or of each in a list or record.
+   * @param options The defaults are those of `vradam`.
+   * @throws ERR_VRADAM_HYPERPARAMETER, ERR_VRADAM_SHAPE as in Node.js; ERR_VRADAM_ENGINE for an engine of native code.
+   */
+  constructor(sizes: S, options: FlatOptions = {}) {
+    super(sizes, options, platform);
+  }
+}

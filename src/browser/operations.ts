@@ -30,19 +30,8 @@ import {
   zeros,
   zerosLike,
 } from '@tensorflow/tfjs-core';
-import type {
-  Engine,
-  EngineSettings,
-  GroupSettings,
-  StepInput,
-  StepOutcome,
-  TensorState,
-} from '../engines/engine.js';
-import { VRAdamError } from '../errors.js';
-import type { StepExecutor } from '../optimizers/tensorflow-optimizer.js';
-import type { ResolvedOptions } from '../options/options.js';
-import { type StepBuffers, Stepper, type StepReport } from '../step/stepper.js';
-import { checkEngine } from './platform.js';
+import type { EngineSettings, GroupSettings, StepOutcome, TensorState } from '../engines/engine.js';
+import type { StepScalars } from '../step/stepper.js';
 
 /*
  * The update rule as operations of TensorFlow.js. Nothing here waits for the device: penalties, learning rates, step
@@ -73,7 +62,7 @@ interface Present {
   readonly velocity: Tensor;
 }
 
-/** Numbers that every report begins with: applied, refusals, gradient norm, clip coefficient. */
+/** Numbers that every report begins with: applied, refusals, gradient norm, clip coefficient. Those of the groups follow. */
 const REPORT_FIELDS = 4;
 
 /** Replaces a kept tensor by a new one. */
@@ -122,66 +111,62 @@ function smallestEpsilon(): number {
   return is16Bit ? backend().epsilon() : 0;
 }
 
-/** Holds the state on the device and makes steps there. What a step did comes as a tensor, in `report`. */
-class DeviceEngine implements Engine {
-  /** No native code; which operations run is the backend's affair. */
-  readonly name = 'javascript';
-  /** Set before each step. */
-  variables: readonly Variable[] = [];
-  gradients: readonly (Tensor | null)[] = [];
-  /** Set before each registration. */
-  shape: readonly number[] = [];
-  /** Number of the step, set before each. */
-  attempt = 0;
-  /** The report of the last step, kept; whoever takes it disposes it. */
-  report: Tensor | undefined;
+/** A step over the tensors of a `DeviceState`, in its order. */
+export interface DeviceStep extends StepScalars {
+  readonly variables: readonly Variable[];
+  /** Null where a tensor is left alone. */
+  readonly gradients: readonly (Tensor | null)[];
+  /** Number of the step, from 1. */
+  readonly attempt: number;
+}
 
+/** What a step did, from the tensor that `DeviceState.step` gives. */
+export function readReport(
+  values: Float32Array,
+): Omit<StepOutcome, 'refusal'> & { readonly refusals: number } {
+  const groups = (values.length - REPORT_FIELDS) / 2;
+  return {
+    applied: values[0] === 1,
+    refusals: values[1]!,
+    gradientNorm: values[2]!,
+    clipCoefficient: values[3]!,
+    penalties: [...values.subarray(REPORT_FIELDS, REPORT_FIELDS + groups)],
+    effectiveLearningRates: [...values.subarray(REPORT_FIELDS + groups)],
+  };
+}
+
+/** Holds the state on the device and makes steps there. */
+export class DeviceState {
   readonly #settings: EngineSettings;
-  readonly #isSticky: boolean;
   readonly #tensors: DeviceTensor[] = [];
   /** Clocks whose steps are known here, because there was no step since they were set. */
   readonly #setClocks = new Map<number, Clock>();
   /** Where refusals are sticky, the step that was refused first, or 0; else the number of refusals. */
   #refusals: Scalar = keep(scalar(0));
 
-  constructor(settings: EngineSettings, isSticky: boolean) {
+  /** @param settings Refusals are sticky with `haltOnRefusal`. */
+  constructor(settings: EngineSettings) {
     this.#settings = settings;
-    this.#isSticky = isSticky;
   }
 
-  addTensor(group: number, _size: number): number {
-    const shape = [...this.shape];
-    return (
-      this.#tensors.push({
-        group,
-        shape,
-        velocity: keep(zeros(shape)),
-        secondMoment: keep(zeros(shape)),
-        clock: this.#setClock(0),
-      }) - 1
-    );
+  add(group: number, shape: readonly number[]): void {
+    this.#tensors.push({
+      group,
+      shape: [...shape],
+      velocity: keep(zeros([...shape])),
+      secondMoment: keep(zeros([...shape])),
+      clock: this.#setClock(0),
+    });
   }
 
-  removeTensor(tensor: number): void {
+  /** Frees a tensor's state. The numbers of later tensors move down by one. */
+  remove(tensor: number): void {
     for (const state of this.#tensors.splice(tensor, 1)) this.#free(state);
   }
 
-  /** The outcome says only that the step was made. */
-  step({ learningRates, gradientScale }: StepInput): StepOutcome {
-    tidy(() => this.#stepOnDevice(learningRates, gradientScale));
-    const unknown = this.#settings.groups.map(() => Number.NaN);
-    return {
-      applied: true,
-      gradientNorm: Number.NaN,
-      clipCoefficient: Number.NaN,
-      penalties: unknown,
-      effectiveLearningRates: unknown,
-      refusal: undefined,
-    };
-  }
-
-  async stepAsync(input: StepInput): Promise<StepOutcome> {
-    return this.step(input);
+  /** Makes a step, and gives what it did as a tensor for `readReport`; whoever takes it disposes it. */
+  step(step: DeviceStep): Tensor {
+    return keep(tidy(() => this.#step(step)));
   }
 
   /** Lets steps be applied again. */
@@ -189,29 +174,16 @@ class DeviceEngine implements Engine {
     this.#refusals = replace(this.#refusals, scalar(0));
   }
 
-  /** A state on the device cannot be read without waiting. */
-  readTensor(): TensorState {
-    throw new VRAdamError('ERR_VRADAM_ENGINE', 'The state lies on the device and is read asynchronously');
-  }
-
-  async readTensors(): Promise<TensorState[]> {
+  /** A copy of a tensor's state, as it is at the call. */
+  async readTensor(number: number): Promise<TensorState> {
+    const { velocity, secondMoment, clock } = this.#tensors[number]!;
     // Later steps dispose what they replace.
-    const held = this.#tensors.map(({ velocity, secondMoment, clock }) => [
-      keep(velocity.clone()),
-      keep(secondMoment.clone()),
-      keep(clock.steps.clone()),
-    ]);
+    const held = [velocity, secondMoment, clock.steps].map((each) => keep(each.clone()));
     try {
-      return await Promise.all(
-        held.map(async (tensors) => {
-          const [velocity, secondMoment, steps] = await Promise.all(
-            tensors.map((each) => each.data<'float32'>()),
-          );
-          return { velocity: velocity!.slice(), secondMoment: secondMoment!.slice(), steps: steps![0]! };
-        }),
-      );
+      const [v, s, steps] = await Promise.all(held.map((each) => each.data<'float32'>()));
+      return { velocity: v!.slice(), secondMoment: s!.slice(), steps: steps![0]! };
     } finally {
-      for (const each of held.flat()) each.dispose();
+      for (const each of held) each.dispose();
     }
   }
 
@@ -276,12 +248,12 @@ class DeviceEngine implements Engine {
     return clocks;
   }
 
-  #stepOnDevice(learningRates: readonly number[], gradientScale: number): void {
-    const { groups, clipNorm, checkGradients } = this.#settings;
+  #step({ variables, gradients, attempt, learningRates, gradientScale }: DeviceStep): Tensor {
+    const { groups, clipNorm, checkGradients, haltOnRefusal } = this.#settings;
     const given: { state: DeviceTensor; variable: Variable; raw: Tensor }[] = [];
     for (const [i, state] of this.#tensors.entries()) {
-      const raw = this.gradients[i] ?? null;
-      if (raw !== null) given.push({ state, variable: this.variables[i]!, raw });
+      const raw = gradients[i] ?? null;
+      if (raw !== null) given.push({ state, variable: variables[i]!, raw });
     }
 
     // Clipping: c = gradientScale · clipNorm / max(clipNorm, ‖gradientScale·g‖).
@@ -315,9 +287,9 @@ class DeviceEngine implements Engine {
       // In float32 the norm can overflow where no square does, and then clipping would make zeros of all gradients.
       if (clipNorm !== undefined) finite.push(isFiniteElementwise(gradientNorm));
       const allFinite = finite.length > 0 ? all(stack(finite)) : scalar(true, 'bool');
-      if (this.#isSticky) {
+      if (haltOnRefusal) {
         applied = logicalAnd(allFinite, less(this.#refusals, 1));
-        const first = where(allFinite, scalar(0), scalar(this.attempt));
+        const first = where(allFinite, scalar(0), scalar(attempt));
         refusals = where(greater(this.#refusals, 0), this.#refusals, first) as Scalar;
       } else {
         applied = allFinite;
@@ -404,154 +376,6 @@ class DeviceEngine implements Engine {
     }
     for (const { clock, steps } of advanced) clock.steps = replace(clock.steps, steps);
     if (refusals !== this.#refusals) this.#refusals = replace(this.#refusals, refusals);
-    this.report = keep(report);
-  }
-}
-
-/** What a step did, still on the device. */
-interface PendingReport {
-  readonly values: Tensor;
-  readonly step: number;
-  readonly era: number;
-}
-
-/** Drives the device and reads what its steps did, one report at a time, whenever the device gets there. */
-export class OperationsStepper extends Stepper implements StepExecutor {
-  readonly #device: DeviceEngine;
-  readonly #options: ResolvedOptions;
-  #lastReport: StepReport | undefined;
-  #skipped = 0;
-  /** The step whose refusal is still to be thrown. */
-  #refusedStep = 0;
-  /** Grows whenever a refusal was thrown: reports of steps from before say nothing new. */
-  #era = 0;
-  /** The newest report, until it is read. */
-  #newest: PendingReport | undefined;
-  /** The reading of reports that is under way, and the report that it reads. */
-  #reading: Promise<void> | undefined;
-  #inFlight: PendingReport | undefined;
-
-  /** @throws VRAdamError `ERR_VRADAM_ENGINE` for an engine of native code. */
-  constructor(options: ResolvedOptions) {
-    let device: DeviceEngine | undefined;
-    super(options, 'operations', {
-      createEngine(preference, settings) {
-        checkEngine(preference);
-        device = new DeviceEngine(settings, options.onNonFinite === 'throw');
-        return device;
-      },
-    });
-    this.#device = device!;
-    this.#options = options;
-  }
-
-  override get lastStep(): StepReport | undefined {
-    return this.#lastReport;
-  }
-
-  override get skippedSteps(): number {
-    return this.#skipped;
-  }
-
-  async readLastStep(): Promise<StepReport | undefined> {
-    while (this.#reading !== undefined) await this.#reading;
-    return this.#lastReport;
-  }
-
-  override register(name: string, size: number, shape: readonly number[] = [size]): number {
-    this.#device.shape = shape;
-    return super.register(name, size);
-  }
-
-  /**
-   * Queues one step on the device.
-   *
-   * @throws VRAdamError `ERR_VRADAM_NON_FINITE` where an earlier step is now known to have been refused; this one is
-   *   then not made.
-   */
-  stepVariables(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
-    const refused = this.#refusedStep;
-    if (refused > 0) {
-      this.#refusedStep = 0;
-      this.#era++;
-      this.#device.forgetRefusal();
-      throw new VRAdamError(
-        'ERR_VRADAM_NON_FINITE',
-        `Expected finite gradients but those of step ${refused} were not, or their squares in float32; that step and those after it were refused and nothing has changed`,
-      );
-    }
-    const device = this.#device;
-    device.variables = variables;
-    device.gradients = gradients;
-    device.attempt = this.iterations + 1;
-    const nothing: StepBuffers = { parametersIn: [], parametersOut: [], gradients: [], copiedBytes: 0 };
-    try {
-      super.step(nothing);
-    } finally {
-      device.variables = [];
-      device.gradients = [];
-    }
-    this.#newest?.values.dispose();
-    this.#newest = { values: device.report!, step: device.attempt, era: this.#era };
-    device.report = undefined;
-    this.#reading ??= this.#readReports();
-  }
-
-  readTensors(): Promise<TensorState[]> {
-    return this.#device.readTensors();
-  }
-
-  writeTensor(number: number, state: TensorState): void {
-    this.#device.writeTensor(number, state);
-  }
-
-  override dispose(): void {
-    super.dispose();
-    this.#newest?.values.dispose();
-    this.#inFlight?.values.dispose();
-    this.#newest = undefined;
-    this.#inFlight = undefined;
-  }
-
-  /** Reads the newest report until there is none; those that were overtaken meanwhile are not read. */
-  async #readReports(): Promise<void> {
-    try {
-      for (let report = this.#newest; report !== undefined; report = this.#newest) {
-        this.#newest = undefined;
-        this.#inFlight = report;
-        const values = await report.values.data<'float32'>();
-        // Disposed with the optimizer.
-        if (this.#inFlight !== report) return;
-        this.#inFlight = undefined;
-        report.values.dispose();
-        this.#take(report.step, report.era, values);
-      }
-    } catch {
-      // The device is gone, or the backend was removed: the next step will say so.
-    } finally {
-      this.#reading = undefined;
-    }
-  }
-
-  #take(step: number, era: number, values: Float32Array): void {
-    const { groups, clipNorm, onNonFinite } = this.#options;
-    const [applied, refusals, gradientNorm, clipCoefficient] = values;
-    const isApplied = applied === 1;
-    this.#lastReport = {
-      step,
-      applied: isApplied,
-      engine: this.engine.name,
-      adapter: 'operations',
-      copiedBytes: 0,
-      groups: groups.map(({ name, settings }, i) => {
-        if (!isApplied) return { name, effectiveLearningRate: Number.NaN };
-        const effectiveLearningRate = values[REPORT_FIELDS + groups.length + i]!;
-        if (settings.beta3 === 0) return { name, effectiveLearningRate };
-        return { name, effectiveLearningRate, penalty: values[REPORT_FIELDS + i]! };
-      }),
-      ...(clipNorm !== undefined && { gradientNorm: gradientNorm!, clipCoefficient: clipCoefficient! }),
-    };
-    if (onNonFinite === 'skip') this.#skipped = refusals!;
-    if (onNonFinite === 'throw' && era === this.#era && refusals! > 0) this.#refusedStep = refusals!;
+    return report;
   }
 }

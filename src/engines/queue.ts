@@ -1,3 +1,4 @@
+import type { DeviceStepInput } from './cuda.js';
 import type { Engine, StepOutcome } from './engine.js';
 
 /** A step that was enqueued. */
@@ -8,6 +9,8 @@ export interface EnqueuedStep {
 
 /** An engine whose steps can be enqueued: nothing waits for them until somebody wants to know. */
 export interface QueueingEngine extends Engine {
+  /** Enqueues a step on device memory and returns at once. */
+  enqueue(input: DeviceStepInput): EnqueuedStep;
   /** Waits for every step that was enqueued and fills in its outcome. */
   settle(): void;
   /** The same off the event loop, without filling in. */

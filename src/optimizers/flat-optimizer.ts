@@ -1,32 +1,48 @@
-import { CudaEngine } from '../engines/cuda.js';
 import type { CudaArray } from '../engines/device-array.js';
-import { DeviceBuffers, holdsDeviceArrays } from '../engines/device-buffers.js';
-import { node } from '../engines/node.js';
+import type { DeviceBuffers } from '../engines/device-buffers.js';
+import type { Platform } from '../engines/platform.js';
+import { canQueue } from '../engines/queue.js';
 import { shorten, VRAdamError } from '../errors.js';
-import { readOptions } from '../options/options.js';
 import {
-  type CheckpointPath,
-  describeOptions,
-  type FoundTensor,
-  loadCheckpoint,
-  saveCheckpoint,
-} from '../state/checkpoint.js';
-import { bindStates, unfit } from '../state/saved-state.js';
-import type { StepReport } from '../step/stepper.js';
+  type ResolvedOptions,
+  readOptions,
+  resolveOptionsWithLearningRate,
+  type Schedule,
+  VRADAM_DEFAULTS,
+  type VRAdamOptions,
+} from '../options/options.js';
+import type { CheckpointPath, FoundTensor, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
+import { describeOptions } from '../state/description.js';
+import { type FlatState, readFlatState } from '../state/flat-state.js';
+import { bindStates, copyOf, type SavedState, type SavedTensor, unfit } from '../state/saved-state.js';
+import type { StepReport } from '../step/report.js';
+import { Stepper } from '../step/stepper.js';
 import {
+  FlatArrays,
   type FlatGradients,
-  type FlatOptions,
   type FlatParameters,
-  PlainOptimizer,
+  fixedMemoryOf,
   type Sizes,
-} from './plain-optimizer.js';
+} from './flat-arrays.js';
+import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
 
-export type {
-  FlatGradients,
-  FlatOptions,
-  FlatParameters,
-  Sizes,
-} from './plain-optimizer.js';
+/** The place where plain memory is stepped over: Node.js or a browser. */
+export interface FlatPlatform extends Platform {
+  /** Files, or why there are none. */
+  readonly checkpoints: { readonly save: typeof saveCheckpoint; readonly load: typeof loadCheckpoint };
+  /** Arrays on a device, where there can be one. */
+  readonly device?: {
+    /** Whether parameters are device arrays. */
+    holds(parameters: unknown): boolean;
+    readonly Buffers: new () => DeviceBuffers;
+  };
+}
+
+/** Options of `FlatOptimizer`: those of `vradam`, and the learning rate. */
+export interface FlatOptions extends Omit<VRAdamOptions, 'inPlace'> {
+  /** Default 1e-3. */
+  learningRate?: number | Schedule;
+}
 
 /** What `save` writes, and `load` fills, beside the state. */
 export interface CheckpointOptions<S extends Sizes = Sizes> {
@@ -40,26 +56,30 @@ interface ParameterMemory {
   fill(values: Float32Array): void;
 }
 
-/**
- * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
- *
- * @example
- * using optimizer = new FlatOptimizer({ kernel: 784 * 10, bias: 10 }, { groups: [{ match: 'bias', weightDecay: 0 }] });
- * optimizer.step({ kernel, bias }, { kernel: kernelGradient, bias: biasGradient });
- */
-export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
-  readonly #device = new DeviceBuffers();
+/** VRAdam, AdamW and Adam on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
+export class FlatOptimizer<S extends Sizes = Sizes> {
+  readonly #platform: FlatPlatform;
+  readonly #options: ResolvedOptions;
+  readonly #stepper: Stepper;
+  readonly #arrays: FlatArrays;
+  readonly #device: DeviceBuffers | undefined;
+  /** States that were over of one that was set: of tensors that this optimizer does not have. */
+  #kept: readonly SavedTensor[] = [];
 
-  /**
-   * @param sizes Number of elements of one tensor, or of each in a list or record. Tensors of a list are called
-   *   `tensor0`, `tensor1`, …; the names choose the groups.
-   * @param options The defaults are those of `vradam`.
-   * @throws ERR_VRADAM_HYPERPARAMETER for an option that is unknown or out of range and for a group that matches
-   *   no tensor, ERR_VRADAM_SHAPE for sizes that are no integers of at least 0, ERR_VRADAM_ENGINE if the engine
-   *   is not available or memory does not suffice.
-   */
-  constructor(sizes: S, options: FlatOptions = {}) {
-    super(sizes, options, node);
+  constructor(sizes: S, options: FlatOptions, platform: FlatPlatform) {
+    this.#options = resolveOptionsWithLearningRate(options, VRADAM_DEFAULTS);
+    this.#arrays = new FlatArrays(sizes);
+    this.#platform = platform;
+    this.#device = platform.device && new platform.device.Buffers();
+    this.#stepper = new Stepper(this.#options, platform);
+    try {
+      const { tensors } = this.#arrays;
+      this.#stepper.groups.check(tensors.map(({ name }) => name));
+      for (const { name, size } of tensors) this.#stepper.register(name, size);
+    } catch (error) {
+      this.#stepper.gate.dispose();
+      throw error;
+    }
   }
 
   /**
@@ -78,31 +98,52 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
    *   a schedule returns what cannot be a learning rate; ERR_VRADAM_ENGINE from inside a schedule, while an
    *   asynchronous step is pending, or if the device fails; ERR_VRADAM_DISPOSED after `dispose`, of arrays too.
    */
-  override step(
+  step(
     parameters: FlatParameters<S> | FlatParameters<S, CudaArray>,
     gradients: FlatGradients<S> | FlatGradients<S, CudaArray>,
   ): StepReport {
-    if (holdsDeviceArrays(parameters)) return this.#enqueue(parameters, gradients);
-    return super.step(parameters as FlatParameters<S>, gradients as FlatGradients<S>);
+    if (this.#platform.device?.holds(parameters)) return this.#enqueue(parameters, gradients);
+    const stepper = this.#stepper;
+    stepper.assertUsable();
+    const buffers = this.#arrays.check(parameters, gradients);
+    const scalars = stepper.prepare();
+    if (stepper.groups.haveSchedules) this.#arrays.checkStillThere(buffers);
+    return stepper.conclude(stepper.engine.step({ ...buffers, ...scalars }), 'none', 0);
   }
 
   /**
-   * The same off the event loop, where the engine can. Arguments are checked at the call, steps run in the order
-   * of their calls, and until the promise settles, parameters and gradients must be left alone. Memory of the host
-   * can no longer be transferred to another thread, and must not be resizable.
+   * The same off the event loop, where engine and platform can. Arguments are checked at the call; steps run in the
+   * order of their calls, each with the learning rates that were set when it was called. Until the promise settles,
+   * parameters and gradients must be left alone. Memory of the host can no longer be transferred to another thread, and
+   * must not be resizable.
    *
    * @returns A promise of the report; it rejects with what `step` throws.
    */
-  override async stepAsync(
+  async stepAsync(
     parameters: FlatParameters<S> | FlatParameters<S, CudaArray>,
     gradients: FlatGradients<S> | FlatGradients<S, CudaArray>,
   ): Promise<StepReport> {
-    if (!holdsDeviceArrays(parameters)) {
-      return super.stepAsync(parameters as FlatParameters<S>, gradients as FlatGradients<S>);
+    const stepper = this.#stepper;
+    if (this.#platform.device?.holds(parameters)) {
+      const report = this.#enqueue(parameters, gradients);
+      await stepper.synchronize();
+      return report;
     }
-    const report = this.#enqueue(parameters, gradients);
-    await this.stepper.synchronize();
-    return report;
+    stepper.gate.assertOpen();
+    const buffers = this.#arrays.check(parameters, gradients);
+    const unpin = this.#platform.pin?.(fixedMemoryOf(buffers));
+    const groups = stepper.groups.all;
+    return stepper.gate.inTurn(async () => {
+      try {
+        const input = { ...buffers, ...stepper.prepare(groups) };
+        // Whatever ran while this step waited can have taken memory away.
+        this.#arrays.checkStillThere(buffers);
+        const outcome = unpin ? await stepper.engine.stepAsync(input) : stepper.engine.step(input);
+        return stepper.conclude(outcome, 'none', 0);
+      } finally {
+        unpin?.();
+      }
+    });
   }
 
   /**
@@ -112,39 +153,84 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
    *   those enqueued behind it have changed nothing; the next one runs again. ERR_VRADAM_ENGINE if the device failed.
    */
   async synchronize(): Promise<void> {
-    await this.stepper.synchronize();
-  }
-
-  override dispose(): void {
-    super.dispose();
-    this.#device.forget();
+    await this.#stepper.synchronize();
   }
 
   #enqueue(parameters: unknown, gradients: unknown): StepReport {
-    const { stepper } = this;
-    const { engine } = stepper;
-    stepper.assertOpen();
-    if (!(engine instanceof CudaEngine)) {
+    const { engine, gate } = this.#stepper;
+    gate.assertOpen();
+    if (!canQueue(engine)) {
       throw new VRAdamError(
         'ERR_VRADAM_ENGINE',
         `Device arrays need an optimizer with engine 'cuda' but this one has '${engine.name}'`,
       );
     }
-    const { parametersIn, gradients: given } = this.#device.check(
-      stepper.tensors,
-      this.labels,
-      this.arraysOf(parameters, 'parameters'),
-      this.arraysOf(gradients, 'gradients'),
+    const buffers = this.#checkDevice(parameters, gradients);
+    return this.#stepper.enqueue((scalars) =>
+      engine.enqueue({ ...buffers, parametersOut: buffers.parametersIn, ...scalars }),
     );
-    return stepper.enqueue((learningRates, gradientScale) =>
-      engine.enqueue({
-        parametersIn,
-        parametersOut: parametersIn,
-        gradients: given,
-        learningRates,
-        gradientScale,
-      }),
-    );
+  }
+
+  /** Attempted steps, refused ones included. */
+  get iterations(): number {
+    return this.#stepper.iterations;
+  }
+
+  /** The default group's learning rate at the next step; a schedule is asked for it. */
+  get learningRate(): number {
+    return this.#stepper.groups.defaultLearningRateAt(this.iterations);
+  }
+
+  /**
+   * Changes the learning rate of every group that did not name its own, from the next step on.
+   *
+   * @throws ERR_VRADAM_HYPERPARAMETER unless it is a number of at least 0 that is finite in float32, or a schedule.
+   */
+  setLearningRate(rate: number | Schedule): void {
+    this.#stepper.groups.setLearningRate(rate);
+  }
+
+  /** The report of the last attempted step. */
+  get lastStep(): StepReport | undefined {
+    return this.#stepper.lastStep;
+  }
+
+  /** Steps refused with `onNonFinite: 'skip'`. */
+  get skippedSteps(): number {
+    return this.#stepper.skippedSteps;
+  }
+
+  /** A copy of the state, in the order of the sizes, and after it what was over of a state that was set. */
+  getState(): FlatState {
+    this.#stepper.assertUsable();
+    const { engine, iterations, tensors } = this.#stepper;
+    return {
+      iterations,
+      tensors: [
+        ...tensors.map(({ name }, i) => ({ name, ...engine.readTensor(i) })),
+        ...this.#kept.map((state) => ({ name: state.name, ...copyOf(state) })),
+      ],
+    };
+  }
+
+  /**
+   * Replaces the state by a copy of one that `getState` returned. Tensors find their states by name where each finds
+   * one, else by order. What is over is kept, and `getState` gives it back.
+   *
+   * @throws ERR_VRADAM_CHECKPOINT naming what is no state, or what does not fit the sizes; then nothing has changed.
+   */
+  setState(state: FlatState): void {
+    this.#stepper.assertUsable();
+    this.#restore(readFlatState(state));
+  }
+
+  /** Replaces the state by a copy of one that was checked. Gives the states of the tensors, in their order. */
+  #restore({ iterations, tensors }: SavedState): SavedTensor[] {
+    const { own, over } = bindStates(tensors, this.#stepper.tensors);
+    for (const [i, state] of own.entries()) this.#stepper.engine.writeTensor(i, state);
+    this.#kept = over.map((state) => ({ ...state, ...copyOf(state) }));
+    this.#stepper.iterations = iterations;
+    return own;
   }
 
   /**
@@ -153,30 +239,29 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
    *
    * @param options With `parameters`, these are in the file too, each under the name of its tensor.
    * @throws ERR_VRADAM_CHECKPOINT if the file cannot be written, the state or a parameter is not finite, or a tensor has
-   *   the name of a part of the state; ERR_VRADAM_SHAPE naming the parameters that do not fit; ERR_VRADAM_ENGINE while
-   *   an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`.
+   *   the name of a part of the state, and in a browser, which has no files; ERR_VRADAM_SHAPE naming the parameters that
+   *   do not fit; ERR_VRADAM_ENGINE while an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`.
    */
   async save(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
-    const { stepper } = this;
-    stepper.assertUsable();
+    this.#stepper.assertUsable();
+    const { engine, iterations, tensors } = this.#stepper;
     const { parameters } = readOptions(options, 'save', ['parameters']);
     const memories = this.#memoriesOf(parameters);
     const isWithParameters = parameters !== undefined;
-    const tensors = [
-      ...stepper.tensors.map(({ name, size }, i) => ({
+    const saved = [
+      ...tensors.map(({ name, size }, i) => ({
         name,
         shape: [size],
-        read: () => ({ ...stepper.engine.readTensor(i), parameters: memories[i]?.read() }),
+        read: () => ({ ...engine.readTensor(i), parameters: memories[i]?.read() }),
         hasParameters: isWithParameters,
       })),
-      ...this.kept.map((state) => ({
+      ...this.#kept.map((state) => ({
         ...state,
         read: () => state,
         hasParameters: isWithParameters && state.parameters !== undefined,
       })),
     ];
-    const metadata = describeOptions(this.options, this.givenLearningRate, stepper.tensors);
-    await saveCheckpoint(path, stepper.iterations, tensors, metadata);
+    await this.#platform.checkpoints.save(path, iterations, saved, describeOptions(this.#current, tensors));
   }
 
   /**
@@ -186,42 +271,73 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends PlainOptimizer<S> {
    *
    * @param options With `parameters`, these are filled with what `save` was given.
    * @throws ERR_VRADAM_CHECKPOINT if the file cannot be read, is damaged, does not fit the sizes or lacks parameters
-   *   that are asked for; ERR_VRADAM_SHAPE naming the parameters that do not fit; ERR_VRADAM_ENGINE while an
-   *   asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`. Then nothing has changed.
+   *   that are asked for, and in a browser, which has no files; ERR_VRADAM_SHAPE naming the parameters that do not fit;
+   *   ERR_VRADAM_ENGINE while an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`. Then nothing has
+   *   changed.
    */
   async load(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
-    const { stepper } = this;
+    const stepper = this.#stepper;
     stepper.assertUsable();
     const { parameters } = readOptions(options, 'load', ['parameters']);
     const isWithParameters = parameters !== undefined;
     this.#memoriesOf(parameters);
     const check = (found: readonly FoundTensor[]) => {
-      const lacking = bindStates(found, stepper.tensors).own.find(
-        (tensor) => tensor.parameters === undefined,
-      );
+      const { own } = bindStates(found, stepper.tensors);
+      const lacking = own.find((tensor) => tensor.parameters === undefined);
       if (isWithParameters && lacking !== undefined)
         throw unfit(`it has no parameters of '${shorten(lacking.name)}'.`);
     };
-    const saved = await loadCheckpoint(path, check, isWithParameters);
+    const saved = await this.#platform.checkpoints.load(path, check, isWithParameters);
     stepper.assertUsable();
     // Meanwhile their memory may have gone elsewhere.
     const memories = this.#memoriesOf(parameters);
-    for (const [i, state] of this.restore(saved).entries()) memories[i]?.fill(state.parameters!);
+    for (const [i, state] of this.#restore(saved).entries()) memories[i]?.fill(state.parameters!);
   }
 
   #memoriesOf(parameters: unknown): readonly ParameterMemory[] {
     if (parameters === undefined) return [];
-    if (!holdsDeviceArrays(parameters)) {
-      return this.parametersOf(parameters).map((array) => ({
+    if (!this.#platform.device?.holds(parameters)) {
+      return this.#arrays.checkParameters(parameters).map((array) => ({
         read: () => array,
         fill: (values) => array.set(values),
       }));
     }
-    const arrays = this.arraysOf(parameters, 'parameters');
-    const { parametersIn } = this.#device.check(this.stepper.tensors, this.labels, arrays, []);
-    return parametersIn.map((array) => ({
+    return this.#checkDevice(parameters).parametersIn.map((array) => ({
       read: () => array.toArray(),
       fill: (values) => array.copyFrom(values),
     }));
   }
+
+  #checkDevice(parameters: unknown, gradients?: unknown) {
+    const arrays = this.#arrays;
+    return this.#device!.check(
+      arrays.tensors,
+      arrays.labels,
+      arrays.arraysOf(parameters, 'parameters'),
+      gradients === undefined ? [] : arrays.arraysOf(gradients, 'gradients'),
+    );
+  }
+
+  /** The options, with the learning rates as they are now. */
+  get #current(): ResolvedOptions {
+    return { ...this.#options, groups: this.#stepper.groups.all };
+  }
+
+  /** What the optimizer is and how far it came, for logs; the state is not in it. */
+  toJSON(): OptimizerSummary {
+    return summaryOf(this.#stepper, this.#current, 'getState');
+  }
+
+  /** Frees the state, at once or when the pending steps have ended. Calling it again does nothing. */
+  dispose(): void {
+    this.#stepper.gate.dispose();
+    this.#arrays.forget();
+    this.#device?.forget();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
+
+showSummary(FlatOptimizer);

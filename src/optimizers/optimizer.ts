@@ -1,89 +1,14 @@
-import { getBackend, serialization, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import type { Adapter } from '../adapters/adapter.js';
-import { portable } from '../adapters/portable.js';
-import { preferredEngine, selectAdapter } from '../adapters/select.js';
-import type { TensorState } from '../engines/engine.js';
-import { isOutOfDeviceMemory } from '../engines/native-errors.js';
-import { node } from '../engines/node.js';
-import type { Platform } from '../engines/platform.js';
+import { serialization } from '@tensorflow/tfjs-core';
 import {
   type FactoryDefaults,
-  type ResolvedOptions,
   type Schedule,
   VRADAM_DEFAULTS,
   type VRAdamOptions,
 } from '../options/options.js';
-import { type CheckpointPath, describeOptions, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
-import { Stepper, type StepReport } from '../step/stepper.js';
-import { type StepExecutor, TensorFlowOptimizer } from './tensorflow-optimizer.js';
-
-/** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
-const platform: Platform = {
-  ...node,
-  createEngine: (preference, settings) =>
-    node.createEngine(preference === 'auto' ? preferredEngine(getBackend()) : preference, settings),
-};
-
-/** Makes steps with an engine, which an adapter brings to the tensors of the current backend. */
-class AdaptedStepper extends Stepper implements StepExecutor {
-  #adapter: Adapter = portable;
-  /** Whether 'auto' chose the engine. */
-  readonly #chosen: boolean;
-  /** Why 'auto' is no longer the engine cuda, where it was. */
-  #left: string | undefined;
-
-  constructor(options: ResolvedOptions) {
-    super(options, portable.name, platform);
-    this.#chosen = options.engine === 'auto';
-  }
-
-  /** As `Stepper`'s; but where 'auto' is the engine cuda and its GPU has no room, the engine cpu goes on. */
-  override register(name: string, size: number): number {
-    try {
-      return super.register(name, size);
-    } catch (error) {
-      if (!this.#chosen || this.engine.name !== 'cuda' || !isOutOfDeviceMemory(error)) throw error;
-      this.changeEngine('cpu');
-      this.#left = `${error.message}. TF_FORCE_GPU_ALLOW_GROWTH=true in the environment makes TensorFlow leave more memory to the engine cuda; now the engine cpu makes the steps`;
-      return super.register(name, size);
-    }
-  }
-
-  /** As `Stepper`'s; what the adapter keeps is by number, and numbers change. */
-  override unregister(tensor: number): void {
-    super.unregister(tensor);
-    this.#adapter.release?.(this);
-  }
-
-  override get lastStep(): StepReport | undefined {
-    const report = super.lastStep;
-    return report && { ...report, adapter: this.#adapter.name };
-  }
-
-  async readLastStep(): Promise<StepReport | undefined> {
-    return this.lastStep;
-  }
-
-  stepVariables(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
-    const adapter = selectAdapter(getBackend(), this, this.#left);
-    if (adapter !== this.#adapter) this.#adapter.release?.(this);
-    this.#adapter = adapter;
-    this.#adapter.step(this, variables, gradients);
-  }
-
-  readTensors(): TensorState[] {
-    return this.tensors.map((_, i) => this.engine.readTensor(i));
-  }
-
-  writeTensor(tensor: number, state: TensorState): void {
-    this.engine.writeTensor(tensor, state);
-  }
-
-  override dispose(): void {
-    super.dispose();
-    this.#adapter.release?.(this);
-  }
-}
+import { type CheckpointPath, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
+import { describeOptions } from '../state/description.js';
+import { AdaptedSteps } from './adapted-steps.js';
+import { TensorFlowOptimizer } from './tensorflow-optimizer.js';
 
 /**
  * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js:
@@ -92,7 +17,7 @@ class AdaptedStepper extends Stepper implements StepExecutor {
  *
  * @example model.compile({ optimizer: vradam(1e-3, { weightDecay: 1e-2 }), loss: 'meanSquaredError' });
  */
-export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
+export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedSteps> {
   /** The name under which saved models find this class. */
   static readonly className = 'VRAdam';
 
@@ -107,7 +32,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
     options: VRAdamOptions = {},
     defaults: FactoryDefaults = VRADAM_DEFAULTS,
   ) {
-    super(learningRate, options, defaults, (resolved) => new AdaptedStepper(resolved));
+    super(learningRate, options, defaults, (resolved) => new AdaptedSteps(resolved));
   }
 
   /**
@@ -119,18 +44,14 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
    *   `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   async save(path: CheckpointPath): Promise<void> {
-    const { executor } = this;
-    executor.assertUsable();
+    const { steps } = this;
+    steps.gate.assertIdle();
     this.forgetDisposed();
     const tensors = [
-      ...this.variables.map(({ name, shape }, i) => ({
-        name,
-        shape,
-        read: () => executor.engine.readTensor(i),
-      })),
+      ...this.variables.map(({ name, shape }, i) => ({ name, shape, read: () => steps.readTensor(i) })),
       ...this.waiting.map((state) => ({ name: state.name, shape: state.shape, read: () => state })),
     ];
-    const metadata = describeOptions(this.options, this.givenLearningRate, executor.tensors);
+    const metadata = describeOptions(this.options, steps.tensors);
     await saveCheckpoint(path, this.iterations, tensors, metadata);
   }
 
@@ -143,7 +64,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedStepper> {
    *   does not fit the variables; `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   async load(path: CheckpointPath): Promise<void> {
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     this.forgetDisposed();
     this.restore(await loadCheckpoint(path, (tensors) => this.bind(tensors)));
   }

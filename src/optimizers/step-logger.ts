@@ -1,6 +1,6 @@
 import { invalid } from '../errors.js';
 import { checkCount, readOptions } from '../options/options.js';
-import type { StepReport } from '../step/stepper.js';
+import type { StepReport } from '../step/report.js';
 
 /** Options of `stepLogger`. */
 export interface StepLoggerOptions {

@@ -1,5 +1,5 @@
-import type { ResolvedOptions, Schedule } from '../options/options.js';
-import { scheduleToConfig } from '../options/schedules.js';
+import type { ResolvedOptions } from '../options/options.js';
+import { describeGroup } from '../state/description.js';
 
 /** What `console.log` and `JSON.stringify` show of an optimizer: what it is and how far it came, without its state. */
 export interface OptimizerSummary {
@@ -8,52 +8,43 @@ export interface OptimizerSummary {
   readonly iterations: number;
   /** Each with its hyperparameters, and how many tensors and elements it has by now. */
   readonly groups: readonly Readonly<Record<string, unknown>>[];
+  /** That the state is not in here, and where it is. */
+  readonly state: string;
 }
 
-/** The tensors that an optimizer has by now, and what holds their state. */
-interface Holder {
+/** The steps of an optimizer, and the tensors that it has by now. */
+interface Steps {
   readonly engine: { readonly name: string };
   readonly iterations: number;
   readonly tensors: readonly { readonly size: number; readonly group: number }[];
 }
 
-/** @param learningRate of the groups without one of their own, as it is now. Schedules are not asked. */
+/** @param getState The method that copies the state. */
 export function summaryOf(
-  { engine, iterations, tensors }: Holder,
+  { engine, iterations, tensors }: Steps,
   { groups }: ResolvedOptions,
-  learningRate: number | Schedule,
+  getState: string,
 ): OptimizerSummary {
   return {
     engine: engine.name,
     iterations,
     groups: groups.map((group, i) => {
       const own = tensors.filter((tensor) => tensor.group === i);
-      const rate = group.ownLearningRate ? group.learningRate : learningRate;
-      const { lrCutoff } = group.settings;
-      return {
-        name: group.name,
-        tensors: own.length,
-        elements: own.reduce((sum, { size }) => sum + size, 0),
-        learningRate: typeof rate === 'number' ? rate : nameOf(rate),
-        ...group.settings,
-        lrCutoff: Number.isFinite(lrCutoff) ? lrCutoff : String(lrCutoff),
-      };
+      const elements = own.reduce((sum, { size }) => sum + size, 0);
+      const { name, ...hyperparameters } = describeGroup(group);
+      return { name, tensors: own.length, elements, ...hyperparameters };
     }),
+    state: `not in here: ${getState} copies it, save writes it to a file`,
   };
 }
 
-function nameOf(schedule: Schedule): string {
-  const { name, ...parameters } = scheduleToConfig(schedule) ?? {};
-  return name === undefined ? 'a function' : `schedules.${name}(${JSON.stringify(parameters)})`;
-}
-
 /** Has `console.log` show a class's summary in place of what is inside its objects. */
-export function showSummary({ prototype }: { readonly prototype: { toJSON(): object } }): void {
+export function showSummary({ prototype }: { readonly prototype: { toJSON(): OptimizerSummary } }): void {
   // By its registered name, because a browser has no node:util.
   Object.defineProperty(prototype, Symbol.for('nodejs.util.inspect.custom'), {
     value(this: typeof prototype, _depth: number, options: object, inspect: (...args: object[]) => string) {
-      const { state: _, ...summary } = this.toJSON() as { state?: string };
-      return `${this.constructor.name} ${inspect(summary, options)}`;
+      const { state: _, ...summary } = this.toJSON();
+      return `${this.constructor.name} ${inspect(summary, { ...options, depth: null })}`;
     },
   });
 }

@@ -4,12 +4,11 @@ import {
   Optimizer,
   type Scalar,
   type serialization,
-  Tensor,
+  type Tensor,
   engine as tensorflow,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import type { Engine, TensorState } from '../engines/engine.js';
-import { invalid, VRAdamError } from '../errors.js';
+import type { EngineName, TensorState } from '../engines/engine.js';
 import {
   type FactoryDefaults,
   type GroupMatch,
@@ -31,66 +30,58 @@ import {
   sameShape,
 } from '../state/saved-state.js';
 import { type NamedTensor, readWeights, WeightTensors } from '../state/saved-weights.js';
-import type { StepReport } from '../step/stepper.js';
+import type { Gate } from '../step/gate.js';
+import type { Groups } from '../step/groups.js';
+import type { StepReport } from '../step/report.js';
+import type { RegisteredTensor } from '../step/stepper.js';
+import { readGradients } from './gradients.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
-
-/** A variable named in a step, and its gradient, null where it is left alone. */
-interface Given {
-  readonly variable: Variable;
-  readonly gradient: Tensor | null;
-}
 
 /** The suffix that TensorFlow.js adds to the name of a layer's variable when the name is taken. */
 const SUFFIX = /_\d+$/;
 
 /**
- * Lets a match see names without TensorFlow.js's suffix, so that it holds for a model and for its reloaded copy
- * alike. It also sees the full name, because a variable may well be called `w_1` by its owner.
+ * Whether a group takes a variable. Its match sees the name without TensorFlow.js's suffix, so that it holds for a model
+ * and for its reloaded copy alike. It also sees the full name, because a variable may well be called `w_1` by its owner.
  */
-function withoutSuffix(match: GroupMatch): GroupMatch {
-  return (name) =>
-    matchesName(match, name.replace(SUFFIX, '')) || (SUFFIX.test(name) && matchesName(match, name));
+export function matchesVariable(match: GroupMatch, name: string): boolean {
+  return matchesName(match, name.replace(SUFFIX, '')) || (SUFFIX.test(name) && matchesName(match, name));
 }
 
-/** What makes the steps of an optimizer and owns its state. Tensors are numbered in order of registration. */
-export interface StepExecutor {
-  /** These are described in `Stepper`. */
-  assertUsable(): void;
-  checkGroups(names: readonly string[], own: readonly string[]): void;
-  setLearningRate(rate: number | Schedule): void;
-  readonly learningRate: number;
+/** Makes the steps of an optimizer and owns its state. Tensors are numbered in order of registration. */
+export interface VariableSteps {
+  readonly gate: Gate;
+  readonly groups: Groups;
+  readonly engine: { readonly name: EngineName };
+  readonly tensors: readonly RegisteredTensor[];
+  /** Attempted steps. */
   iterations: number;
-  readonly engine: Engine;
-  readonly tensors: readonly { readonly size: number; readonly group: number }[];
   readonly skippedSteps: number;
   readonly lastStep: StepReport | undefined;
-  dispose(): void;
   /** The report of the last attempted step, waited for where it is not there yet. */
   readLastStep(): Promise<StepReport | undefined>;
-  /** Adds a tensor with a state of zeros to its group and returns its number. */
-  register(name: string, size: number, shape: readonly number[]): number;
+  /** Adds a tensor with a state of zeros to its group. */
+  register(name: string, size: number, shape: readonly number[]): void;
   /** Frees a tensor's state. The numbers of later tensors move down by one. */
   unregister(tensor: number): void;
   /**
    * One step; variable and gradient `i` belong to tensor `i`. A gradient is null where the tensor is left alone; its
    * variable may then be disposed. Everything that can be checked without reading values has been checked.
    */
-  stepVariables(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
-  /** A copy of the state of every tensor, as it is at the call. */
-  readTensors(): TensorState[] | Promise<TensorState[]>;
+  step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
+  /** A copy of a tensor's state, as it is at the call. */
+  readTensor(tensor: number): TensorState | Promise<TensorState>;
   /** Replaces a tensor's state by a copy of the one given. */
   writeTensor(tensor: number, state: TensorState): void;
 }
 
 /**
  * The contract of `tf.Optimizer`: which variables belong to the optimizer, what it accepts as gradients, what it
- * saves and restores. How steps are made is left to an executor.
+ * saves and restores. How steps are made is left to `VariableSteps`.
  */
-export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends Optimizer {
-  protected readonly executor: Executor;
-  protected readonly options: ResolvedOptions;
-  /** As it was given: of the groups without one of their own. */
-  protected givenLearningRate: number | Schedule;
+export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends Optimizer {
+  protected readonly steps: Steps;
+  readonly #options: ResolvedOptions;
   readonly #weights = new WeightTensors();
   /** By tensor number. State belongs to the variable itself, not to its name. */
   readonly #variables: Variable[] = [];
@@ -101,28 +92,29 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   #isDisposed = false;
 
   /**
-   * @param makeExecutor from options whose matches see names as `TensorFlowOptimizer` wants them seen.
+   * @param makeSteps from the options, complete and checked.
    * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` for an option that is unknown, of the wrong type or out of range,
-   *   and whatever the executor throws.
+   *   and whatever `makeSteps` throws.
    */
   constructor(
     learningRate: number | Schedule,
     options: VRAdamOptions,
     defaults: FactoryDefaults,
-    makeExecutor: (options: ResolvedOptions) => Executor,
+    makeSteps: (options: ResolvedOptions) => Steps,
   ) {
     super();
-    this.options = resolveOptions(learningRate, options, defaults);
-    this.givenLearningRate = learningRate;
-    const groups = this.options.groups.map((group) =>
-      group.match === undefined ? group : { ...group, match: withoutSuffix(group.match) },
-    );
-    this.executor = makeExecutor({ ...this.options, groups });
+    this.#options = resolveOptions(learningRate, options, defaults);
+    this.steps = makeSteps(this.#options);
+  }
+
+  /** As given, with the learning rates as they are now. */
+  protected get options(): ResolvedOptions {
+    return { ...this.#options, groups: this.steps.groups.all };
   }
 
   /** Learning rate α₀ of the default group at the next step, before the penalty lowers it. */
   get learningRate(): number {
-    return this.executor.learningRate;
+    return this.steps.groups.defaultLearningRateAt(this.iterations);
   }
 
   set learningRate(rate: number | Schedule) {
@@ -136,28 +128,27 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    *   `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   setLearningRate(rate: number | Schedule): void {
-    this.executor.setLearningRate(rate);
-    this.givenLearningRate = rate;
+    this.steps.groups.setLearningRate(rate);
   }
 
   /** What the last step did, refused ones too; undefined before the first. */
   get lastStep(): StepReport | undefined {
-    return this.executor.lastStep;
+    return this.steps.lastStep;
   }
 
   /** The same, waited for where steps are asynchronous and the last one has not been reported yet. */
   async readLastStep(): Promise<StepReport | undefined> {
-    return this.executor.readLastStep();
+    return this.steps.readLastStep();
   }
 
   /** Attempted steps, refused ones too. */
   override get iterations(): number {
-    return this.executor.iterations;
+    return this.steps.iterations;
   }
 
   /** Steps that were refused for their gradients with `onNonFinite: 'skip'`. */
   get skippedSteps(): number {
-    return this.executor.skippedSteps;
+    return this.steps.skippedSteps;
   }
 
   /**
@@ -169,7 +160,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    * @throws VRAdamError what `applyGradients` throws; nothing that this step made is then left behind.
    */
   override minimize(f: () => Scalar, returnCost = false, varList?: Variable[]): Scalar | null {
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     const { value, grads } = this.computeGradients(f, varList);
     let returned = false;
     try {
@@ -195,12 +186,12 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    *   variables; `ERR_VRADAM_NON_FINITE` for a gradient that is not finite; `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   applyGradients(variableGradients: NamedTensorMap | NamedTensor[]): void {
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     const given = readGradients(variableGradients);
     if (!this.#groupsAreChecked) {
       // Another step may bring variables that this one lacks.
       const own = given.map(({ variable }) => variable.name);
-      this.executor.checkGroups(Object.keys(tensorflow().registeredVariables), own);
+      this.steps.groups.check(Object.keys(tensorflow().registeredVariables), own);
     }
     this.forgetDisposed();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
@@ -211,9 +202,9 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     const gradients: (Tensor | null)[] = this.#variables.map(() => null);
     for (const { variable, gradient } of given) gradients[this.#numbers.get(variable.name)!] = gradient;
     try {
-      this.executor.stepVariables(this.#variables, gradients);
+      this.steps.step(this.#variables, gradients);
     } finally {
-      this.iterations_ = this.executor.iterations;
+      this.iterations_ = this.steps.iterations;
     }
   }
 
@@ -227,14 +218,15 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    * @throws VRAdamError `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   override async getWeights(): Promise<NamedTensor[]> {
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     this.forgetDisposed();
     const { iterations } = this;
-    const named = [...this.variables, ...this.#waiting].map(({ name, shape }) => ({ name, shape }));
-    const waiting = this.#waiting.map(copyOf);
-    const states = this.executor.readTensors();
-    const read = [...(states instanceof Promise ? await states : states), ...waiting];
-    this.executor.assertUsable();
+    const named = [...this.#variables, ...this.#waiting].map(({ name, shape }) => ({ name, shape }));
+    const read = await Promise.all([
+      ...this.#variables.map((_, i) => this.steps.readTensor(i)),
+      ...this.#waiting.map(copyOf),
+    ]);
+    this.steps.gate.assertIdle();
     return this.#weights.update({
       iterations,
       tensors: named.map(({ name, shape }, i) => ({ name, shape, ...read[i]! })),
@@ -250,7 +242,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    *   a variable finds no state of its shape; `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   override async setWeights(weightValues: NamedTensor[]): Promise<void> {
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     this.restore(await readWeights(weightValues));
   }
 
@@ -261,7 +253,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    *   function of the user's own.
    */
   override getConfig(): serialization.ConfigDict {
-    return configOf(this.givenLearningRate, this.options);
+    return configOf(this.options);
   }
 
   /**
@@ -277,17 +269,14 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   }
 
   /** What the optimizer is and how far it came, for logs; the state is not in it. */
-  toJSON(): OptimizerSummary & { readonly state: string } {
-    return {
-      ...summaryOf(this.executor, this.options, this.givenLearningRate),
-      state: 'not in here: getWeights copies it, save writes it to a file',
-    };
+  toJSON(): OptimizerSummary {
+    return summaryOf(this.steps, this.options, 'getWeights');
   }
 
   /** Frees the state and the tensors that `getWeights` handed out. May be called again; nothing else may. */
   override dispose(): void {
     if (this.#isDisposed) return;
-    this.executor.dispose();
+    this.steps.gate.dispose();
     this.#weights.dispose();
     this.#variables.length = 0;
     this.#numbers.clear();
@@ -307,12 +296,12 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
    */
   protected restore({ iterations, tensors }: SavedState): void {
     // Steps may have been taken, and the optimizer disposed, while the values were read.
-    this.executor.assertUsable();
+    this.steps.gate.assertIdle();
     this.forgetDisposed();
     const { own, over } = this.bind(tensors);
-    for (const [i, state] of own.entries()) this.executor.writeTensor(i, state);
+    for (const [i, state] of own.entries()) this.steps.writeTensor(i, state);
     this.#waiting = over;
-    this.executor.iterations = iterations;
+    this.steps.iterations = iterations;
     this.iterations_ = iterations;
   }
 
@@ -344,7 +333,7 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
     for (let number = this.#variables.length - 1; number >= 0; number--) {
       const variable = this.#variables[number]!;
       if (registered[variable.name] === variable) continue;
-      this.executor.unregister(number);
+      this.steps.unregister(number);
       this.#variables.splice(number, 1);
     }
     if (this.#variables.length === this.#numbers.size) return;
@@ -378,80 +367,14 @@ export abstract class TensorFlowOptimizer<Executor extends StepExecutor> extends
   }
 
   #register(variable: Variable, state: SavedTensor | undefined): void {
-    const number = this.executor.register(variable.name, variable.size, variable.shape);
-    this.#variables[number] = variable;
+    this.steps.register(variable.name, variable.size, variable.shape);
+    const number = this.#variables.push(variable) - 1;
     this.#numbers.set(variable.name, number);
     if (state !== undefined) {
-      this.executor.writeTensor(number, state);
+      this.steps.writeTensor(number, state);
       this.#waiting = this.#waiting.filter((waiting) => waiting !== state);
     }
   }
 }
 
 showSummary(TensorFlowOptimizer);
-
-/** Checks everything about the gradients of a step that can be checked without reading them. */
-function readGradients(variableGradients: unknown): Given[] {
-  // A Map or typed array has no names of its own, and would pass for a step without gradients.
-  const isRecord = Object.prototype.toString.call(variableGradients) === '[object Object]';
-  if (!Array.isArray(variableGradients) && (!isRecord || variableGradients instanceof Tensor)) {
-    throw invalid(
-      'ERR_VRADAM_SHAPE',
-      'variableGradients',
-      'a map from name to gradient or a list of { name, tensor }',
-      variableGradients,
-    );
-  }
-  const entries: [name: unknown, gradient: unknown][] = Array.isArray(variableGradients)
-    ? variableGradients.map((entry, i) => {
-        if (typeof entry !== 'object' || entry === null) {
-          throw invalid('ERR_VRADAM_SHAPE', `variableGradients[${i}]`, 'an object { name, tensor }', entry);
-        }
-        return [entry.name, entry.tensor];
-      })
-    : Object.entries(variableGradients as object);
-
-  const registered = tensorflow().registeredVariables;
-  const seen = new Set<unknown>();
-  const given: Given[] = [];
-  for (const [name, value] of entries) {
-    const variable =
-      typeof name === 'string' && Object.hasOwn(registered, name) ? registered[name] : undefined;
-    if (variable === undefined) {
-      throw invalid(
-        'ERR_VRADAM_SHAPE',
-        'the name of a gradient',
-        'the name of a variable that is not disposed',
-        name,
-      );
-    }
-    if (seen.has(name)) {
-      throw invalid('ERR_VRADAM_SHAPE', 'the names of the gradients', 'each name once', name);
-    }
-    seen.add(name);
-    const gradient = readGradient(value, variable);
-    // A variable that could never be stepped over has no state either.
-    if (gradient !== null || variable.dtype === 'float32') given.push({ variable, gradient });
-  }
-  return given;
-}
-
-function readGradient(value: unknown, variable: Variable): Tensor | null {
-  if (value === null || value === undefined) return null;
-  const of = `the gradient of '${variable.name}'`;
-  if (!(value instanceof Tensor)) throw invalid('ERR_VRADAM_SHAPE', of, 'a tensor, null or undefined', value);
-  const mismatch = (expectation: string, received: string) =>
-    new VRAdamError('ERR_VRADAM_SHAPE', `Expected ${expectation} for ${of} but received ${received}`);
-  if (value.isDisposed) throw mismatch('a tensor', 'one that is disposed');
-  if (variable.dtype !== 'float32') {
-    throw new VRAdamError(
-      'ERR_VRADAM_SHAPE',
-      `The variable '${variable.name}' is ${variable.dtype}; only float32 can be trained`,
-    );
-  }
-  if (value.dtype !== 'float32') throw mismatch('a tensor of type float32', `one of type ${value.dtype}`);
-  if (!sameShape(value.shape, variable.shape)) {
-    throw mismatch(`a tensor of shape [${variable.shape}]`, `one of shape [${value.shape}]`);
-  }
-  return value;
-}

@@ -241,9 +241,9 @@ export function checkCount(value: unknown, argument: string, least: number): num
   );
 }
 
-/** Levenshtein's distance: how many characters to insert, remove or replace. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+/** Levenshtein's distance: how many characters to insert, remove or replace to make of `a` all or a part of `b`. */
+export function editDistance(a: string, b: string, part = false): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => (part ? 0 : j));
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
@@ -252,7 +252,7 @@ function editDistance(a: string, b: string): number {
     }
     row = next;
   }
-  return row[b.length]!;
+  return part ? Math.min(...row) : row[b.length]!;
 }
 
 /** Case, '_' and '-' do not count where a name is compared. */

@@ -3,8 +3,6 @@ import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import type { TensorState } from '../engines/engine.js';
 import { invalid, VRAdamError } from '../errors.js';
-import type { ResolvedOptions, Schedule } from '../options/options.js';
-import { scheduleToConfig } from '../options/schedules.js';
 import { type Piece, writeAtomically } from './atomic-file.js';
 import {
   damaged,
@@ -281,31 +279,4 @@ async function readBytes(
     done += bytesRead;
   }
   return bytes;
-}
-
-/**
- * Options and groups as metadata, for whoever opens the file; loading does not use them.
- *
- * @param learningRate of the groups without one of their own, as it is now.
- * @param groupOf The number of the group of each tensor, in order of registration.
- */
-export function describeOptions(
-  { groups, clipNorm, gradientScale, onNonFinite }: ResolvedOptions,
-  learningRate: number | Schedule,
-  tensors: readonly { readonly name: string; readonly group: number }[],
-): Record<string, string> {
-  const rateOf = (rate: number | Schedule) =>
-    typeof rate === 'number' ? rate : (scheduleToConfig(rate) ?? 'a function');
-  return {
-    options: JSON.stringify({ clipNorm, gradientScale, onNonFinite }),
-    groups: JSON.stringify(
-      groups.map((group, i) => ({
-        name: group.name,
-        learningRate: rateOf(group.ownLearningRate ? group.learningRate : learningRate),
-        ...group.settings,
-        lrCutoff: group.settings.lrCutoff === Number.POSITIVE_INFINITY ? 'infinity' : group.settings.lrCutoff,
-        tensors: tensors.filter((tensor) => tensor.group === i).map(({ name }) => name),
-      })),
-    ),
-  };
 }

@@ -89,13 +89,12 @@ function hyperparametersFromConfig(config: object): Record<string, unknown> {
  * The configuration of an optimizer as JSON-safe data that survives `model.save` and `loadLayersModel`. What belongs
  * to the machine stays behind: a model saved where there is a GPU loads where there is none.
  *
- * @param learningRate of the default group, as it is now; groups with one of their own keep it.
  * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` where a function matches a group or is a learning rate.
  */
-export function configOf(learningRate: number | Schedule, resolved: ResolvedOptions): ConfigDict {
+export function configOf(resolved: ResolvedOptions): ConfigDict {
   const { groups, engine: _, threads: __, ...options } = resolved;
   const own = groups.slice(0, -1);
-  const { settings } = groups.at(-1)!;
+  const { learningRate, settings } = groups.at(-1)!;
   const config = hyperparametersToConfig({ learningRate, ...settings, ...options }, 'the optimizer');
   if (own.length === 0) return config;
   config.groups = own.map((group) => {

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { cuda } from '../../src/engines/cuda-device.js';
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer } from '../../src/flat.js';
 import { onGpu } from './plugin.js';
 
 describe('a device array', () => {

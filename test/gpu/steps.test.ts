@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cuda } from '../../src/engines/cuda-device.js';
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
-import type { StepReport } from '../../src/step/stepper.js';
+import { FlatOptimizer } from '../../src/flat.js';
+import type { StepReport } from '../../src/step/report.js';
 import { randomNumbers, randomValues } from '../unit/scenarios.js';
 import { onGpu } from './plugin.js';
 

@@ -36,6 +36,7 @@ describe.each(backends)('on the %s backend', (backend) => {
       };
       train().dispose();
       await optimizer.getWeights();
+      await optimizer.readLastStep();
       const before = tf.memory().numTensors;
       for (let i = 0; i < 20; i++) {
         train().dispose();
@@ -51,6 +52,7 @@ describe.each(backends)('on the %s backend', (backend) => {
       ]);
       last.dispose();
       expect(await namesOf(optimizer)).toEqual(['iter', 'tensor_steps']);
+      await optimizer.readLastStep();
       expect(tf.memory().numTensors).toBe(before);
       tf.dispose([xs, ys]);
     });

@@ -1,5 +1,5 @@
 // Saves states without end, to be killed: node --import tsx endless-saving.ts FILE FIRST_GENERATION
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer } from '../../src/flat.js';
 
 const [file, first] = process.argv.slice(2) as [string, string];
 const SIZES = [300_000, 100_000];

@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
 import { gradientsOf, type Manner, numbers, train } from '../../scripts/soak/training.mjs';
 import { loadAddon, RESULT_FIELDS } from '../../src/engines/addon.js';
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer } from '../../src/flat.js';
 import { runModule } from './child-process.js';
 
 let bundle: string;

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { beforeAll, expect, it } from 'vitest';
 import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
 import { type Manner, train } from '../../scripts/soak/training.mjs';
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer } from '../../src/flat.js';
 import { seed } from '../seed.js';
 import { runModule } from './child-process.js';
 

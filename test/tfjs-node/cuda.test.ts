@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { tensorflow } from '../../src/adapters/tensorflow.js';
+import type { Engine } from '../../src/engines/engine.js';
 import { type VRAdamOptimizer, vradam } from '../../src/index.js';
 import { choosePlugin } from '../gpu/plugin.js';
 import { numbers } from '../integration/models.js';
@@ -161,10 +162,10 @@ describe('where TensorFlow keeps its tensors on a GPU', () => {
 
   it('the engine cpu does not reach them', async () => {
     using optimizer = vradam(0.1, { engine: 'cpu' });
-    const { executor } = optimizer as unknown as { executor: Parameters<typeof tensorflow.step>[0] };
-    expect(tensorflow.obstacle!(executor)).toBeUndefined();
+    const { engine } = (optimizer as unknown as { steps: { engine: Engine } }).steps;
+    expect(tensorflow.obstacle!(engine)).toBeUndefined();
     await pretendingAGpu(() =>
-      expect(tensorflow.obstacle!(executor)).toBe(
+      expect(tensorflow.obstacle!(engine)).toBe(
         'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach',
       ),
     );

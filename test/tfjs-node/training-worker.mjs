@@ -4,7 +4,7 @@ import { tsImport } from 'tsx/esm/api';
 import { loadTfjsNode } from '../../scripts/tfjs-node-testbed.mjs';
 
 const tf = loadTfjsNode();
-const { vradam } = await tsImport('../../src/optimizers/factories.ts', import.meta.url);
+const { vradam } = await tsImport('../../src/index.ts', import.meta.url);
 const { numbers } = await tsImport('../integration/models.ts', import.meta.url);
 
 const v = tf.variable(tf.tensor1d(numbers(20_000, 1)), true, 'v');

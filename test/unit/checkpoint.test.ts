@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { VRAdamErrorCode } from '../../src/errors.js';
-import { FlatOptimizer, type FlatOptions } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer, type FlatOptions } from '../../src/flat.js';
 import { decodeHeader, decodeHeaderLength } from '../../src/state/safetensors.js';
 import { expectRejection } from './expect-error.js';
 

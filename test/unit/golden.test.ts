@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FlatOptimizer } from '../../src/optimizers/flat-optimizer.js';
+import { FlatOptimizer } from '../../src/flat.js';
 import { resolveOptionsWithLearningRate, VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { engines } from './engines.js';
 import { distance, type Golden, goldens, optionsOf } from './golden.js';

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { FlatOptions } from '../../src/optimizers/flat-optimizer.js';
+import type { FlatOptions } from '../../src/flat.js';
 
 interface GoldenOptions {
   eta: number;

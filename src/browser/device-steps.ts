@@ -1,0 +1,142 @@
+import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { TensorState } from '../engines/engine.js';
+import { VRAdamError } from '../errors.js';
+import { matchesVariable, type VariableSteps } from '../optimizers/tensorflow-optimizer.js';
+import type { ResolvedOptions } from '../options/options.js';
+import { Gate } from '../step/gate.js';
+import { Groups } from '../step/groups.js';
+import { reportOf, type StepReport } from '../step/report.js';
+import { engineSettings, type RegisteredTensor } from '../step/stepper.js';
+import { DeviceState, readReport } from './operations.js';
+import { checkEngine } from './platform.js';
+
+/** What a step did, still on the device. */
+interface PendingReport {
+  readonly values: Tensor;
+  readonly step: number;
+  /** Refusals that had been thrown when it was made. */
+  readonly era: number;
+}
+
+/**
+ * Steps in operations of TensorFlow.js, which the device makes whenever it gets there. What they did is read one report
+ * at a time.
+ */
+export class DeviceSteps implements VariableSteps {
+  /** No native code; which operations run is the backend's affair. */
+  readonly engine = { name: 'javascript' } as const;
+  readonly gate = new Gate(() => this.#free());
+  readonly groups: Groups;
+  readonly tensors: RegisteredTensor[] = [];
+  iterations = 0;
+  skippedSteps = 0;
+  lastStep: StepReport | undefined;
+  readonly #options: ResolvedOptions;
+  readonly #state: DeviceState;
+  /** The step whose refusal is still to be thrown. */
+  #refusedStep = 0;
+  /** Refusals that were thrown: reports of steps from before the last one say nothing new. */
+  #era = 0;
+  /** The newest report, until it is read. */
+  #newest: PendingReport | undefined;
+  /** The reading of reports that is under way, and the report that it reads. */
+  #reading: Promise<void> | undefined;
+  #inFlight: PendingReport | undefined;
+
+  /** @throws VRAdamError `ERR_VRADAM_ENGINE` for an engine of native code. */
+  constructor(options: ResolvedOptions) {
+    checkEngine(options.engine);
+    this.#options = options;
+    this.groups = new Groups(options.groups, this.gate, matchesVariable);
+    this.#state = new DeviceState(engineSettings(options));
+  }
+
+  async readLastStep(): Promise<StepReport | undefined> {
+    while (this.#reading !== undefined) await this.#reading;
+    return this.lastStep;
+  }
+
+  register(name: string, size: number, shape: readonly number[]): void {
+    const group = this.groups.of(name);
+    this.#state.add(group, shape);
+    this.tensors.push({ name, size, group });
+  }
+
+  unregister(tensor: number): void {
+    this.#state.remove(tensor);
+    this.tensors.splice(tensor, 1);
+  }
+
+  /**
+   * Queues one step on the device.
+   *
+   * @throws VRAdamError `ERR_VRADAM_NON_FINITE` where an earlier step is now known to have been refused; this one is
+   *   then not made.
+   */
+  step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
+    const refused = this.#refusedStep;
+    if (refused > 0) {
+      this.#refusedStep = 0;
+      this.#era++;
+      this.#state.forgetRefusal();
+      throw new VRAdamError(
+        'ERR_VRADAM_NON_FINITE',
+        `Expected finite gradients but those of step ${refused} were not, or their squares in float32; that step and those after it were refused and nothing has changed`,
+      );
+    }
+    const learningRates = this.groups.learningRatesAt(this.iterations);
+    this.gate.assertNotFreed();
+    const { gradientScale } = this.#options;
+    const attempt = this.iterations + 1;
+    const values = this.#state.step({ variables, gradients, attempt, learningRates, gradientScale });
+    this.iterations = attempt;
+    this.#newest?.values.dispose();
+    this.#newest = { values, step: attempt, era: this.#era };
+    this.#reading ??= this.#readReports();
+  }
+
+  readTensor(tensor: number): Promise<TensorState> {
+    return this.#state.readTensor(tensor);
+  }
+
+  writeTensor(tensor: number, state: TensorState): void {
+    this.#state.writeTensor(tensor, state);
+  }
+
+  #free(): void {
+    this.#state.dispose();
+    this.#newest?.values.dispose();
+    this.#inFlight?.values.dispose();
+    this.#newest = undefined;
+    this.#inFlight = undefined;
+  }
+
+  /** Reads the newest report until there is none; those that were overtaken meanwhile are not read. */
+  async #readReports(): Promise<void> {
+    try {
+      for (let report = this.#newest; report !== undefined; report = this.#newest) {
+        this.#newest = undefined;
+        this.#inFlight = report;
+        const values = await report.values.data<'float32'>();
+        // Disposed with the optimizer.
+        if (this.#inFlight !== report) return;
+        this.#inFlight = undefined;
+        report.values.dispose();
+        this.#take(report, values);
+      }
+    } catch {
+      // The device is gone, or the backend was removed: the next step will say so.
+    } finally {
+      this.#reading = undefined;
+    }
+  }
+
+  #take({ step, era }: PendingReport, values: Float32Array): void {
+    const { refusals, ...outcome } = readReport(values);
+    const place = { step, engine: this.engine.name, adapter: 'operations', copiedBytes: 0 };
+    this.lastStep = reportOf(place, outcome, this.#options);
+    const { onNonFinite } = this.#options;
+    if (onNonFinite === 'skip') this.skippedSteps = refusals;
+    if (onNonFinite === 'throw' && era === this.#era && refusals > 0) this.#refusedStep = refusals;
+  }
+}

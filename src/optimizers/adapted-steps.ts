@@ -1,0 +1,90 @@
+import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import type { Adapter } from '../adapters/adapter.js';
+import { preferredEngine, selectAdapter } from '../adapters/select.js';
+import type { TensorState } from '../engines/engine.js';
+import { isOutOfDeviceMemory } from '../engines/native-errors.js';
+import { node } from '../engines/node.js';
+import type { Platform } from '../engines/platform.js';
+import { VRAdamError } from '../errors.js';
+import type { ResolvedOptions } from '../options/options.js';
+import type { StepReport } from '../step/report.js';
+import { Stepper } from '../step/stepper.js';
+import { matchesVariable, type VariableSteps } from './tensorflow-optimizer.js';
+
+/** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
+const platform: Platform = {
+  ...node,
+  createEngine: (preference, settings) =>
+    node.createEngine(preference === 'auto' ? preferredEngine(getBackend()) : preference, settings),
+};
+
+/** Steps of an engine, which an adapter brings to the tensors of the current backend. */
+export class AdaptedSteps extends Stepper implements VariableSteps {
+  readonly #inPlace: boolean;
+  /** Whether 'auto' chose the engine. */
+  readonly #chosen: boolean;
+  /** Why 'auto' is no longer the engine cuda, where it was. */
+  #left: string | undefined;
+  #adapter: Adapter | undefined;
+
+  /** @throws ERR_VRADAM_ENGINE if the engine that the options name is not available. */
+  constructor(options: ResolvedOptions) {
+    super(options, platform, matchesVariable);
+    this.#inPlace = options.inPlace;
+    this.#chosen = options.engine === 'auto';
+  }
+
+  /** As `Stepper`'s; but where 'auto' is the engine cuda and its GPU has no room, the engine cpu goes on. */
+  override register(name: string, size: number): void {
+    try {
+      super.register(name, size);
+    } catch (error) {
+      if (!this.#chosen || this.engine.name !== 'cuda' || !isOutOfDeviceMemory(error)) throw error;
+      this.changeEngine('cpu');
+      this.#left = `${error.message}. TF_FORCE_GPU_ALLOW_GROWTH=true in the environment makes TensorFlow leave more memory to the engine cuda; now the engine cpu makes the steps`;
+      super.register(name, size);
+    }
+  }
+
+  override unregister(tensor: number): void {
+    super.unregister(tensor);
+    // What it keeps is by number.
+    this.#adapter = undefined;
+  }
+
+  step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
+    this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
+    const scalars = this.prepare();
+    for (const [i, gradient] of gradients.entries()) checkThere(variables[i]!, gradient);
+    const { outcome, copiedBytes } = this.#adapter.step(this.engine, scalars, variables, gradients);
+    this.conclude(outcome, this.#adapter.name, copiedBytes);
+  }
+
+  async readLastStep(): Promise<StepReport | undefined> {
+    return this.lastStep;
+  }
+
+  readTensor(tensor: number): TensorState {
+    return this.engine.readTensor(tensor);
+  }
+
+  writeTensor(tensor: number, state: TensorState): void {
+    this.engine.writeTensor(tensor, state);
+  }
+
+  protected override free(): void {
+    super.free();
+    this.#adapter = undefined;
+  }
+}
+
+/**
+ * Checks that variable and gradient are still there after schedules, which are code of the user, have run.
+ *
+ * @throws ERR_VRADAM_SHAPE naming the variable.
+ */
+function checkThere(variable: Variable, gradient: Tensor | null): void {
+  if (gradient === null || !(variable.isDisposed || gradient.isDisposed)) return;
+  const what = variable.isDisposed ? 'the variable' : 'the gradient of';
+  throw new VRAdamError('ERR_VRADAM_SHAPE', `A schedule disposed ${what} '${variable.name}' during the step`);
+}
