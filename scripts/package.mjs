@@ -1,21 +1,15 @@
 // Makes the package as it is published, in build-package/package/, and packs it: build-package/vradam-<version>.tgz.
 // The folder holds what a user needs and nothing else, and its package.json has no scripts: nothing runs at install.
 // With --no-build, dist/ is taken as it is; with --no-prebuild, the prebuilt addons are.
-import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { thirdPartyLicenses } from './licenses.mjs';
+import { run } from './processes.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const out = join(root, 'build-package');
 const folder = join(out, 'package');
-
-function run(command, args, cwd = root) {
-  const { status, error } = spawnSync(command, args, { cwd, stdio: ['ignore', 'inherit', 'inherit'] });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed with exit code ${status}`);
-}
 
 run(process.execPath, [
   'scripts/prebuild.mjs',

@@ -2,7 +2,6 @@
 // Not in prebuilds/, where it would stand in for an addon that failed to build in a clone, and not by way of build/,
 // which stays as it is. Compiles only where a source has changed since the last time. A CUDA plugin that was built in build-cuda/ is put beside the addon, with its checksum;
 // with --no-compile, that is all it does.
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -17,6 +16,7 @@ import {
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { has, run } from './processes.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const staging = join(root, 'build-prebuild', 'work');
@@ -57,31 +57,21 @@ function compile() {
     JOBS: String(availableParallelism()),
   };
   if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) env.npm_config_nodedir = prefix;
-  console.log(`$ prebuildify ${args.slice(1).join(' ')}`);
-  const { status, error } = spawnSync(process.execPath, args, { cwd: staging, env, stdio: 'inherit' });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`prebuildify failed with exit code ${status}`);
+  run(process.execPath, args, { cwd: staging, env });
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });
   const made = join(staging, 'prebuilds', tuple);
   for (const file of readdirSync(made)) copyFileSync(join(made, file), join(target, file));
 }
 
-const has = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
-
 /** The CUDA plugin: built here where there is nvcc, else the one in build-cuda/, which somebody has put there. */
 function cudaPlugin(name) {
   const own = join('build-prebuild', 'cuda');
   if (!onlyCollect && has('nvcc') && has('cmake')) {
-    console.log(`$ cmake -DVRADAM_CUDA=ON … ${own}`);
+    const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
     const options = ['-DCMAKE_BUILD_TYPE=Release', '-DVRADAM_CUDA=ON', '-DVRADAM_NATIVE_TESTS=OFF'];
-    for (const args of [
-      ['-S', '.', '-B', own, ...options],
-      ['--build', own, '--config', 'Release', `-j${availableParallelism()}`],
-    ]) {
-      const { status } = spawnSync('cmake', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
-      if (status !== 0) throw new Error(`cmake ${args.join(' ')} failed with exit code ${status}`);
-    }
+    run('cmake', ['-S', '.', '-B', own, ...options], quiet);
+    run('cmake', ['--build', own, '--config', 'Release', `-j${availableParallelism()}`], quiet);
   }
   return [own, 'build-cuda']
     .flatMap((place) => ['', 'Release'].map((part) => join(root, place, 'native', 'cuda', part, name)))
