@@ -7,7 +7,7 @@ import process from 'node:process';
 import { InvalidArgumentError, Option } from 'commander';
 import { packageRoot } from '../src/engines/addon.js';
 import { run, tail } from './child-process.js';
-import { Failure, tellFailure } from './failure.js';
+import { Failure } from './failure.js';
 import { notEmpty, type Subcommand } from './subcommand.js';
 import { cacheFolder, compile, findToolchain } from './toolchain.js';
 import { packageVersion } from './version.js';
@@ -216,17 +216,11 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
       throw new InvalidArgumentError('--architectures goes with --cuda.');
     const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
     const start = performance.now();
-    try {
-      const { file, environment } = await (given.cuda ? buildCudaPlugin(given, log) : buildAddon(given, log));
-      process.stdout.write(`✔ ${file} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`);
-      if (environment) {
-        process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);
-      }
-      return 0;
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      tellFailure(error.message, error.details);
-      return 1;
+    const { file, environment } = await (given.cuda ? buildCudaPlugin(given, log) : buildAddon(given, log));
+    process.stdout.write(`✔ ${file} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`);
+    if (environment) {
+      process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);
     }
+    return 0;
   },
 };

@@ -20,7 +20,7 @@ export interface BackendInfo {
   /** How vradam would reach its tensors. */
   readonly adapter: AdapterName;
   /** Why it is the portable one, or what is wrong with the package. */
-  readonly remark?: string;
+  readonly remark: string | undefined;
 }
 
 /** What `vradam info` found: about vradam, this machine, and the TensorFlow.js packages of a folder. */
@@ -30,15 +30,15 @@ export interface InfoReport {
   readonly platform: string;
   readonly arch: string;
   /** Version of the C library, where it is glibc. */
-  readonly glibc?: string;
+  readonly glibc: string | undefined;
   readonly folder: string;
   readonly addon: { readonly path: string } | { readonly reason: string };
   /** The one that steps use, and what the machine can run besides, fastest first. */
-  readonly instructionSet?: string;
+  readonly instructionSet: string | undefined;
   readonly instructionSets: readonly string[];
   readonly threads: number;
-  readonly cuda: { readonly device: CudaDevice; readonly path?: string } | { readonly reason: string };
-  readonly tfjsCore?: string;
+  readonly cuda: { readonly device: CudaDevice } | { readonly reason: string };
+  readonly tfjsCore: string | undefined;
   readonly backends: readonly BackendInfo[];
   /** Of each installed tfjs-node: whether `vradam link-tensorflow` linked it, or why it is not linked. */
   readonly links: Readonly<Record<string, string>>;
@@ -117,26 +117,25 @@ export async function collectInfo(folder: string): Promise<InfoReport> {
             ? 'steps copy'
             : undefined;
     const adapter = entry.adapter === 'tensorflow' && !addon ? 'portable' : entry.adapter;
-    backends.push({ ...entry, version, adapter, ...(remark === undefined ? {} : { remark }) });
+    backends.push({ ...entry, version, adapter, remark });
   }
   const { glibcVersionRuntime: glibc } = (
     process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
   ).header;
-  const tfjsCore = installedVersion(folder, '@tensorflow/tfjs-core');
   const instructionSet = process.env.VRADAM_ISA || addon?.instructionSets[0];
   return {
     vradam: packageVersion(),
     node: process.version,
     platform: process.platform,
     arch: process.arch,
-    ...(glibc === undefined ? {} : { glibc }),
+    glibc,
     folder,
     addon: addon ? { path: addonPath } : { reason },
-    ...(instructionSet === undefined ? {} : { instructionSet }),
+    instructionSet,
     instructionSets: addon?.instructionSets ?? [],
     threads: defaultThreads(),
     cuda: cuda.cuda ? { device: cuda.cuda.device } : { reason: cuda.reason },
-    ...(tfjsCore === undefined ? {} : { tfjsCore }),
+    tfjsCore: installedVersion(folder, '@tensorflow/tfjs-core'),
     backends,
     links,
     environment: Object.fromEntries(

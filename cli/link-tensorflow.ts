@@ -65,20 +65,19 @@ export interface LinkReport {
   readonly failure?: FailureDetails & { readonly step: LinkStep; readonly message: string };
 }
 
-/** Hears of each step as it begins and ends; both are sentences without a full stop. */
-export interface LinkListener {
-  begin(text: string): void;
-  end(done: StepDone): void;
-}
-
 /**
  * Links an installed tfjs-node package with TensorFlow from pip's wheel and shows that it trains. Running it
  * again does what is missing: a link undone by `npm install` is made again from the cache. A run that fails or is
  * killed leaves the package as it was, at the latest when the next one starts.
  *
  * Never rejects: what goes wrong is `failure` of the report.
+ *
+ * @param tell Is given a line as each step begins, and one as it ends.
  */
-export async function link(options: LinkTensorflowOptions, listener?: LinkListener): Promise<LinkReport> {
+export async function link(
+  options: LinkTensorflowOptions,
+  tell: (line: string) => void = () => {},
+): Promise<LinkReport> {
   const directory = path.resolve(options.directory ?? '.');
   const steps: StepDone[] = [];
   const notes: string[] = [];
@@ -88,12 +87,12 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
 
   async function step<T>(name: LinkStep, text: string, action: () => Promise<[detail: string, value: T]>) {
     current = name;
-    listener?.begin(text);
+    tell(`• ${text} …\n`);
     const start = performance.now();
     const [detail, value] = await action();
-    const done = { step: name, detail, milliseconds: Math.round(performance.now() - start) };
-    steps.push(done);
-    listener?.end(done);
+    const milliseconds = Math.round(performance.now() - start);
+    steps.push({ step: name, detail, milliseconds });
+    tell(`  ${detail} (${seconds(milliseconds)})\n`);
     return value;
   }
 
@@ -198,7 +197,7 @@ export async function link(options: LinkTensorflowOptions, listener?: LinkListen
       }
     };
     await withLock(found.folder, linkOrVerify, () =>
-      listener?.begin('Waiting for another run that links this package'),
+      tell('• Waiting for another run that links this package …\n'),
     );
     return { ok: true, alreadyLinked, ...head, steps, notes };
   } catch (error) {
@@ -222,24 +221,19 @@ function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-/** Tells each step as it begins and ends, a line each. */
-export const stepTeller: LinkListener = {
-  begin: (text) => void process.stdout.write(`• ${text} …\n`),
-  end: ({ detail, milliseconds }) => void process.stdout.write(`  ${detail} (${seconds(milliseconds)})\n`),
-};
+/** Writes to standard output. */
+export const print = (text: string) => void process.stdout.write(text);
 
 /** Tells how linking ended: what to know, and that it works, or what failed, the command and the remedy. */
 export function tellReport(report: LinkReport): void {
-  for (const note of report.notes) process.stdout.write(`! ${note}\n`);
+  for (const note of report.notes) print(`! ${note}\n`);
   if (report.failure) {
     tellFailure(report.failure.message, report.failure);
     return;
   }
   const total = report.steps.reduce((sum, done) => sum + done.milliseconds, 0);
   const how = report.alreadyLinked ? 'was linked already and works' : 'is linked and works';
-  process.stdout.write(
-    `✔ ${report.package} ${how} with TensorFlow ${report.tensorflow} (${seconds(total)})\n`,
-  );
+  print(`✔ ${report.package} ${how} with TensorFlow ${report.tensorflow} (${seconds(total)})\n`);
 }
 
 /** The check of an option's text: gives it back where it fits. */
@@ -282,8 +276,8 @@ export const linkTensorflow: Subcommand<LinkTensorflowOptions & { json?: true }>
     new Option('--json', 'print one JSON document'),
   ],
   run: async ({ json, ...options }) => {
-    const report = await link(options, json ? undefined : stepTeller);
-    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    const report = await link(options, json ? undefined : print);
+    if (json) print(`${JSON.stringify(report, null, 2)}\n`);
     else tellReport(report);
     return report.ok ? 0 : 1;
   },

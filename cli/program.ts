@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { VRAdamError } from '../src/errors.js';
 import { bench } from './bench.js';
 import { build } from './build.js';
+import { Failure, tellFailure } from './failure.js';
 import { info } from './info.js';
 import { linkTensorflow } from './link-tensorflow.js';
 import { packageVersion } from './version.js';
@@ -35,11 +36,11 @@ export async function vradam(words: readonly string[]): Promise<number> {
     await program.parseAsync(words, { from: 'user' });
     return code;
   } catch (error) {
-    if (error instanceof VRAdamError || error instanceof InvalidArgumentError) {
+    // What commander finds itself, it has told already.
+    if (error instanceof Failure) tellFailure(error.message, error.details);
+    else if (error instanceof VRAdamError || error instanceof InvalidArgumentError) {
       process.stderr.write(`error: ${error.message}\n`);
     } else if (!(error instanceof CommanderError)) throw error;
-    if (error instanceof VRAdamError) return 1;
-    // What commander finds itself, it has told already.
-    return error.exitCode === 0 ? 0 : 2;
+    return error instanceof CommanderError ? error.exitCode && 2 : 1;
   }
 }

@@ -10,7 +10,8 @@ export interface Subcommand<Given> {
   readonly options: readonly Option[];
   /**
    * @returns The exit code: 0 done, 1 failed.
-   * @throws InvalidArgumentError where the options make no sense together; that is exit code 2.
+   * @throws InvalidArgumentError where the options make no sense together, which is exit code 2.
+   * @throws Failure where it could not be done, which is told, and is exit code 1.
    */
   run(given: Given): Promise<number>;
 }

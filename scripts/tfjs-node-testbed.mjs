@@ -79,7 +79,7 @@ async function shareTensorflowPackages() {
 async function prepare() {
   const { tsImport } = await import('tsx/esm/api');
   const { withLock } = await tsImport('../cli/link-tensorflow/lock.ts', import.meta.url);
-  const { link, stepTeller, tellReport } = await tsImport('../cli/link-tensorflow.ts', import.meta.url);
+  const { link, print, tellReport } = await tsImport('../cli/link-tensorflow.ts', import.meta.url);
   const ready = path.join(testbed, 'ready.json');
   await mkdir(testbed, { recursive: true });
   await withLock(testbed, async () => {
@@ -89,7 +89,7 @@ async function prepare() {
     const cache = path.join(testbed, 'cache');
     const report = await link(
       { directory: testbed, package: packageName, variant: 'cpu', cache, ...(wheel ? { wheel } : {}) },
-      stepTeller,
+      print,
     );
     tellReport(report);
     if (report.failure) await rm(ready, { force: true });

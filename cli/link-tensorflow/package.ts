@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { shorten } from '../../src/errors.js';
 import { Failure } from '../failure.js';
 
 /** The packages whose binding can be linked. */
@@ -149,7 +150,10 @@ export async function linkState(found: TfjsNodePackage): Promise<LinkState> {
     return { linked: false, reason: `${recordName} is damaged.` };
   }
   if (record.package !== `${found.name}@${found.version}`) {
-    return { linked: false, reason: `It was linked as ${record.package}, which has been replaced since.` };
+    return {
+      linked: false,
+      reason: `It was linked as ${shorten(String(record.package))}, which has been replaced since.`,
+    };
   }
   for (const [library, bytes] of Object.entries(record.libraries)) {
     const there = await stat(path.join(found.deps, 'lib', library)).catch(() => undefined);

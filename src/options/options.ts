@@ -90,35 +90,6 @@ export interface FactoryDefaults extends GroupSettings {
   readonly learningRate: number;
 }
 
-/** `vradam`: the defaults of the authors' PyTorch code (arXiv 2505.13196). */
-export const VRADAM_DEFAULTS: FactoryDefaults = Object.freeze({
-  learningRate: 1e-3,
-  beta1: 0.9,
-  beta2: 0.999,
-  beta3: 1,
-  epsilon: 1e-8,
-  weightDecay: 1e-5,
-  power: 2,
-  lrCutoff: 10,
-  normGrad: false,
-  maximize: false,
-});
-
-/** `adamw`: no penalty, and the weight decay of PyTorch's AdamW (arXiv 1711.05101). */
-export const ADAMW_DEFAULTS: FactoryDefaults = Object.freeze({
-  ...VRADAM_DEFAULTS,
-  beta3: 0,
-  weightDecay: 1e-2,
-});
-
-/** `adam`: what `tf.train.adam` does (arXiv 1412.6980). */
-export const ADAM_DEFAULTS: FactoryDefaults = Object.freeze({
-  ...VRADAM_DEFAULTS,
-  beta3: 0,
-  weightDecay: 0,
-  epsilon: 1e-7,
-});
-
 const HYPERPARAMETER = 'ERR_VRADAM_HYPERPARAMETER';
 
 /** Gives a value back as what it has to be. Throws ERR_VRADAM_HYPERPARAMETER naming the argument. */
@@ -164,28 +135,31 @@ const positiveFloat32 = number(
  */
 export const checkRate = number('a number of at least 0 that is finite in float32', isRate);
 
+/** What options may be, and what they are where they are not given. */
+type Table<T> = {
+  readonly [Name in keyof T]: { readonly check: Check<NonNullable<T[Name]>>; readonly fallback: T[Name] };
+};
+
 /** The hyperparameters of a group, but for the learning rate, which may be a schedule. */
-const SETTINGS: { readonly [Name in keyof GroupSettings]: Check<GroupSettings[Name]> } = {
-  beta1: decay,
-  beta2: decay,
-  beta3: number('a finite number of at least 0', (x) => x >= 0 && Number.isFinite(x)),
-  epsilon: positiveFloat32,
-  weightDecay: checkRate,
-  power: positive,
-  lrCutoff: number('a number of at least 0, or Infinity,', (x) => x >= 0),
-  normGrad: flag,
-  maximize: flag,
+const SETTINGS: Table<GroupSettings> = {
+  beta1: { check: decay, fallback: 0.9 },
+  beta2: { check: decay, fallback: 0.999 },
+  beta3: {
+    check: number('a finite number of at least 0', (x) => x >= 0 && Number.isFinite(x)),
+    fallback: 1,
+  },
+  epsilon: { check: positiveFloat32, fallback: 1e-8 },
+  weightDecay: { check: checkRate, fallback: 1e-5 },
+  power: { check: positive, fallback: 2 },
+  lrCutoff: { check: number('a number of at least 0, or Infinity,', (x) => x >= 0), fallback: 10 },
+  normGrad: { check: flag, fallback: false },
+  maximize: { check: flag, fallback: false },
 };
 
 type OptimizerSettings = Omit<ResolvedOptions, 'groups'>;
 
-/** What the optimizer has besides groups, and what it is where it is not given. */
-const OPTIONS: {
-  readonly [Name in keyof OptimizerSettings]: {
-    check: Check<NonNullable<OptimizerSettings[Name]>>;
-    fallback: OptimizerSettings[Name];
-  };
-} = {
+/** What the optimizer has besides groups. */
+const OPTIONS: Table<OptimizerSettings> = {
   clipNorm: { check: positive, fallback: undefined },
   gradientScale: { check: positiveFloat32, fallback: 1 },
   onNonFinite: { check: word(['throw', 'skip', 'ignore']), fallback: 'throw' },
@@ -199,6 +173,47 @@ const OPTIONS: {
   },
   inPlace: { check: flag, fallback: false },
 };
+
+/**
+ * The options of a table, each as it was given or else inherited.
+ *
+ * @param inherited Without it, what the table says.
+ */
+function resolve<T extends object>(
+  table: Table<T>,
+  read: Readonly<Record<string, unknown>>,
+  prefix = '',
+  inherited?: T,
+): T {
+  const resolved = (Object.keys(table) as (keyof T & string)[]).map((name) => {
+    const { check, fallback } = table[name];
+    const given = read[name];
+    const otherwise = inherited ? inherited[name] : fallback;
+    return [name, given === undefined ? otherwise : check(given, prefix + name)];
+  });
+  return Object.freeze(Object.fromEntries(resolved));
+}
+
+/** `vradam`: the defaults of the authors' PyTorch code (arXiv 2505.13196). */
+export const VRADAM_DEFAULTS: FactoryDefaults = Object.freeze({
+  learningRate: 1e-3,
+  ...resolve(SETTINGS, Object.create(null)),
+});
+
+/** `adamw`: no penalty, and the weight decay of PyTorch's AdamW (arXiv 1711.05101). */
+export const ADAMW_DEFAULTS: FactoryDefaults = Object.freeze({
+  ...VRADAM_DEFAULTS,
+  beta3: 0,
+  weightDecay: 1e-2,
+});
+
+/** `adam`: what `tf.train.adam` does (arXiv 1412.6980). */
+export const ADAM_DEFAULTS: FactoryDefaults = Object.freeze({
+  ...VRADAM_DEFAULTS,
+  beta3: 0,
+  weightDecay: 0,
+  epsilon: 1e-7,
+});
 
 const GROUP_KEYS = ['match', 'learningRate', ...Object.keys(SETTINGS)];
 const OPTION_KEYS = [...Object.keys(SETTINGS), 'groups', ...Object.keys(OPTIONS)];
@@ -310,18 +325,6 @@ export function readOptions(
   return read;
 }
 
-function resolveSettings(
-  read: Readonly<Record<string, unknown>>,
-  inherited: GroupSettings,
-  prefix: string,
-): GroupSettings {
-  const settings = Object.entries(SETTINGS).map(([name, check]) => [
-    name,
-    read[name] === undefined ? inherited[name as keyof GroupSettings] : check(read[name], prefix + name),
-  ]);
-  return Object.freeze(Object.fromEntries(settings));
-}
-
 /** The match as the optimizer keeps it. A pattern is copied: it carries a position that others could move. */
 function resolveMatch(match: unknown, argument: string): GroupMatch {
   if (typeof match === 'string') return match;
@@ -369,7 +372,7 @@ export function resolveOptions(
   const rate =
     learningRate === undefined ? defaults.learningRate : checkLearningRate(learningRate, 'learningRate');
   const read = readOptions(options === undefined ? {} : options, '', OPTION_KEYS);
-  const settings = resolveSettings(read, defaults, '');
+  const settings = resolve(SETTINGS, read, '', defaults);
 
   const groups = read.groups === undefined ? [] : read.groups;
   if (!Array.isArray(groups)) throw invalid(HYPERPARAMETER, 'groups', 'an array of groups', groups);
@@ -383,16 +386,12 @@ export function resolveOptions(
       match,
       learningRate: ownRate === undefined ? rate : checkLearningRate(ownRate, `${where}.learningRate`),
       ownLearningRate: ownRate !== undefined,
-      settings: resolveSettings(own, settings, `${where}.`),
+      settings: resolve(SETTINGS, own, `${where}.`, settings),
     };
   });
   resolved.push({ name: 'default', match: undefined, learningRate: rate, ownLearningRate: false, settings });
 
-  const rest = Object.entries(OPTIONS).map(([name, { check, fallback }]) => [
-    name,
-    read[name] === undefined ? fallback : check(read[name], name),
-  ]);
-  return { groups: resolved, ...(Object.fromEntries(rest) as OptimizerSettings) };
+  return { groups: resolved, ...resolve(OPTIONS, read) };
 }
 
 /**
