@@ -94,10 +94,7 @@ export async function writeAtomically(
   const { target, mode } = lookAt(path);
   const folder = dirname(target);
   removeLeftovers(target);
-  const temporary = join(
-    folder,
-    `.${basename(target)}.${HOST}-${process.pid}-${randomBytes(6).toString('hex')}.tmp`,
-  );
+  const temporary = join(folder, `${prefixOf(target)}${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
   const file = operations.create(temporary, mode);
   let isOpen = true;
   try {
@@ -140,13 +137,18 @@ function lookAt(path: string): { target: string; mode: number | undefined } {
   }
 }
 
-/** Which machine made a temporary file: of the processes of another one, nobody here knows whether they live. */
-const HOST = crc32(hostname()).toString(16);
+/**
+ * How the names of temporary files for a path begin: with the path's and this machine's, because nobody here knows
+ * whether the processes of another machine live.
+ */
+function prefixOf(target: string): string {
+  return `.${basename(target)}.${crc32(hostname()).toString(16)}-`;
+}
 
 /** Removes the temporary files for this path whose processes have ended. */
 function removeLeftovers(target: string): void {
   const folder = dirname(target);
-  const prefix = `.${basename(target)}.${HOST}-`;
+  const prefix = prefixOf(target);
   try {
     for (const name of readdirSync(folder)) {
       if (!name.startsWith(prefix)) continue;

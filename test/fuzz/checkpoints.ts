@@ -28,7 +28,8 @@ function makeOptimizer(seed: number): FlatOptimizer<typeof sizes> {
 }
 
 const optimizer = makeOptimizer(7);
-await optimizer.save(file);
+const parameters = { kernel: new Float32Array(20), bias: new Float32Array(3), empty: new Float32Array(0) };
+await optimizer.save(file, { parameters });
 const sound = readFileSync(file);
 /** The same without its checksum, so that what is damaged must be found by what it says. */
 const unchecked = Buffer.from(sound.toString('latin1').replace('"crc32"', '"crc-2"'), 'latin1');
@@ -113,8 +114,12 @@ try {
       writeFileSync(file, bytes);
       const start = process.cpuUsage();
       try {
-        await optimizer.load(file);
+        await optimizer.load(file, { parameters });
         counts.read++;
+        for (const values of Object.values(parameters)) {
+          if (!values.every(Number.isFinite)) throw new Error('Parameters that are not finite were read');
+          values.fill(0);
+        }
         for (const { velocity, secondMoment, steps } of optimizer.getState().tensors) {
           const finite =
             velocity.every(Number.isFinite) && secondMoment.every((x) => x >= 0 && Number.isFinite(x));
@@ -126,6 +131,8 @@ try {
       } catch (error) {
         if (!(error instanceof VRAdamError && error.code === 'ERR_VRADAM_CHECKPOINT')) throw error;
         counts.refused++;
+        if (Object.values(parameters).some((values) => values.some((value) => value !== 0)))
+          throw new Error('A refused file changed the parameters');
       }
       if (JSON.stringify(optimizer.getState()) !== before)
         throw new Error('A refused file changed the state');

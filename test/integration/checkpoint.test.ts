@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -233,6 +233,12 @@ it('a process that is killed while it saves leaves the old checkpoint or the new
     }
     generation++;
   }
+  // Each process swept what the one before it had left, and the next save sweeps after the last.
+  const leftovers = () => readdirSync(folder).filter((name) => name.startsWith('.killed.'));
+  expect(leftovers().length).toBeLessThanOrEqual(1);
+  using optimizer = new FlatOptimizer(1);
+  await optimizer.save(file);
+  expect(leftovers()).toEqual([]);
 }, 120_000);
 
 /** A reader that was written from the format's description alone, and what the safetensors package says, if it is there. */

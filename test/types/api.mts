@@ -74,6 +74,9 @@ const later: Promise<StepReport> = record.stepAsync(
 );
 const state: FlatState = record.getState();
 record.setState(state);
+void record.save('state.safetensors', {
+  parameters: { kernel: new Float32Array(4), bias: new Float32Array(2) },
+});
 record[Symbol.dispose]();
 
 // Reports, capabilities and errors.
