@@ -8,7 +8,7 @@ export default defineConfig({
     pool: 'forks',
     reporters: ['default', './test/not-run.ts'],
     globalSetup: 'scripts/build-native.mjs',
-    testTimeout: 60_000,
+    testTimeout: 30_000,
     // TensorFlow.js greets everybody who uses it without its native binding.
     onConsoleLog: (text) => !text.includes('running TensorFlow.js in Node.js'),
   },

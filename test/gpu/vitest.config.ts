@@ -10,6 +10,6 @@ export default defineConfig({
     reporters: ['default', './test/not-run.ts'],
     // What a host with a GPU was sent is used as it is.
     globalSetup: onGpu ? [] : ['scripts/build-native.mjs'],
-    testTimeout: 300_000,
+    testTimeout: 60_000,
   },
 });

@@ -297,7 +297,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
       expect(tf.memory().numTensors).toBe(before);
     }
     tf.dispose(gradients);
-  });
+  }, 120_000);
 
   it('a model trains with fit, and its logger follows', async () => {
     const results: number[][] = [];
@@ -537,5 +537,5 @@ describe('bundled for the browser', () => {
     const result = await inChromium(page, 'compare()', flags);
     expect(result).toMatchObject({ float32: true, precision: 16 });
     expect((result as { distance: number }).distance).toBeLessThan(1e-5);
-  });
+  }, 120_000);
 });

@@ -55,7 +55,7 @@ describe('the MNIST example', () => {
     expect(rate).toBeLessThan(3e-3);
     if (capabilities().engines.cpu.available) expect(report.engine).toBe('cpu');
     expect(output).toContain(`Test accuracy: ${(100 * report.test.accuracy).toFixed(2)} %`);
-  });
+  }, 120_000);
 
   test('answers a bad option with a sentence and exit code 2', async () => {
     const answers = await Promise.all([
@@ -67,7 +67,7 @@ describe('the MNIST example', () => {
     expect(answers[0]!.stderr).toContain("'many' is invalid. It must be a whole number from 1 to 1000.");
     expect(answers[1]!.stderr).toContain("unknown option '--optimiser'\n(Did you mean --optimizer?)");
     expect(answers[2]!.stderr).toContain('Allowed choices are vradam, adamw, adam, sgd, rmsprop, tf-adam.');
-  });
+  }, 120_000);
 
   test('has all 70,000 digits, and its normalized pixels have mean 0 and deviation 1', () => {
     const training = trainingDigits(60_000);

@@ -28,7 +28,7 @@ describe.each(backends)('on the %s backend', (backend) => {
     expect(weightsOf(before)).not.toEqual(ours);
     for (const [i, value] of ours!.entries()) expect(Math.abs(value - theirs![i]!)).toBeLessThan(1e-5);
     tf.dispose([xs, ys]);
-  });
+  }, 120_000);
 
   it.each([
     { name: 'vradam', make: vradam },

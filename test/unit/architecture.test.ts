@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -12,9 +12,11 @@ interface Row {
   imports: string[];
 }
 
+const readPage = () => readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
+
 /** The rows of ARCHITECTURE.md's table of folders: a row of several places counts for each of them. */
 function readTable(): Row[] {
-  const page = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
+  const page = readPage();
   const paths = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => path!);
   return page
     .slice(page.indexOf('| folder '))
@@ -49,7 +51,7 @@ function importsOf(file: string): string[] {
     const included = [...text.matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)].map(([, path]) => path!);
     return included.map((path) => {
       const beside = join(dirname(file), path);
-      return statSync(join(root, beside), { throwIfNoEntry: false }) ? beside : join('native', path);
+      return existsSync(join(root, beside)) ? beside : join('native', path);
     });
   }
   return ts
@@ -67,6 +69,11 @@ describe('ARCHITECTURE.md', () => {
     expect(sources.filter((file) => !rowOf(file))).toEqual([]);
     expect(table.filter(({ place }) => !sources.some((file) => lies(file, place)))).toEqual([]);
     expect(table.length).toBeGreaterThan(tops.length);
+  });
+
+  it('names no file or folder that is not there', () => {
+    const named = readPage().matchAll(/\b(?:src|native|cli|bench|study|examples|scripts|test)\/[\w./-]*\w/g);
+    expect([...named].map(([path]) => path).filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
   it('lets no folder import itself by way of others', () => {
