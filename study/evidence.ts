@@ -1,10 +1,10 @@
 import { MOST_CONTENTION } from '../bench/conditions.js';
 import { machineLine } from '../bench/machine.js';
 import { markdownTable } from '../bench/report/document.js';
+import type { Picture } from '../bench/report/panels.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
 import { BETA3S, CONTENDERS, type ContenderName, CUTOFFS, finalRates, type Variant } from './jobs.js';
-import type { Picture } from './panels.js';
 import { NAMES, ratesOf, rateText, studied } from './pictures.js';
 import { finalRuns, type StudyResults } from './results.js';
 import { endLoss, oscillation, survived } from './stability-figures.js';

@@ -1,8 +1,8 @@
 import type { Scheme } from '../bench/report/drawing.js';
+import type { Line, Panel, Picture, Point } from '../bench/report/panels.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
 import { CONTENDERS, type ContenderName } from './jobs.js';
-import type { Line, Panel, Picture, Point } from './panels.js';
 import { finalRuns, type StudyResults } from './results.js';
 import type { Series } from './rounding.js';
 import { endLoss, oscillation } from './stability-figures.js';
@@ -134,7 +134,7 @@ export function ratePicture(results: StudyResults): Picture {
         {
           name: 'learning rate before the penalty',
           points: effective.map(([x]): Point => [x, base(x)]),
-          dashed: true,
+          style: 'dashed',
         },
       ],
     };

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { documentProgram, ROOT, readDocument, replaceBlock } from '../bench/report/document.js';
 import { SCHEMES } from '../bench/report/drawing.js';
+import { pictureChart } from '../bench/report/panels.js';
 import { evidenceBlock, MARKERS } from './evidence.js';
-import { pictureChart } from './panels.js';
 import { pictures } from './pictures.js';
 import { readStudy } from './results.js';
 

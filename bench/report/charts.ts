@@ -1,9 +1,10 @@
 import type { Place, Reference } from '../contenders/contender.js';
 import { milliseconds, type Results, samplesOf, type WorkloadResult } from '../results.js';
+import type { Samples } from '../rounds.js';
 import { ratioText, speedUpText } from '../statistics.js';
-import { sizeText } from '../workloads.js';
-import { axes, type Chart, COLORS, draw, legend } from './drawing.js';
+import { axes, type Chart, COLORS, type Colors, draw, legend } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
+import { type Line, type Point, pictureChart } from './panels.js';
 
 interface ChartLine {
   readonly key: string;
@@ -41,80 +42,51 @@ const LIMIT_BYTES = 36;
 export function timeChart(results: Results): Chart | undefined {
   const flats = results.workloads.filter(({ flat, samples }) => flat && samples.length > 0);
   if (flats.length < 2) return undefined;
-  const points = (pick: (workload: WorkloadResult) => number | undefined) =>
-    flats.flatMap((workload) => {
-      const value = pick(workload);
-      return value === undefined ? [] : [[workload.parameters, value]];
+  const points = (pick: (workload: WorkloadResult) => Samples | undefined) =>
+    flats.flatMap((workload): Point[] => {
+      const found = pick(workload);
+      return found === undefined ? [] : [[workload.parameters, milliseconds(found)]];
     });
-  const lines = LINES.map((line) => ({
-    ...line,
-    data: points((workload) => {
-      const samples = samplesOf(workload, line.key);
-      return samples === undefined ? undefined : milliseconds(samples);
+  const measured = LINES.map((line) => ({ ...line, points: points((flat) => samplesOf(flat, line.key)) }));
+  const lines: (Line & { color: (colors: Colors) => string })[] = measured.map(
+    ({ name, place, symbol, points }) => ({
+      name,
+      points,
+      symbol,
+      style: symbol.startsWith('empty') ? 'dashed' : 'solid',
+      color: ({ places }) => places[place],
     }),
-  })).filter(({ data }) => data.length > 0);
-  const limit = points(({ streams }) => {
-    const stream = streams.find(({ bytes }) => bytes === LIMIT_BYTES);
-    return stream === undefined ? undefined : milliseconds(stream);
-  });
-  const limitName = 'memory limit of VRAdam';
+  );
+  const limit = points(({ streams }) => streams.find(({ bytes }) => bytes === LIMIT_BYTES));
+  const named = { name: 'memory limit of VRAdam', symbol: 'none', style: 'dotted' } as const;
+  const drawn = [...lines, { ...named, points: limit, color: ({ text }: Colors) => text }];
+  const shown = drawn.filter(({ points }) => points.length > 0);
   const last = flats.at(-1)!;
-  const described = lines.flatMap(({ key, name }) => {
+  const described = measured.flatMap(({ key, name }) => {
     const samples = samplesOf(last, key);
     return samples === undefined ? [] : [`${name} ${millisecondsText(milliseconds(samples))} ms`];
   });
-  const names = {
+  const both = ({ color }: (typeof drawn)[number]) => ({
+    light: color(COLORS.light),
+    dark: color(COLORS.dark),
+  });
+  return pictureChart({
+    id: 'times',
     title: 'Time of an optimizer step against the number of parameters',
     description: `Both axes are logarithmic. At ${last.key} parameters: ${described.join(', ')}. The memory limit is the time in which a loop without arithmetic moves the bytes of a VRAdam step.`,
-  };
-  return {
-    ...names,
-    svg: (scheme) => {
-      const colors = COLORS[scheme];
-      return draw('times', names, 560, scheme, {
-        legend: legend(colors, [...lines.map(({ name }) => name), ...(limit.length > 0 ? [limitName] : [])]),
-        grid: { left: 70, right: 30, top: 40, bottom: 140 },
-        xAxis: {
-          ...axes(colors),
-          type: 'log',
-          name: 'parameters',
-          nameLocation: 'middle',
-          nameGap: 30,
-          min: flats[0]!.parameters,
-          max: last.parameters,
-          axisLabel: { color: colors.text, formatter: sizeText },
-        },
-        yAxis: {
-          ...axes(colors),
-          type: 'log',
-          name: 'ms a step',
-          axisLabel: { color: colors.text, formatter: plainNumber },
-        },
-        series: [
-          ...lines.map(({ name, place, symbol, data }) => ({
-            type: 'line',
-            name,
-            data,
-            symbol,
-            symbolSize: 8,
-            color: colors.places[place],
-            lineStyle: symbol.startsWith('empty')
-              ? { width: 1.5, type: 'dashed' }
-              : { width: 3, type: 'solid' },
-          })),
-          {
-            type: 'line',
-            name: limitName,
-            data: limit,
-            symbol: 'circle',
-            symbolSize: 3,
-            color: colors.text,
-            lineStyle: { width: 1.5, type: 'dotted' },
-          },
-        ],
-      });
-    },
-  };
+    columns: 1,
+    panelHeight: 450,
+    legendHeight: 100,
+    colors: Object.fromEntries(shown.map((line) => [line.name, both(line)])),
+    panels: [
+      {
+        title: '',
+        x: { name: 'parameters', type: 'log' },
+        y: { name: 'ms a step', type: 'log' },
+        lines: shown,
+      },
+    ],
+  });
 }
 
 /** 0.001 → '0.001', 1000 → '1,000'. */

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { pictureChart } from '../../bench/report/panels.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
 import { evidenceBlock } from '../../study/evidence.js';
-import { pictureChart } from '../../study/panels.js';
 import { pictures } from '../../study/pictures.js';
 import { readStudy } from '../../study/results.js';
 import { runScript } from '../integration/child-process.js';

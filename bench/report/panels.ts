@@ -1,7 +1,7 @@
 import { CustomChart } from 'echarts/charts';
 import { MarkLineComponent, TitleComponent } from 'echarts/components';
 import * as echarts from 'echarts/core';
-import { axes, type Chart, COLORS, draw, legend, type Scheme, WIDTH } from '../bench/report/drawing.js';
+import { axes, type Chart, COLORS, draw, legend, type Scheme, WIDTH } from './drawing.js';
 
 echarts.use([CustomChart, MarkLineComponent, TitleComponent]);
 
@@ -15,7 +15,10 @@ export interface Line {
   readonly points: readonly Point[];
   /** Lowest and highest value at each of the points. */
   readonly band?: readonly Point[];
-  readonly dashed?: boolean;
+  /** Default: solid. */
+  readonly style?: 'solid' | 'dashed' | 'dotted';
+  /** Default: a hollow circle, where there are few points. */
+  readonly symbol?: string;
 }
 
 /** An axis; without bounds it covers what is drawn. */
@@ -42,14 +45,16 @@ export interface Picture {
   readonly title: string;
   readonly description: string;
   readonly columns: number;
+  /** Pixels of a panel with its axes, and of the legend below all of them. Default: 250 and 40. */
+  readonly panelHeight?: number;
+  readonly legendHeight?: number;
   readonly panels: readonly Panel[];
   /** Colours of the lines by name; the order is that of the legend. */
   readonly colors: Readonly<Record<string, Readonly<Record<Scheme, string>>>>;
 }
 
-/** Pixels of a panel with its axes, and of what lies around all of them. */
-const PANEL_HEIGHT = 250;
-const AROUND = { top: 10, bottom: 40 };
+/** Pixels around the panels, and around the diagram in each. */
+const TOP = 10;
 const INSIDE = { left: 62, right: 14, top: 34, bottom: 48 };
 
 /** 0.001 → '0.001', 0.00001 → '1e-5', 3000 → '3,000'. */
@@ -79,9 +84,10 @@ interface RenderApi {
 /** Draws a picture for a light or a dark page. */
 export function pictureChart(picture: Picture): Chart {
   const { id, title, description, columns, panels, colors: palette } = picture;
+  const { panelHeight = 250, legendHeight = 40 } = picture;
   const rows = Math.ceil(panels.length / columns);
   const width = WIDTH / columns;
-  const height = AROUND.top + rows * PANEL_HEIGHT + AROUND.bottom;
+  const height = TOP + rows * panelHeight + legendHeight;
   const svg = (scheme: Scheme) => {
     const colors = COLORS[scheme];
     const names = Object.keys(palette).filter((name) =>
@@ -93,7 +99,7 @@ export function pictureChart(picture: Picture): Chart {
     const titles: object[] = [];
     const grid = panels.map((panel, index) => {
       const left = (index % columns) * width;
-      const top = AROUND.top + Math.floor(index / columns) * PANEL_HEIGHT;
+      const top = TOP + Math.floor(index / columns) * panelHeight;
       const all = panel.lines.flatMap(({ points, band }) => [
         ...points.map(([, y]) => y),
         ...(band ?? []).flat(),
@@ -160,9 +166,10 @@ export function pictureChart(picture: Picture): Chart {
           clip: true,
           data: line.points.map((point) => [...point]),
           color,
-          showSymbol: line.points.length <= 12,
-          symbolSize: 5,
-          lineStyle: { width: 1.8, type: line.dashed ? 'dashed' : 'solid' },
+          showSymbol: line.symbol !== undefined || line.points.length <= 12,
+          ...(line.symbol === undefined ? {} : { symbol: line.symbol }),
+          symbolSize: line.symbol === undefined ? 5 : 8,
+          lineStyle: { width: 1.8, type: line.style ?? 'solid' },
           ...(order === 0 && panel.marks
             ? {
                 markLine: {
@@ -180,7 +187,7 @@ export function pictureChart(picture: Picture): Chart {
         left: left + INSIDE.left,
         top: top + INSIDE.top,
         width: width - INSIDE.left - INSIDE.right,
-        height: PANEL_HEIGHT - INSIDE.top - INSIDE.bottom,
+        height: panelHeight - INSIDE.top - INSIDE.bottom,
       };
     });
     return draw(id, { title, description }, height, scheme, {
