@@ -6,19 +6,16 @@ import path from 'node:path';
 import process from 'node:process';
 import { InvalidArgumentError, Option } from 'commander';
 import { packageRoot } from '../src/engines/addon.js';
-import { run, tail } from './child-process.js';
-import { Failure } from './failure.js';
+import { run } from './child-process.js';
+import { Failure, failureOf } from './failure.js';
 import { notEmpty, type Subcommand } from './subcommand.js';
 import { cacheFolder, compile, findToolchain } from './toolchain.js';
 import { packageVersion } from './version.js';
 
-/** Options of `vradam build`. */
+/** The options of `vradam build`, as the list below explains them. */
 export interface BuildOptions {
-  /** Folder for what is built, as `VRADAM_PREBUILD` names it. Default: the package's own, where it can be written to. */
   readonly out?: string;
-  /** Python that node-gyp runs. */
   readonly python: string;
-  /** Compute capabilities to build the CUDA plugin for, such as 75;86. Default: those of the prebuilt one. */
   readonly architectures?: string;
 }
 
@@ -109,10 +106,8 @@ export async function buildAddon(options: BuildOptions, log: (text: string) => v
     await compile('addon', tools, staging, ['--release', `--jobs=${availableParallelism()}`], built);
     const check = await run(process.execPath, ['-e', `require(${JSON.stringify(built)})`]);
     if (check.code !== 0) {
-      throw new Failure('The compiled addon does not load.', {
-        remedy: 'See whether another compiler (CXX) makes one that does.',
-        output: tail(check),
-      });
+      const remedy = 'See whether another compiler (CXX) makes one that does.';
+      throw failureOf('The compiled addon does not load.', check, [], remedy);
     }
     const file = path.join(folder, 'build', 'Release', 'vradam.node');
     await put(built, file);
@@ -165,11 +160,8 @@ export async function buildCudaPlugin(
     for (const args of steps) {
       const result = await run('cmake', args, { cwd: staging });
       if (result.code !== 0) {
-        throw new Failure('The CUDA plugin could not be compiled.', {
-          remedy: 'Mend what the messages name, and run this again.',
-          command: result.typed,
-          output: tail(result, 30),
-        });
+        const remedy = 'Mend what the messages name, and run this again.';
+        throw failureOf('The CUDA plugin could not be compiled.', result, [], remedy);
       }
     }
     const name = process.platform === 'win32' ? 'vradam_cuda.dll' : 'libvradam_cuda.so';

@@ -50,7 +50,7 @@ export function run(
 }
 
 /** The last lines of what a command wrote, for an error message. */
-export function tail(result: CommandResult, lines = 12): string {
+export function tail(result: CommandResult, lines = 20): string {
   const written = [result.stdout, result.stderr].map((text) => text.trimEnd()).filter(Boolean);
   return written.join('\n').split('\n').slice(-lines).join('\n');
 }

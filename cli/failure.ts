@@ -1,4 +1,5 @@
 import process from 'node:process';
+import { type CommandResult, tail } from './child-process.js';
 
 /** What a failure says besides its sentence. */
 export interface FailureDetails {
@@ -35,11 +36,33 @@ export interface KnownFailure {
   readonly remedy: string;
 }
 
-/** The first known failure whose sign is in the output, or the fallback. */
-export function recognize(
-  output: string,
+/** What is known of the way in which a command failed, by what it wrote. */
+export function recognize(result: CommandResult, known: readonly KnownFailure[]): KnownFailure | undefined {
+  const text = `${tail(result, 200)}\n${result.signal ?? ''}`;
+  return known.find(({ sign }) => sign.test(text));
+}
+
+/**
+ * The failure of a command: what it means where that is known, and the end of what it wrote.
+ *
+ * @param remedy Where it is not known.
+ */
+export function failureOf(
+  sentence: string,
+  result: CommandResult,
   known: readonly KnownFailure[],
-  fallback: Omit<KnownFailure, 'sign'>,
-): Omit<KnownFailure, 'sign'> {
-  return known.find(({ sign }) => sign.test(output)) ?? fallback;
+  remedy: string,
+  command = result.typed,
+): Failure {
+  const found = recognize(result, known);
+  const ended = result.timedOut
+    ? 'It did not end in time.'
+    : result.signal
+      ? `It ended with ${result.signal}.`
+      : 'Its messages are below.';
+  return new Failure(`${sentence} ${found?.meaning ?? ended}`, {
+    remedy: found?.remedy ?? remedy,
+    command,
+    output: tail(result),
+  });
 }

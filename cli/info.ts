@@ -139,10 +139,7 @@ export async function collectInfo(folder: string): Promise<InfoReport> {
     backends,
     links,
     environment: Object.fromEntries(
-      variables.flatMap((name) => {
-        const value = process.env[name];
-        return value === undefined ? [] : [[name, value]];
-      }),
+      variables.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
     ),
   };
 }

@@ -21,21 +21,14 @@ import { cacheFolder, findToolchain } from './toolchain.js';
 /** TensorFlow's version where none is named: the one that vradam is tested with. */
 export const defaultTensorflowVersion = '2.21.0';
 
-/** Options of `vradam link-tensorflow`. */
+/** The options of `vradam link-tensorflow`, as the list below explains them; without one, it is what is said there. */
 export interface LinkTensorflowOptions {
-  /** Which package to link; without it, the one that is installed. */
   package?: PackageName;
-  /** Folder of the program that loads the package. Default: the current one. */
   directory?: string;
-  /** Default 2.21.0. Not together with `wheel`. */
   tensorflowVersion?: string;
-  /** TensorFlow without or with CUDA. Default: `gpu` for tfjs-node-gpu, `cpu` for tfjs-node. */
   variant?: Variant;
-  /** A downloaded wheel to use instead of pip's. */
   wheel?: string;
-  /** Python to run pip and node-gyp with. Default `python3`. */
   python?: string;
-  /** Folder for what is downloaded and unpacked. Default: `vradam` in the user's cache folder. */
   cache?: string;
 }
 

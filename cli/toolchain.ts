@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { run, tail } from './child-process.js';
-import { Failure, type KnownFailure, recognize } from './failure.js';
+import { Failure, failureOf, type KnownFailure } from './failure.js';
 
 /** A Python 3 that runs pip's wheels apart and that node-gyp can use. */
 export interface Python {
@@ -197,15 +197,9 @@ export async function compile(
     { cwd: folder, timeout: 15 * 60_000 },
   );
   if (result.code === 0 && existsSync(built)) return;
-  const { meaning, remedy } = recognize(tail(result, 200), compilerFailures, {
-    meaning: result.timedOut ? 'It took more than 15 minutes.' : 'The compiler’s messages are below.',
-    remedy: 'Mend what the messages name, and run this again.',
-  });
-  throw new Failure(`The ${what} could not be compiled. ${meaning}`, {
-    remedy,
-    command: `cd ${folder} && ${result.typed}`,
-    output: tail(result, 25),
-  });
+  const remedy = 'Mend what the messages name, and run this again.';
+  const command = `cd ${folder} && ${result.typed}`;
+  throw failureOf(`The ${what} could not be compiled.`, result, compilerFailures, remedy, command);
 }
 
 /** The folder for what is downloaded and built. */

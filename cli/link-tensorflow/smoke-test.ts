@@ -1,5 +1,5 @@
-import { run, tail } from '../child-process.js';
-import { Failure, type KnownFailure, recognize } from '../failure.js';
+import { run } from '../child-process.js';
+import { Failure, failureOf, type KnownFailure } from '../failure.js';
 import type { TfjsNodePackage } from './package.js';
 
 /** What the smoke test saw. */
@@ -71,20 +71,8 @@ export async function smokeTest(found: TfjsNodePackage, directory: string): Prom
   const command = `node -e "require('${found.folder}')"`;
   const line = result.stdout.split('\n').find((text) => text.startsWith('vradam:'));
   if (result.code !== 0 || line === undefined) {
-    const ended = result.timedOut
-      ? 'It took more than three minutes.'
-      : result.signal
-        ? `Its process ended with ${result.signal}.`
-        : 'Its messages are below.';
-    const { meaning, remedy } = recognize(`${tail(result, 200)}\n${result.signal ?? ''}`, failures, {
-      meaning: ended,
-      remedy: 'Try another version with --tensorflow-version; the package is as it was before.',
-    });
-    throw new Failure(`The linked package does not work. ${meaning}`, {
-      remedy,
-      command,
-      output: tail(result, 20),
-    });
+    const remedy = 'Try another version with --tensorflow-version; the package is as it was before.';
+    throw failureOf('The linked package does not work.', result, failures, remedy, command);
   }
   const seen = JSON.parse(line.slice('vradam:'.length)) as SmokeTest & { backend: string };
   if (seen.backend !== 'tensorflow' || !seen.losses.every(Number.isFinite)) {
@@ -93,6 +81,5 @@ export async function smokeTest(found: TfjsNodePackage, directory: string): Prom
       command,
     });
   }
-  const { tensorflow, losses, gpu, supplied } = seen;
-  return { tensorflow, losses, gpu, supplied };
+  return seen;
 }

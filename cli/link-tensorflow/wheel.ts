@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CommandResult, run, tail } from '../child-process.js';
-import { Failure, type KnownFailure, recognize } from '../failure.js';
+import { type CommandResult, run } from '../child-process.js';
+import { Failure, failureOf, type KnownFailure, recognize } from '../failure.js';
 import { findPip, type Python } from '../toolchain.js';
 import { withLock } from './lock.js';
 import type { Variant } from './package.js';
@@ -155,11 +155,8 @@ async function unpack(request: WheelRequest, file: string, machine: string): Pro
     try {
       answer = JSON.parse(result.stdout) as typeof answer;
     } catch {
-      const { meaning, remedy } = recognize(tail(result), pipFailures.slice(0, 1), {
-        meaning: `${wheel} could not be unpacked.`,
-        remedy: `See whether ${request.cache} can be written to.`,
-      });
-      throw new Failure(meaning, { remedy, output: tail(result) });
+      const remedy = `See whether ${request.cache} can be written to.`;
+      throw failureOf(`${wheel} could not be unpacked.`, result, pipFailures.slice(0, 1), remedy);
     }
     if (answer.refused) {
       throw new Failure(`${wheel} ${answer.refused}.`, {
@@ -205,18 +202,12 @@ async function download(request: WheelRequest, folder: string, machine: string):
       const wheel = (await readdir(folder)).find((file) => file.endsWith('.whl'));
       if (last.code === 0 && wheel) return path.join(folder, wheel);
       // Other Pythons are worth a try only where the index answered and had none for this one.
-      if (recognize(tail(last, 200), pipFailures, { meaning: '', remedy: '' }) !== pipFailures.at(-1)) break;
+      if (recognize(last, pipFailures) !== pipFailures.at(-1)) break;
     }
   }
-  const { meaning, remedy } = recognize(tail(last!, 200), pipFailures, {
-    meaning: last!.timedOut ? 'pip took more than 30 minutes.' : 'pip failed.',
-    remedy: 'Run the command by hand, or pass a downloaded wheel with --wheel FILE.',
-  });
-  throw new Failure(`${names.join(' and ')} ${request.version} could not be downloaded. ${meaning}`, {
-    remedy,
-    command: last!.typed,
-    output: tail(last!, 6),
-  });
+  const remedy = 'Run the command by hand, or pass a downloaded wheel with --wheel FILE.';
+  const sentence = `${names.join(' and ')} ${request.version} could not be downloaded.`;
+  throw failureOf(sentence, last!, pipFailures, remedy);
 }
 
 /**
