@@ -21,23 +21,9 @@ import { crc32 } from 'node:zlib';
  * do not synchronize the folder, and clean up only after processes that end by themselves.
  */
 
-/** What writing a file takes of the operating system; tests put failures and crashes in its place. */
-export interface FileOperations {
+const fileOperations = {
   /** Makes a file that must not exist yet, with this mode, or without one with what the umask gives. */
-  create(path: string, mode: number | undefined): number;
-  write(file: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
-  /** Waits until the disk has the contents. */
-  sync(file: number): Promise<void>;
-  close(file: number): void;
-  /** Puts a file in the place of another, in one step that cannot be seen half done. */
-  rename(from: string, to: string): Promise<void>;
-  /** Waits until the disk has the names in a folder. */
-  syncFolder(path: string): Promise<void>;
-  remove(path: string): void;
-}
-
-const fileOperations: FileOperations = {
-  create(path, mode) {
+  create(path: string, mode: number | undefined): number {
     const file = openSync(path, 'wx', mode);
     try {
       if (mode !== undefined) fchmodSync(file, mode);
@@ -46,11 +32,15 @@ const fileOperations: FileOperations = {
     }
     return file;
   },
-  write: (file, bytes, offset, length, position) => writeSync(file, bytes, offset, length, position),
+  write: (file: number, bytes: Uint8Array, offset: number, length: number, position: number): number =>
+    writeSync(file, bytes, offset, length, position),
+  /** Waits until the disk has the contents. */
   sync: promisify(fsync),
   close: closeSync,
+  /** Puts a file in the place of another, in one step that cannot be seen half done. */
   rename,
-  async syncFolder(path) {
+  /** Waits until the disk has the names in a folder. */
+  async syncFolder(path: string): Promise<void> {
     // Windows cannot open a folder; there, renaming is journaled by the file system.
     if (process.platform === 'win32') return;
     const folder = await open(path, 'r');
@@ -65,6 +55,9 @@ const fileOperations: FileOperations = {
   },
   remove: unlinkSync,
 };
+
+/** What writing a file takes of the operating system; tests put failures and crashes in its place. */
+export type FileOperations = typeof fileOperations;
 
 /** Bytes for a place in a file. */
 export interface Piece {
