@@ -9,7 +9,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const addon = join(root, 'build', 'Release', 'vradam.node');
+const addon = join('build', 'Release', 'vradam.node');
 
 function build() {
   const nodeGyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
@@ -22,17 +22,20 @@ function build() {
   if (status !== 0) throw new Error(`node-gyp failed with exit code ${status}`);
   // A build that found nothing to do has looked at everything too.
   const now = new Date();
-  utimesSync(addon, now, now);
+  utimesSync(join(root, addon), now, now);
+}
+
+/** Whether a folder's addon is older than one of its sources, or not there. */
+export function isStale(folder) {
+  const native = readdirSync(join(folder, 'native'), { recursive: true }).map((name) => join('native', name));
+  const changed = (file) => statSync(join(folder, file), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return changed(addon) < Math.max(...['binding.gyp', ...native].map(changed));
 }
 
 /** Vitest's global setup: no test runs on an addon that is older than its sources. */
 export default function buildWhereStale() {
   // Then node-gyp-build loads the addon from there.
-  if (process.env.VRADAM_PREBUILD) return;
-  const native = readdirSync(join(root, 'native'), { recursive: true }).map((name) => join('native', name));
-  const changed = (file) => statSync(join(root, file)).mtimeMs;
-  const newest = Math.max(...['binding.gyp', ...native].map(changed));
-  if (!existsSync(addon) || changed('build/Release/vradam.node') < newest) build();
+  if (!process.env.VRADAM_PREBUILD && isStale(root)) build();
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) build();

@@ -1,8 +1,9 @@
 // What the scripts share that run other programs.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
+import { createInterface } from 'node:readline';
 
 /** Whether a program is installed. */
 export const has = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
@@ -16,8 +17,33 @@ export function run(program, args, options = {}) {
   process.exit(1);
 }
 
+/**
+ * Runs a program and shows what it writes as it comes. What it cannot check on this machine it says in a line with the
+ * words NOT RUN, on either stream; such lines are counted as skipped.
+ */
+export function runAndCount(program, args, cwd) {
+  const colors = process.stdout.isTTY ? { FORCE_COLOR: '1' } : {};
+  const env = { ...process.env, ...colors };
+  const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let skipped = 0;
+  for (const [input, output] of [
+    [child.stdout, process.stdout],
+    [child.stderr, process.stderr],
+  ]) {
+    createInterface({ input }).on('line', (line) => {
+      output.write(`${line}\n`);
+      if (line.includes('NOT RUN')) skipped++;
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    // 'close' comes after the last line of output, 'exit' may come before it.
+    child.on('close', (status) => resolve({ passed: status === 0, skipped }));
+  });
+}
+
 /** The native tests of the CPU engine, by name. */
-export const nativeTests = readdirSync('test/native')
+export const nativeTests = readdirSync(new URL('../test/native', import.meta.url))
   .filter((file) => file.startsWith('engine_') && file.endsWith('.cpp'))
   .map((file) => file.replace('.cpp', ''));
 
