@@ -13,13 +13,13 @@ export interface Conditions {
 }
 
 /** Above this the figures are not those of the machine alone. */
-export const MOST_CONTENTION = 0.05;
+export const MAX_CONTENTION = 0.05;
 
 /**
  * How many times the shortest distance of the cores in a run another one may be. Measured on two virtual processors:
  * 0.90 to 0.97 µs while they share a cache, 1.5 to 1.9 µs while they do not.
  */
-export const MOST_DISTANCE = 1.3;
+export const MAX_DISTANCE = 1.3;
 
 /** Processor time since the machine started, in milliseconds, over all processors. */
 function machineTime(): { busy: number; all: number } {
@@ -112,7 +112,7 @@ export function worst<Part extends { readonly conditions: Conditions }>(
 ): Part | undefined {
   const nearest = Math.min(...distances(parts.map(({ conditions }) => conditions)));
   const badness = ({ conditions: { contention, coreDistance = 0 } }: Part) =>
-    Math.max(contention / MOST_CONTENTION, coreDistance / nearest / MOST_DISTANCE);
+    Math.max(contention / MAX_CONTENTION, coreDistance / nearest / MAX_DISTANCE);
   const [found] = parts.toSorted((a, b) => badness(b) - badness(a));
   return found !== undefined && badness(found) > 1 ? found : undefined;
 }

@@ -33,7 +33,7 @@ export interface MeasurementListener {
 const BANDWIDTH_ELEMENTS = 2 ** 24;
 
 /** Of the stretches of all workloads, the part that may be measured again: a run takes as much longer. */
-const MOST_AGAIN = 0.2;
+const MAX_REPEATED = 0.2;
 
 /** Bytes a second, in 1e9, of copying arrays far larger than the caches. */
 async function copyBandwidth(streams: Streams): Promise<number> {
@@ -129,7 +129,7 @@ export async function measure(
       parts.push({ rounds, number, conditions: await make({ rounds, number }, until) });
     }
   }
-  for (let again = Math.floor(MOST_AGAIN * parts.length); again > 0 && now() < end; again--) {
+  for (let again = Math.floor(MAX_REPEATED * parts.length); again > 0 && now() < end; again--) {
     const part = worst(parts);
     if (part === undefined) break;
     part.conditions = await make(part);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { MOST_CONTENTION } from './conditions.js';
+import { MAX_CONTENTION } from './conditions.js';
 import type { Absent, ContenderFacts } from './contenders/contender.js';
 import { type Machine, machineLine } from './machine.js';
 import type { Samples } from './rounds.js';
@@ -79,7 +79,7 @@ function distanceText({ coreDistance }: Results): string | undefined {
 
 /** What other programs took, where it is too much; undefined where it is not, or is not known. */
 export function disturbance({ contention }: Results): string | undefined {
-  if (contention === undefined || contention <= MOST_CONTENTION) return undefined;
+  if (contention === undefined || contention <= MAX_CONTENTION) return undefined;
   const share = `${(100 * contention).toFixed(0)} %`;
   return `Do not trust these figures: other programs took ${share} of the processors meanwhile, which slows down steps of several threads most.`;
 }

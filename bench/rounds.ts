@@ -44,19 +44,19 @@ export function stepContender(name: string, step: () => void): Contender {
   };
 }
 
-const MOST_STEPS = 10_000;
+const MAX_STEPS = 10_000;
 
 /** How many times as long as the longest step a first one may take: a WebAssembly heap grows in it, for a second and more. */
-const MOST_FIRST = 8;
+const MAX_FIRST_STEP = 8;
 
 /** Seconds of a step once the contender is warm, or more than `longest` where one step showed as much. */
 async function warm(contender: Contender, seconds: number, longest: number): Promise<number> {
   const first = await contender.time(1); // compiles, allocates, touches memory
-  if (first > MOST_FIRST * longest) return first;
+  if (first > MAX_FIRST_STEP * longest) return first;
   let estimate = await contender.time(1);
   if (estimate >= seconds) return estimate;
   estimate = await contender.time(1);
-  const steps = Math.min(MOST_STEPS, Math.floor(seconds / estimate));
+  const steps = Math.min(MAX_STEPS, Math.floor(seconds / estimate));
   if (steps > 1) estimate = await contender.time(steps);
   return estimate;
 }
@@ -94,7 +94,7 @@ export async function interleave(
     try {
       const seconds = await warm(contender, warmUp, longest);
       if (seconds > longest) return { seconds };
-      const steps = Math.max(1, Math.min(MOST_STEPS, Math.round(turn / seconds)));
+      const steps = Math.max(1, Math.min(MAX_STEPS, Math.round(turn / seconds)));
       entries.push({ contender, steps, seconds: [] });
       return undefined;
     } catch (error) {

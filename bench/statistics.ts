@@ -28,12 +28,12 @@ export interface SpeedUp {
 }
 
 /** The widest interval, relative to the ratio, with which a ratio still says something: 10 % up and down. */
-const WIDEST = 0.2;
+const MAX_WIDTH = 0.2;
 /** Around 1 the question is which of two is faster, and the interval must be narrower, or not contain 1. */
-const WIDEST_AROUND_ONE = 0.1;
+const MAX_WIDTH_AROUND_ONE = 0.1;
 const CONFIDENCE = 0.95;
 /** With fewer rounds not even their extremes bound the median with that confidence. */
-const FEWEST_ROUNDS = 6;
+const MIN_ROUNDS = 6;
 
 /**
  * How many of the smallest and of the largest of n values can be left away so that the median of what they were drawn
@@ -69,9 +69,9 @@ export function speedUp(slow: Samples, fast: Samples, factor = 1): SpeedUp {
   const [ratio, low, high] = [median(ratios), ratios[dropped]!, ratios.at(-1 - dropped)!];
   const width = high - low;
   const uncertain =
-    ratios.length < FEWEST_ROUNDS ||
-    width > WIDEST * ratio ||
-    (low < 1 && high > 1 && width > WIDEST_AROUND_ONE);
+    ratios.length < MIN_ROUNDS ||
+    width > MAX_WIDTH * ratio ||
+    (low < 1 && high > 1 && width > MAX_WIDTH_AROUND_ONE);
   return { ratio, low, high, uncertain };
 }
 

@@ -13,10 +13,10 @@ import type { Workload } from './workloads.js';
 const SHARE_OF_MEMORY = 0.6;
 
 /** Bytes that contenders on one place may take together. A WebAssembly heap ends at 4 GiB, and tfjs does not notice. */
-const MOST_MEMORY: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
+const MAX_MEMORY: { readonly [place in Place]?: number } = { wasm: 3 * 2 ** 30 };
 
 /** Streams run over arrays of at most this length, far beyond any cache; longer ones take as much more time. */
-const LONGEST_STREAM = 2 ** 25;
+const MAX_STREAM = 2 ** 25;
 
 /**
  * Turns that warm a contender up. V8 throws away what it compiled for a contender that is no more, so the code of a new
@@ -58,7 +58,7 @@ function streamsFor(
   parameters: number,
 ): { contenders: Contender[]; dispose(): void } {
   if (streams === undefined) return { contenders: [], dispose: () => {} };
-  const length = Math.min(parameters, LONGEST_STREAM);
+  const length = Math.min(parameters, MAX_STREAM);
   const { contenders, dispose } = streamContenders(streams, length, defaultThreads());
   const steps = contenders.filter(({ name }) => STEP_STREAMS.some((stream) => stream.name === name));
   return {
@@ -116,7 +116,7 @@ export class WorkloadRounds {
     const { parameters } = this.workload;
     const { longest } = this.#method;
     const allowed = SHARE_OF_MEMORY * freemem();
-    const streamBytes = this.#streams === undefined ? 0 : 16 * Math.min(parameters, LONGEST_STREAM);
+    const streamBytes = this.#streams === undefined ? 0 : 16 * Math.min(parameters, MAX_STREAM);
     let taken = 8 * parameters + streamBytes;
     const takenOn = new Map<Place, number>();
     if (taken > allowed) {
@@ -132,7 +132,7 @@ export class WorkloadRounds {
       }
       const wanted = memory * parameters;
       const onPlace = takenOn.get(place) ?? 4 * parameters; // the gradients
-      const left = Math.min(allowed - taken, (MOST_MEMORY[place] ?? Number.POSITIVE_INFINITY) - onPlace);
+      const left = Math.min(allowed - taken, (MAX_MEMORY[place] ?? Number.POSITIVE_INFINITY) - onPlace);
       if (wanted > left) {
         const reason = `It takes ${gibText(wanted)} more, and ${gibText(Math.max(0, left))} may be used.`;
         this.#leaveOut(key, reason);

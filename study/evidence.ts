@@ -1,4 +1,4 @@
-import { MOST_CONTENTION } from '../bench/conditions.js';
+import { MAX_CONTENTION } from '../bench/conditions.js';
 import { machineLine } from '../bench/machine.js';
 import { markdownTable } from '../bench/report/document.js';
 import type { Picture } from '../bench/report/panels.js';
@@ -218,7 +218,7 @@ function stabilityTable({ stability }: StudyResults): string {
 /** What other programs took while times were measured, where it was too much. */
 function disturbance({ timing }: StudyResults): string {
   const most = Math.max(0, ...timing.map(({ result }) => result.contention));
-  return most > MOST_CONTENTION
+  return most > MAX_CONTENTION
     ? ` Other programs took ${(100 * most).toFixed(0)} % of the processors meanwhile: trust the shares, not the times.`
     : '';
 }

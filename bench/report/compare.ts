@@ -1,6 +1,6 @@
 // What got slower between two runs of `vradam bench --json`, beyond noise.
 
-import { MOST_DISTANCE } from '../conditions.js';
+import { MAX_DISTANCE } from '../conditions.js';
 import { machineLine } from '../machine.js';
 import { disturbance, readResults } from '../results.js';
 import { compare, distanceFactor } from './comparison.js';
@@ -39,7 +39,7 @@ function main(words: readonly string[]): number {
     if (disturbed !== undefined) console.log(`${name}: ${disturbed}`);
   }
   const apart = distanceFactor(before, after);
-  if (apart !== undefined && Math.max(apart, 1 / apart) > MOST_DISTANCE) {
+  if (apart !== undefined && Math.max(apart, 1 / apart) > MAX_DISTANCE) {
     console.log(
       `The cores lay differently: threads took ${apart.toFixed(2)} times as long to share a job, which changes steps of several threads.`,
     );

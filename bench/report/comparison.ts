@@ -1,4 +1,3 @@
-import type { ContenderFacts } from '../contenders/contender.js';
 import { type Results, samplesOf, type WorkloadResult } from '../results.js';
 import { median, quantile } from '../statistics.js';
 
@@ -26,23 +25,14 @@ export interface Comparison {
 /** Two runs of the same code differ by less than this on a quiet machine. */
 const TOLERANCE = 1.1;
 
-function medians(workload: WorkloadResult, contender: ContenderFacts, after: WorkloadResult) {
-  const old = samplesOf(workload, contender.key)?.seconds;
-  const fresh = samplesOf(after, contender.key)?.seconds;
-  return old === undefined || fresh === undefined ? undefined : { old, fresh };
-}
-
 /** The median over everybody else and the memory, so that one of them alone moves nothing. */
 function driftOf(before: Results, old: WorkloadResult, fresh: WorkloadResult): number {
-  const others = before.contenders.filter(({ ours }) => !ours);
-  const factors = others.flatMap((contender) => {
-    const found = medians(old, contender, fresh);
-    return found === undefined ? [] : [median(found.fresh) / median(found.old)];
+  const ours = new Set(before.contenders.flatMap(({ ours, key }) => (ours ? key : [])));
+  const all = ({ samples, streams }: WorkloadResult) => [...samples, ...streams];
+  const factors = all(old).flatMap(({ name, seconds }) => {
+    const same = ours.has(name) ? undefined : all(fresh).find((one) => one.name === name);
+    return same === undefined ? [] : [median(same.seconds) / median(seconds)];
   });
-  for (const { name, seconds } of old.streams) {
-    const same = fresh.streams.find((stream) => stream.name === name);
-    if (same !== undefined) factors.push(median(same.seconds) / median(seconds));
-  }
   return factors.length === 0 ? 1 : median(factors);
 }
 
@@ -70,23 +60,24 @@ export function compare(before: Results, after: Results): Comparison {
     if (fresh === undefined) continue;
     const machine = driftOf(before, old, fresh);
     drift[old.key] = machine;
-    for (const contender of before.contenders) {
-      if (!contender.ours || samplesOf(old, contender.key) === undefined) continue;
-      const found = medians(old, contender, fresh);
-      if (found === undefined) {
-        missing.push(`${old.key}: ${contender.key}`);
+    for (const { key, ours } of before.contenders) {
+      const seconds = samplesOf(old, key)?.seconds;
+      if (!ours || seconds === undefined) continue;
+      const now = samplesOf(fresh, key)?.seconds;
+      if (now === undefined) {
+        missing.push(`${old.key}: ${key}`);
         continue;
       }
-      const scaled = found.fresh.map((seconds) => seconds / machine);
-      const factor = median(scaled) / median(found.old);
+      const scaled = now.map((one) => one / machine);
+      const factor = median(scaled) / median(seconds);
       let verdict: Change['verdict'] = 'same';
-      if (factor > TOLERANCE && quantile(scaled, 0.25) > quantile(found.old, 0.75)) verdict = 'slower';
-      if (factor < 1 / TOLERANCE && quantile(scaled, 0.75) < quantile(found.old, 0.25)) verdict = 'faster';
+      if (factor > TOLERANCE && quantile(scaled, 0.25) > quantile(seconds, 0.75)) verdict = 'slower';
+      if (factor < 1 / TOLERANCE && quantile(scaled, 0.75) < quantile(seconds, 0.25)) verdict = 'faster';
       changes.push({
         workload: old.key,
-        contender: contender.key,
-        before: 1e3 * median(found.old),
-        after: 1e3 * median(found.fresh),
+        contender: key,
+        before: 1e3 * median(seconds),
+        after: 1e3 * median(now),
         factor,
         verdict,
       });

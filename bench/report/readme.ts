@@ -47,7 +47,7 @@ const REPLACEMENTS: readonly { had: string; hadName: string; has: string; hasNam
 
 /** Workloads that the README shows, of those that were measured. */
 const SHOWN = ['1e6', 'resnet-50', '1e7'];
-const MOST_SHOWN = 2;
+const MAX_SHOWN = 2;
 
 function speedUpOf(results: Results, workload: WorkloadResult, has: string): SpeedUp | undefined {
   const figures = figuresOf(results, workload).find(({ contender }) => contender.key === has);
@@ -102,7 +102,7 @@ export function readmeBlock(
   const disturbed = disturbance(results);
   if (disturbed !== undefined) throw new Error(`${source} is not for the README. ${disturbed}`);
   const workloads = SHOWN.flatMap((key) => results.workloads.find((workload) => workload.key === key) ?? []);
-  const tables = workloads.slice(0, MOST_SHOWN).map((workload) => table(results, workload));
+  const tables = workloads.slice(0, MAX_SHOWN).map((workload) => table(results, workload));
   const doubtful = tables.some((text) => text.includes('?'));
   const origin = `Measured on ${machine.date}: ${machineLine(machine)}. Medians of ${method.rounds} interleaved rounds of the optimizer alone, gradients given; ratios are taken within rounds.${
     doubtful ? ' Uncertain ratios have a question mark and their 95 % confidence interval.' : ''

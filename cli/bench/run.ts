@@ -52,17 +52,19 @@ async function withTensorflow(
   }
 }
 
-/** Says what is missing, one line for each reason. */
-function absentLines(entries: readonly ContenderEntry[], reason: string | undefined): string[] {
+/** Says what is missing, one line for each reason: groups of which nothing is there, and single ones of others. */
+export function absentLines(entries: readonly ContenderEntry[], reason?: string): string[] {
+  const groupOf = ({ key }: ContenderEntry) => key.slice(0, key.indexOf('/'));
+  const present = new Set(entries.filter(({ absent }) => absent === undefined).map(groupOf));
   const byReason = new Map<string, Set<string>>();
-  for (const { key, absent } of entries) {
-    if (absent === undefined) continue;
-    const group = key.slice(0, key.indexOf('/'));
-    byReason.set(absent, (byReason.get(absent) ?? new Set()).add(group));
+  for (const entry of entries) {
+    if (entry.absent === undefined) continue;
+    const name = present.has(groupOf(entry)) ? entry.key : groupOf(entry);
+    byReason.set(entry.absent, (byReason.get(entry.absent) ?? new Set()).add(name));
   }
   return [
     ...(reason === undefined ? [] : [`Not here: TensorFlow.js: ${reason}`]),
-    ...[...byReason].map(([why, groups]) => `Not here: ${[...groups].join(', ')}: ${withStop(why)}`),
+    ...[...byReason].map(([why, names]) => `Not here: ${[...names].join(', ')}: ${withStop(why)}`),
   ];
 }
 

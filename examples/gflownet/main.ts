@@ -16,7 +16,7 @@ const OPTIONS = {
   'evaluate-every': wholeNumber(1, 1e7, 100, 'steps'),
 };
 
-const MOST_PLACES = 2 ** 18;
+const MAX_PLACES = 2 ** 18;
 
 /** Two distributions over a grid of two dimensions side by side, dark where there is much. */
 function drawing(grid: Hypergrid, learned: Float64Array): string {
@@ -40,9 +40,9 @@ const program: Program<typeof OPTIONS> = {
   backends: () => BACKENDS,
   prepare: (values) => {
     const { steps, dimensions, side, exploration, hidden, seed } = values;
-    if (side ** dimensions > MOST_PLACES) {
+    if (side ** dimensions > MAX_PLACES) {
       throw new InvalidArgumentError(
-        `--side ${side} and --dimensions ${dimensions} make ${side ** dimensions} places, more than ${MOST_PLACES}.`,
+        `--side ${side} and --dimensions ${dimensions} make ${side ** dimensions} places, more than ${MAX_PLACES}.`,
       );
     }
     if (exploration > 1)

@@ -23,6 +23,7 @@ import { type Contender, interleave } from '../../bench/rounds.js';
 import { ratioText, speedUp, speedUpText } from '../../bench/statistics.js';
 import { noiseArray } from '../../bench/values.js';
 import { flatWorkload, sizeText } from '../../bench/workloads.js';
+import { absentLines } from '../../cli/bench/run.js';
 import { chooseContenders, planOf } from '../../cli/bench.js';
 import { around, inventedResults } from './bench-results.js';
 import { commandLine } from './command-line.js';
@@ -740,6 +741,22 @@ describe('the command line of vradam bench', () => {
     expect(keys(['all'])).toHaveLength(3);
     expect(() => keys(['webgl'])).toThrow('--contenders must be of all, native, wasm');
     expect(() => keys(['wasm/adamw'])).toThrow('--contenders must be of wasm/adam, wasm/tf.train.sgd');
+  });
+});
+
+describe('what is missing', () => {
+  test('is named by its group where nothing of it is there, and singly where something is', () => {
+    const entries = [
+      'native/vradam',
+      'native/vradam-two-threads',
+      'torch/adamw-fused',
+      'torch/adamw-foreach',
+    ];
+    const [first] = arrayContenders();
+    const lines = absentLines(
+      entries.map((key, i) => ({ ...first!, key, absent: i === 0 ? undefined : 'It is not' })),
+    );
+    expect(lines).toEqual(['Not here: native/vradam-two-threads, torch: It is not.']);
   });
 });
 
