@@ -132,16 +132,17 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     stepper.gate.assertOpen();
     const buffers = this.#arrays.check(parameters, gradients);
     const unpin = this.#platform.pin?.(fixedMemoryOf(buffers));
+    // Nothing runs off the event loop on memory that may be moved meanwhile.
+    if (unpin === undefined) return this.step(parameters, gradients);
     const groups = stepper.groups.all;
     return stepper.gate.inTurn(async () => {
       try {
         const input = { ...buffers, ...stepper.prepare(groups) };
         // Whatever ran while this step waited can have taken memory away.
         this.#arrays.checkStillThere(buffers);
-        const outcome = unpin ? await stepper.engine.stepAsync(input) : stepper.engine.step(input);
-        return stepper.conclude(outcome, 'none', 0);
+        return stepper.conclude(await stepper.engine.stepAsync(input), 'none', 0);
       } finally {
-        unpin?.();
+        unpin();
       }
     });
   }

@@ -49,3 +49,20 @@ test.each([
   expect(buffer.byteLength).toBe(8);
   expect(Reflect.ownKeys(buffer)).toEqual([]);
 });
+
+test('where memory cannot be pinned, asynchronous steps are made when they are called', async () => {
+  vi.stubGlobal('structuredClone', undefined);
+  const { FlatOptimizer } = await import('../../src/flat.js');
+  using later = new FlatOptimizer(2);
+  using now = new FlatOptimizer(2);
+  const [given, expected, gradients] = [
+    [1, 2],
+    [1, 2],
+    [3, 4],
+  ].map((values) => Float32Array.from(values));
+  const steps = [later.stepAsync(given!, gradients!), later.stepAsync(given!, gradients!)];
+  const reports = [now.step(expected!, gradients!), now.step(expected!, gradients!)];
+  expect(given).toEqual(expected);
+  expect(await Promise.all(steps)).toEqual(reports);
+  await expect(later.stepAsync(given!, Float32Array.of(Number.NaN, 0))).rejects.toThrow('NaN');
+});
