@@ -1,6 +1,7 @@
 {
   # Sources and flags are listed once, in native/sources.json.
   "variables": {
+    "streams%": 0,
     "engine_sources": ["<!@(node scripts/sources.cjs engine)"],
     "kernel_sources": ["<!@(node scripts/sources.cjs kernels)"],
     "tensorflow_sources": ["<!@(node scripts/sources.cjs tensorflow)"],
@@ -58,6 +59,20 @@
     },
   ],
   "conditions": [
+    # For measurements in a clone, on the machine that compiles it. No .node: the addon's loader takes the first.
+    ["streams==1", {
+      "targets": [
+        {
+          "target_name": "streams",
+          "type": "shared_library",
+          "product_extension": "bench",
+          "sources": ["bench/contenders/streams.cpp", "native/cpu/state_memory.cpp", "native/cpu/thread_pool.cpp"],
+          "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+          "defines": ["NAPI_CPP_EXCEPTIONS"],
+          "cflags_cc": ["-march=native"],
+        },
+      ],
+    }],
     ["target_arch=='x64' or target_arch=='ia32'", {
       "targets": [
         {

@@ -1,4 +1,4 @@
-// Compiles the addon into build/Release/vradam.node with node-gyp: all of it, or what has changed since the last time.
+// Compiles the addon, build/Release/vradam.node, and the benchmark's streams with node-gyp: all of it, or what has changed since the last time.
 // Node's headers come from beside the running node where they lie there, so that no network is needed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
@@ -14,7 +14,14 @@ const addon = join('build', 'Release', 'vradam.node');
 function build() {
   const nodeGyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
   const prefix = dirname(dirname(process.execPath));
-  const args = [nodeGyp, 'configure', 'build', '--release', `--jobs=${availableParallelism()}`];
+  const args = [
+    nodeGyp,
+    'configure',
+    'build',
+    '--release',
+    '--streams=1',
+    `--jobs=${availableParallelism()}`,
+  ];
   if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) args.push(`--nodedir=${prefix}`);
   console.log(`$ node-gyp ${args.slice(1).join(' ')}`);
   const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });

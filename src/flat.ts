@@ -5,8 +5,8 @@ import type { Sizes } from './optimizers/flat-arrays.js';
 import { FlatOptimizer as Base, type FlatOptions, type FlatPlatform } from './optimizers/flat-optimizer.js';
 import { loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
 
+export type { CudaDevice } from './engines/addon.js';
 export { type Capabilities, capabilities, type EngineCapability } from './engines/capabilities.js';
-export type { CudaDevice } from './engines/cuda-addon.js';
 export { type Cuda, cuda } from './engines/cuda-device.js';
 export type { CudaArray } from './engines/device-array.js';
 export type { EngineName } from './engines/engine.js';

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { loadAddon } from '../../src/engines/addon.js';
 import { capabilities } from '../../src/engines/capabilities.js';
 import { cuda } from '../../src/engines/cuda-device.js';
-import { NativeEngine } from '../../src/engines/native.js';
+import { createCpuEngine } from '../../src/engines/native.js';
 import { defaultThreads } from '../../src/engines/threads.js';
 import { FlatOptimizer, type FlatOptions } from '../../src/flat.js';
 import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
@@ -40,7 +40,7 @@ const mostlyZero =
 const elsewhere =
   (group: typeof VRADAM_DEFAULTS): Make =>
   ({ sizes, arrays: { parameters, gradients } }) => {
-    const engine = new NativeEngine(loadAddon().addon!, {
+    const engine = createCpuEngine(loadAddon().addon!, {
       groups: [group],
       clipNorm: undefined,
       checkGradients: true,

@@ -1,6 +1,5 @@
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { loadAddon, packageRoot } from '../../src/engines/addon.js';
+import { packageRoot } from '../../src/engines/addon.js';
 import type { Contender } from '../rounds.js';
 
 /** Memory traffic without arithmetic over arrays of `elements` elements, on `threads` threads. */
@@ -28,10 +27,11 @@ export const STEP_STREAMS = STREAMS.filter(({ bytes }) => bytes > 12);
 /** The compiled streams, which are built in a clone and not part of the package; undefined where they are not there. */
 export function loadStreams(): Streams | undefined {
   try {
-    const path = join(packageRoot(), 'build', 'Release', 'streams.node');
-    return (createRequire(import.meta.url)(path) as { Streams: Streams }).Streams;
+    const module = { exports: {} as { Streams: Streams } };
+    process.dlopen(module, join(packageRoot(), 'build', 'Release', 'streams.bench'));
+    return module.exports.Streams;
   } catch {
-    return loadAddon().addon?.Streams;
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
+import type { CudaAddon } from '../../src/engines/addon.js';
 import { CudaEngine } from '../../src/engines/cuda.js';
-import type { CudaAddon } from '../../src/engines/cuda-addon.js';
 import { type CudaArray, createDeviceArray } from '../../src/engines/device-array.js';
 import type { GroupSettings } from '../../src/engines/engine.js';
 import { ADAMW_DEFAULTS, VRADAM_DEFAULTS } from '../../src/options/options.js';
@@ -74,9 +74,10 @@ export function makeContender(cuda: CudaAddon, rule: Rule, sizes: readonly numbe
     return {
       time(steps) {
         cuda.startClock();
-        for (let k = 0; k < steps; k++) engine.enqueue(input);
+        let last = 0;
+        for (let k = 0; k < steps; k++) last = engine.enqueue(input);
         const seconds = cuda.stopClock() / steps;
-        engine.settle();
+        engine.outcomes(last, 1);
         return seconds;
       },
       dispose,

@@ -1,4 +1,4 @@
-import type { CudaDevice } from '../../src/engines/cuda-addon.js';
+import type { CudaDevice } from '../../src/engines/addon.js';
 import type { Machine } from '../machine.js';
 
 /** The time of one contender's step at one size. */

@@ -6,9 +6,8 @@ namespace vradam {
 
 std::uint32_t Plan::add_tensor(std::uint32_t group, std::uint64_t size) {
   const auto index = static_cast<std::uint32_t>(tensors_.size());
-  tensors_.push_back({group, size, 0});
+  tensors_.push_back({group, size});
   chunks_ += chunk_count(size);
-  ++revision_;
   for (std::uint64_t begin = 0; begin < size; begin += kBlock) {
     const std::uint64_t rest = size - begin;
     const auto length = static_cast<std::uint32_t>(rest < kBlock ? rest : kBlock);
@@ -28,10 +27,8 @@ std::uint32_t Plan::add_tensor(std::uint32_t group, std::uint64_t size) {
 void Plan::remove_tensor(std::uint32_t tensor) {
   Plan rest(settings_);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    if (i == tensor) continue;
-    rest.tensor(rest.add_tensor(tensors_[i].group, tensors_[i].size)).steps = tensors_[i].steps;
+    if (i != tensor) rest.add_tensor(tensors_[i].group, tensors_[i].size);
   }
-  rest.revision_ = revision_ + 1;
   *this = std::move(rest);
 }
 

@@ -3,56 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <utility>
 #include <vector>
 
+#include "engine.h"
 #include "reduction.h"
-#include "scalars.h"
 
 namespace vradam {
-
-struct EngineSettings {
-  std::vector<GroupSettings> groups;
-  std::optional<double> clip_norm;
-  bool check_gradients = true;
-};
-
-struct TensorShape {
-  std::uint32_t group;
-  std::uint64_t size;
-  std::uint64_t steps;  // t: steps applied to this tensor
-};
-
-// Memory of one tensor in one step. p_in and p_out are equal or disjoint; without a gradient the tensor is
-// left alone.
-struct TensorBuffers {
-  const float* p_in = nullptr;
-  float* p_out = nullptr;
-  const void* gradient = nullptr;
-  bool active = false;  // has a gradient; an empty one may be a null pointer
-};
-
-struct StepArguments {
-  const TensorBuffers* tensors = nullptr;
-  const StepScalars* scalars = nullptr;  // one per group
-  GradientType gradient_type = GradientType::kFloat32;
-};
-
-struct Refusal {
-  std::uint64_t tensor;
-  std::uint64_t element;
-  float value;
-};
-
-struct StepResult {
-  bool applied = false;
-  double gradient_norm;     // NaN without clip_norm
-  double clip_coefficient;  // 1 without clip_norm
-  std::vector<double> penalties;
-  std::vector<double> effective_learning_rates;
-  std::optional<Refusal> refusal;
-  std::uint64_t copied_bytes = 0;  // of parameters and gradients, to memory of the engine's own and back
-};
 
 // A run of consecutive elements of one tensor that starts at a chunk; the grain of work.
 struct Block {
@@ -86,7 +43,6 @@ class Plan {
 
   const EngineSettings& settings() const { return settings_; }
   const std::vector<TensorShape>& tensors() const { return tensors_; }
-  TensorShape& tensor(std::size_t index) { return tensors_[index]; }
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Task>& tasks() const { return tasks_; }
   std::uint64_t chunks() const { return chunks_; }
@@ -95,8 +51,6 @@ class Plan {
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size);
   // The numbers of later tensors move down by one. Throws std::bad_alloc with nothing changed.
   void remove_tensor(std::uint32_t tensor);
-  // Grows whenever tensors come or go: what was made for other tensors does not fit.
-  std::uint64_t revision() const { return revision_; }
 
   // Clipping needs the norm of all gradients before anything else.
   bool clips() const { return settings_.clip_norm.has_value(); }
@@ -108,11 +62,6 @@ class Plan {
   void lay_out_chunks(const TensorBuffers* buffers, bool by_group, std::vector<std::uint64_t>& first_chunk,
                       std::vector<std::uint64_t>& group_begin) const;
 
-  // sign * gradient scale * clip coefficient of a group, before its rounding to float32.
-  VRADAM_HOST_DEVICE static double gradient_factor(const StepScalars& scalars, double clip_coefficient) {
-    return scalars.sign * (scalars.gradient_scale * clip_coefficient);
-  }
-
  private:
   EngineSettings settings_;
   std::vector<TensorShape> tensors_;
@@ -120,7 +69,6 @@ class Plan {
   std::vector<Task> tasks_;
   std::uint64_t chunks_ = 0;
   std::uint64_t last_task_size_ = 0;
-  std::uint64_t revision_ = 0;
 };
 
 }  // namespace vradam

@@ -68,6 +68,11 @@ VRADAM_HOST_DEVICE inline double clip_coefficient(double clip_norm, double norm)
   return clip_norm / (norm > clip_norm ? norm : clip_norm);
 }
 
+// sign * gradient scale * clip coefficient of a group, before its rounding to float32.
+VRADAM_HOST_DEVICE inline double gradient_factor(const StepScalars& scalars, double clip_coefficient) {
+  return scalars.sign * (scalars.gradient_scale * clip_coefficient);
+}
+
 // beta^t by repeated squaring, right to left, so that every engine rounds alike.
 VRADAM_HOST_DEVICE inline double integer_power(double beta, std::uint64_t t) {
   double result = 1.0;

@@ -40,9 +40,4 @@ struct UpdateScalars {
   float c;    // sign * gradient scale * clip coefficient
 };
 
-enum class GradientType : std::uint32_t {
-  kFloat32 = 0,
-  kBFloat16 = 1,  // reserved
-};
-
 }  // namespace vradam

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../core/plan.h"
@@ -11,45 +11,48 @@
 
 namespace vradam {
 
-class CpuEngine {
+class CpuEngine : public Engine {
  public:
   CpuEngine(EngineSettings settings, const Kernels& kernels, unsigned threads);
 
-  const Plan& plan() const { return plan_; }
-  const Kernels& kernels() const { return kernels_; }
-  unsigned threads() const { return threads_; }
+  const EngineSettings& settings() const override { return plan_.settings(); }
+  const std::vector<TensorShape>& tensors() const override { return plan_.tensors(); }
+  bool reaches(Memory memory) const override { return memory == Memory::kHost; }
 
-  // Serializes whoever uses the engine; hold it around every call below.
-  std::mutex& mutex() { return mutex_; }
-
-  // Throws std::bad_alloc with nothing changed.
-  std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size);
-  // Frees its state; the numbers of later tensors move down by one. Throws std::bad_alloc with nothing
-  // changed.
-  void remove_tensor(std::uint32_t tensor);
-
-  // Every tensor of the plan has its buffers in `arguments`. Throws std::bad_alloc before anything changes.
-  StepResult step(const StepArguments& arguments);
-
-  const float* velocity(std::uint32_t tensor) const { return state_[tensor].velocity(); }
-  const float* second_moment(std::uint32_t tensor) const { return state_[tensor].second_moment(); }
-  // Copies `size` elements of each.
+  std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
+  void remove_tensor(std::uint32_t tensor) override;
+  StepResult step(const StepArguments& arguments) override;
+  std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) override;
   void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                   std::uint64_t steps);
+                   std::uint64_t steps) override;
 
  private:
+  struct State {
+    StateMemory memory;
+    std::uint64_t steps = 0;  // t: steps applied to this tensor
+  };
+  // The first element in order of registration that refuses a step.
+  struct Refusal {
+    std::uint32_t tensor;
+    std::uint64_t element;
+    float value;
+  };
+
   unsigned threads_for(std::uint64_t elements) const;
+  // Calls f(block, number) for every block, on as many threads as so many elements are worth.
+  template <typename F>
+  void each_block(std::uint64_t elements, const F& f) const;
   // Reads the blocks of every active tensor as `reading_of(tensor)` says; fills sums_ and magnitudes_.
   template <typename ReadingOf>
   void read(const StepArguments& arguments, const ReadingOf& reading_of);
+  // factors[group] scales what the magnitudes were taken of.
   std::optional<Refusal> find_refusal(const StepArguments& arguments,
                                       const std::vector<float>& factors) const;
 
   Plan plan_;
   const Kernels& kernels_;
   unsigned threads_;
-  std::mutex mutex_;
-  std::vector<StateMemory> state_;
+  std::vector<State> state_;
 
   // Of one step, kept to save allocations.
   std::vector<UpdateScalars> scalars_;      // per tensor

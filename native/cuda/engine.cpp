@@ -104,7 +104,7 @@ void CudaEngine::download(const void* device, void* host, std::uint64_t bytes) c
 }
 
 std::uint64_t CudaEngine::report_width() const {
-  return kReportFieldCount + kReportFieldsPerGroup * plan_.settings().groups.size();
+  return vradam::report_width(plan_.settings().groups.size());
 }
 
 void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
@@ -200,22 +200,20 @@ void CudaEngine::lay_out_levels(Reduction& reduction, const std::vector<std::uin
 }
 
 // Where the sums of the tensors go that are active in this step.
-void CudaEngine::lay_out(const CudaTensor* tensors) {
-  std::vector<TensorBuffers> buffers(entries_.size());
-  for (std::size_t i = 0; i < buffers.size(); ++i) buffers[i].active = tensors[i].active != 0;
+void CudaEngine::lay_out(const TensorBuffers* tensors) {
   std::vector<std::uint64_t> first;
   std::vector<std::uint64_t> begin;
-  plan_.lay_out_chunks(buffers.data(), true, first, begin);
+  plan_.lay_out_chunks(tensors, true, first, begin);
   for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].first_sum = first[i];
   lay_out_levels(penalties_, begin);
   if (plan_.clips()) {
-    plan_.lay_out_chunks(buffers.data(), false, first, begin);
+    plan_.lay_out_chunks(tensors, false, first, begin);
     for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].first_norm_sum = first[i];
     lay_out_levels(norms_, begin);
   }
 }
 
-void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rates) {
+void CudaEngine::upload_tables(const TensorBuffers* tensors, const StepScalars* rates) {
   const std::size_t groups = plan_.settings().groups.size();
   if (unfinished_) runtime::zero(stream_, magnitudes_.data(), 2 * groups * sizeof(std::int32_t));
   unfinished_ = false;
@@ -224,10 +222,10 @@ void CudaEngine::upload_tables(const CudaTensor* tensors, const StepScalars* rat
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     cuda::TensorEntry entry = entries_[i];
-    entry.active = tensors[i].active != 0;
+    entry.active = tensors[i].active;
     entry.p_in = tensors[i].p_in;
     entry.p_out = tensors[i].p_out;
-    entry.gradient = static_cast<const float*>(tensors[i].gradient);
+    entry.gradient = tensors[i].gradient;
     entry.aligned = is_aligned(entry.p_in) && is_aligned(entry.p_out) && is_aligned(entry.gradient);
     if (same(entry, entries_[i])) continue;
     entries_stale_ = true;
@@ -304,7 +302,7 @@ void CudaEngine::launch_passes(const cuda::StepView& step) const {
   runtime::launch_update_pass(stream_, step);
 }
 
-void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
+void CudaEngine::prepare(const TensorBuffers* tensors, const StepScalars* rates) {
   try {
     upload_tables(tensors, rates);
   } catch (...) {
@@ -313,7 +311,7 @@ void CudaEngine::prepare(const CudaTensor* tensors, const StepScalars* rates) {
   }
 }
 
-std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* rates) {
+std::uint64_t CudaEngine::enqueue(const TensorBuffers* tensors, const StepScalars* rates) {
   return on_device([&] {
     prepare(tensors, rates);
     unfinished_ = true;
@@ -326,11 +324,11 @@ std::uint64_t CudaEngine::enqueue(const CudaTensor* tensors, const StepScalars* 
   });
 }
 
-void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report) {
+void CudaEngine::step_on_host(const TensorBuffers* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
-    std::vector<CudaTensor> on_device(tensors, tensors + entries_.size());
+    std::vector<TensorBuffers> on_device(tensors, tensors + entries_.size());
     for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (tensors[i].active == 0) continue;
+      if (!tensors[i].active) continue;
       Tensor& memory = memory_[i];
       const std::uint64_t size = entries_[i].size;
       memory.parameter.adopt(memory.parameter.grown(stream_, size));
@@ -345,20 +343,20 @@ void CudaEngine::step_on_host(const CudaTensor* tensors, const StepScalars* rate
   });
 }
 
-std::uint64_t CudaEngine::step_at_once(const CudaTensor* host, const CudaTensor* device,
+std::uint64_t CudaEngine::step_at_once(const TensorBuffers* host, const TensorBuffers* device,
                                        const StepScalars* rates, double* report) {
   std::uint64_t copied = 0;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (host[i].active == 0) continue;
+    if (!host[i].active) continue;
     const std::uint64_t bytes = entries_[i].size * sizeof(float);
     upload(device[i].p_out, host[i].p_in, bytes);
-    upload(const_cast<void*>(device[i].gradient), host[i].gradient, bytes);
+    upload(const_cast<float*>(device[i].gradient), host[i].gradient, bytes);
     copied += 2 * bytes;
   }
   if (conclude(enqueue(device, rates), report) != kApplied) return copied;
   bring_back([&] {
     for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (host[i].active == 0) continue;
+      if (!host[i].active) continue;
       const std::uint64_t bytes = entries_[i].size * sizeof(float);
       download(device[i].p_out, host[i].p_out, bytes);
       copied += bytes;
@@ -382,7 +380,7 @@ void CudaEngine::each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, 
 // Gradients travel first, and each part of them is read while the next one is sent. When that has decided the
 // step, parameters follow: each part is updated while the next one is sent and the one before is fetched, in
 // turn. A step that is refused has brought nothing back.
-std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor* device,
+std::uint64_t CudaEngine::step_in_parts(const TensorBuffers* host, const TensorBuffers* device,
                                         const StepScalars* rates, double* report) {
   prepare(device, rates);
   unfinished_ = true;
@@ -460,10 +458,10 @@ std::uint64_t CudaEngine::step_in_parts(const CudaTensor* host, const CudaTensor
 
 // Memory that the device cannot reach would end its context, which is the other library's, too: so all of it
 // is looked at, though that library had better know.
-void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report) {
+void CudaEngine::step_on_device(const TensorBuffers* tensors, const StepScalars* rates, double* report) {
   on_device([&] {
     for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (tensors[i].active == 0 || entries_[i].size == 0) continue;
+      if (!tensors[i].active || entries_[i].size == 0) continue;
       runtime::require_device_memory(tensors[i].p_in);
       runtime::require_device_memory(tensors[i].p_out);
       runtime::require_device_memory(tensors[i].gradient);
@@ -473,9 +471,9 @@ void CudaEngine::step_on_device(const CudaTensor* tensors, const StepScalars* ra
   });
 }
 
-CudaOutcome CudaEngine::conclude(std::uint64_t step, double* report) {
+StepOutcome CudaEngine::conclude(std::uint64_t step, double* report) {
   bring_back([&] { reports(step, 1, report); });
-  const auto outcome = static_cast<CudaOutcome>(static_cast<std::uint32_t>(report[kReportOutcome]));
+  const auto outcome = static_cast<StepOutcome>(static_cast<std::uint32_t>(report[kReportOutcome]));
   if (outcome == kRefused && halts_) resume();
   return outcome;
 }

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "../core/cuda_abi.h"
 #include "../core/plan.h"
+#include "abi.h"
 #include "runtime.h"
 #include "step_view.h"
 
@@ -62,9 +62,9 @@ class CudaEngine {
 
   void add_tensor(std::uint32_t group, std::uint64_t size);
   void remove_tensor(std::uint32_t tensor);
-  std::uint64_t enqueue(const CudaTensor* tensors, const StepScalars* rates);
-  void step_on_host(const CudaTensor* tensors, const StepScalars* rates, double* report);
-  void step_on_device(const CudaTensor* tensors, const StepScalars* rates, double* report);
+  std::uint64_t enqueue(const TensorBuffers* tensors, const StepScalars* rates);
+  void step_on_host(const TensorBuffers* tensors, const StepScalars* rates, double* report);
+  void step_on_device(const TensorBuffers* tensors, const StepScalars* rates, double* report);
   void synchronize();
   void reports(std::uint64_t first, std::uint64_t count, double* reports);
   bool halted() const { return *halted_ != 0; }
@@ -98,20 +98,20 @@ class CudaEngine {
   template <typename F>
   auto on_device(const F& f);
   // Brings the device's tables up to date.
-  void prepare(const CudaTensor* tensors, const StepScalars* rates);
-  void lay_out(const CudaTensor* tensors);
+  void prepare(const TensorBuffers* tensors, const StepScalars* rates);
+  void lay_out(const TensorBuffers* tensors);
   void lay_out_levels(Reduction& reduction, const std::vector<std::uint64_t>& begin);
-  void upload_tables(const CudaTensor* tensors, const StepScalars* rates);
+  void upload_tables(const TensorBuffers* tensors, const StepScalars* rates);
   cuda::StepView view() const;
   void upload(void* device, const void* host, std::uint64_t bytes) const;
   void download(const void* device, void* host, std::uint64_t bytes) const;
   void launch_passes(const cuda::StepView& step) const;
   // A step on the host's memory: all of it copied before and after, or in parts, so that copies overlap with
   // passes. Bytes that were copied.
-  std::uint64_t step_at_once(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
+  std::uint64_t step_at_once(const TensorBuffers* host, const TensorBuffers* device, const StepScalars* rates,
                              double* report);
-  std::uint64_t step_in_parts(const CudaTensor* host, const CudaTensor* device, const StepScalars* rates,
-                              double* report);
+  std::uint64_t step_in_parts(const TensorBuffers* host, const TensorBuffers* device,
+                              const StepScalars* rates, double* report);
   template <typename F>
   void bring_back(const F& f);
   // Runs f(tensor, first element, elements) for what active tensors have in a range of chunks.
@@ -119,7 +119,7 @@ class CudaEngine {
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;
   void reduce(const Reduction& reduction) const;
   // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
-  CudaOutcome conclude(std::uint64_t step, double* report);
+  StepOutcome conclude(std::uint64_t step, double* report);
   std::uint64_t report_width() const;
 
   Plan plan_;

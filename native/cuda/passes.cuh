@@ -16,9 +16,9 @@
 // of one block or few, leave the decisions in memory.
 #pragma once
 
-#include "../core/cuda_abi.h"
 #include "../core/reduction.h"
 #include "../core/rule.h"
+#include "../core/step.h"
 #include "device.cuh"
 #include "step_view.h"
 
@@ -249,7 +249,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
     const GroupEntry& group = step.groups[tensor.group];
     if (group.reading == Reading::kNothing) continue;
     UpdateScalars a = group.base;
-    a.c = static_cast<float>(Plan::gradient_factor(rates_of(step, tensor.group), clip));
+    a.c = static_cast<float>(gradient_factor(rates_of(step, tensor.group), clip));
     const ChunkReading what = {group.reading,
                                group.power,
                                group.settings.power,
@@ -303,8 +303,7 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
     }
     decision->refused = 0;
     for (std::uint32_t k = 0; k < step.group_count; ++k) {
-      const float c =
-          static_cast<float>(Plan::gradient_factor(rates_of(step, k), decision->clip_coefficient));
+      const float c = static_cast<float>(gradient_factor(rates_of(step, k), decision->clip_coefficient));
       decisions[k].c = c;
       decisions[k].penalty = std::nan("");
       if (step.checks && refuses_step(magnitudes[k], step.clips ? c : 1.0f)) decision->refused = 1;

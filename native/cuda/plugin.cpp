@@ -83,13 +83,13 @@ const CudaApi kApi = {
     [](CudaEngine* engine, std::uint32_t tensor, CudaFailure* failure) {
       return guard(failure, [&] { engine->remove_tensor(tensor); });
     },
-    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, std::uint64_t* step,
+    [](CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars, std::uint64_t* step,
        CudaFailure* failure) { return guard(failure, [&] { *step = engine->enqueue(tensors, scalars); }); },
-    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,
+    [](CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars, double* report,
        CudaFailure* failure) {
       return guard(failure, [&] { engine->step_on_host(tensors, scalars, report); });
     },
-    [](CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars, double* report,
+    [](CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars, double* report,
        CudaFailure* failure) {
       return guard(failure, [&] { engine->step_on_device(tensors, scalars, report); });
     },

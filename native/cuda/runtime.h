@@ -6,7 +6,7 @@
 #include <new>
 #include <stdexcept>
 
-#include "../core/cuda_abi.h"
+#include "abi.h"
 #include "step_view.h"
 
 namespace vradam {

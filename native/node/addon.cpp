@@ -7,7 +7,6 @@
 #include "arguments.h"
 #include "cuda_module.h"
 #include "engine_wrap.h"
-#include "streams_wrap.h"
 
 #if defined(__linux__)
 #include <dlfcn.h>
@@ -43,12 +42,12 @@ Napi::Value open_tensorflow(const Napi::CallbackInfo& info) {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   stay_loaded();
   exports.Set("Engine", EngineWrap::define(env));
-  exports.Set("Streams", StreamsWrap::define(env));
   const Napi::Array names = Napi::Array::New(env);
   for (const Kernels* kernels : available_kernels()) {
     names.Set(names.Length(), Napi::String::New(env, kernels->name));
   }
   exports.Set("instructionSets", names);
+  exports.Set("report", report_layout(env));
   exports.Set("openTensorflow", Napi::Function::New<open_tensorflow>(env, "openTensorflow"));
   exports.Set("openCuda", Napi::Function::New<open_cuda>(env, "openCuda"));
   return exports;

@@ -6,10 +6,11 @@
 
 #include <cmath>
 #include <limits>
+#include <new>
 #include <string>
 #include <vector>
 
-#include "../core/scalars.h"
+#include "../core/engine.h"
 
 namespace vradam {
 
@@ -23,8 +24,25 @@ inline Napi::Error shape_error(Napi::Env env, const std::string& message) {
   return error(env, "ERR_VRADAM_SHAPE", message);
 }
 
-inline Napi::Error engine_error(Napi::Env env, const std::string& message) {
-  return error(env, "ERR_VRADAM_ENGINE", message);
+// `of_memory`: of a GPU that has no room, because of which nothing has changed.
+inline Napi::Error engine_error(Napi::Env env, const std::string& message, bool of_memory = false) {
+  const Napi::Error failure = error(env, "ERR_VRADAM_ENGINE", message);
+  if (of_memory) failure.Value().Set("outOfMemory", true);
+  return failure;
+}
+
+constexpr const char* kOutOfMemory = "Out of memory; nothing has changed";
+
+// Calls f and throws what an engine throws as an error of JavaScript.
+template <typename F>
+auto translated(Napi::Env env, const F& f) {
+  try {
+    return f();
+  } catch (const EngineFailure& failure) {
+    throw engine_error(env, failure.what(), failure.out_of_memory);
+  } catch (const std::bad_alloc&) {
+    throw engine_error(env, kOutOfMemory);
+  }
 }
 
 // An integer in [0, limit].
@@ -41,6 +59,11 @@ inline std::uint64_t count_argument(const Napi::CallbackInfo& info, std::size_t 
 inline double number_argument(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
   if (!info[index].IsNumber()) throw shape_error(info.Env(), std::string("Expected a number for ") + name);
   return info[index].As<Napi::Number>().DoubleValue();
+}
+
+inline bool boolean_argument(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
+  if (!info[index].IsBoolean()) throw shape_error(info.Env(), std::string("Expected a boolean for ") + name);
+  return info[index].As<Napi::Boolean>().Value();
 }
 
 struct Doubles {

@@ -1,7 +1,6 @@
 #include "cuda_memory_wrap.h"
 
-#include <new>
-
+#include "../cuda/client.h"
 #include "arguments.h"
 
 namespace vradam {
@@ -23,13 +22,6 @@ struct CudaMemoryWrap::Memory {
   Memory& operator=(const Memory&) = delete;
 };
 
-void demand(Napi::Env env, CudaStatus status, const CudaFailure& failure) {
-  if (status == CudaStatus::kOk) return;
-  const Napi::Error error = engine_error(env, failure.sentence);
-  if (status == CudaStatus::kOutOfMemory) error.Value().Set("outOfMemory", true);
-  throw error;
-}
-
 Napi::Function CudaMemoryWrap::define(Napi::Env env, const CudaPlugin& plugin) {
   return DefineClass(env, "CudaMemory",
                      {
@@ -48,8 +40,10 @@ CudaMemoryWrap::CudaMemoryWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
   info.This().As<Napi::Object>().TypeTag(&kTag);
   length_ = count_argument(info, 0, "length", kLargestLength);
   memory_ = std::make_shared<Memory>(plugin.api);
-  CudaFailure failure{};
-  demand(env, plugin.api->allocate(length_ * sizeof(float), &memory_->base, &failure), failure);
+  translated(env, [&] {
+    CudaFailure failure{};
+    demand(plugin.api->allocate(length_ * sizeof(float), &memory_->base, &failure), failure);
+  });
   data_ = static_cast<float*>(memory_->base);
   account(static_cast<std::int64_t>(length_ * sizeof(float)));
 }
@@ -87,16 +81,20 @@ void CudaMemoryWrap::become_view(const Napi::CallbackInfo& info) {
 void CudaMemoryWrap::write(const Napi::CallbackInfo& info) {
   if (disposed()) throw error(info.Env(), "ERR_VRADAM_DISPOSED", "This device array has been disposed");
   const float* const values = floats(info.Env(), info[0], length_, "values", 0);
-  CudaFailure failure{};
-  demand(info.Env(), memory_->api->write(data_, values, length_ * sizeof(float), &failure), failure);
+  translated(info.Env(), [&] {
+    CudaFailure failure{};
+    demand(memory_->api->write(data_, values, length_ * sizeof(float), &failure), failure);
+  });
 }
 
 // read(values: Float32Array): fills it, after every step that was enqueued before
 void CudaMemoryWrap::read(const Napi::CallbackInfo& info) {
   if (disposed()) throw error(info.Env(), "ERR_VRADAM_DISPOSED", "This device array has been disposed");
   float* const values = floats(info.Env(), info[0], length_, "values", 0);
-  CudaFailure failure{};
-  demand(info.Env(), memory_->api->read(data_, values, length_ * sizeof(float), &failure), failure);
+  translated(info.Env(), [&] {
+    CudaFailure failure{};
+    demand(memory_->api->read(data_, values, length_ * sizeof(float), &failure), failure);
+  });
 }
 
 void CudaMemoryWrap::dispose(const Napi::CallbackInfo&) {

@@ -1,4 +1,4 @@
-// Device memory as a JavaScript object. src/engines/cuda-addon.ts types it.
+// Device memory as a JavaScript object. src/engines/addon.ts types it.
 #pragma once
 
 #include <napi.h>
@@ -40,8 +40,5 @@ class CudaMemoryWrap : public Napi::ObjectWrap<CudaMemoryWrap> {
   float* data_ = nullptr;
   std::uint64_t length_ = 0;
 };
-
-// Throws what a status other than kOk means.
-void demand(Napi::Env env, CudaStatus status, const CudaFailure& failure);
 
 }  // namespace vradam

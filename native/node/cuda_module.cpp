@@ -1,36 +1,38 @@
 #include "cuda_module.h"
 
+#include "../cuda/client.h"
 #include "arguments.h"
-#include "cuda_engine_wrap.h"
 #include "cuda_memory_wrap.h"
 #include "cuda_plugin.h"
+#include "engine_wrap.h"
 
 namespace vradam {
 
 namespace {
 
+const CudaApi& api_of(const Napi::CallbackInfo& info) {
+  return *static_cast<const CudaPlugin*>(info.Data())->api;
+}
+
 // timeCopy(bytes) → seconds
 Napi::Value time_copy(const Napi::CallbackInfo& info) {
-  const CudaApi* const api = static_cast<const CudaPlugin*>(info.Data())->api;
   const std::uint64_t bytes = count_argument(info, 0, "bytes", 1e13);
   CudaFailure failure{};
   double seconds = 0;
-  demand(info.Env(), api->time_copy(bytes, &seconds, &failure), failure);
+  translated(info.Env(), [&] { demand(api_of(info).time_copy(bytes, &seconds, &failure), failure); });
   return Napi::Number::New(info.Env(), seconds);
 }
 
 void start_clock(const Napi::CallbackInfo& info) {
-  const CudaApi* const api = static_cast<const CudaPlugin*>(info.Data())->api;
   CudaFailure failure{};
-  demand(info.Env(), api->start_clock(&failure), failure);
+  translated(info.Env(), [&] { demand(api_of(info).start_clock(&failure), failure); });
 }
 
 // stopClock() → seconds of the device since startClock()
 Napi::Value stop_clock(const Napi::CallbackInfo& info) {
-  const CudaApi* const api = static_cast<const CudaPlugin*>(info.Data())->api;
   CudaFailure failure{};
   double seconds = 0;
-  demand(info.Env(), api->stop_clock(&seconds, &failure), failure);
+  translated(info.Env(), [&] { demand(api_of(info).stop_clock(&seconds, &failure), failure); });
   return Napi::Number::New(info.Env(), seconds);
 }
 
@@ -53,8 +55,9 @@ Napi::Value open_cuda(const Napi::CallbackInfo& info) {
   described.Set("multiprocessors", device.multiprocessors);
   described.Set("memory", static_cast<double>(device.memory));
   opened.Set("device", described);
+  opened.Set("report", report_layout(env));
   opened.Set("Memory", CudaMemoryWrap::define(env, plugin));
-  opened.Set("Engine", CudaEngineWrap::define(env, plugin));
+  opened.Set("Engine", EngineWrap::define_cuda(env, *plugin.api));
   void* const data = const_cast<CudaPlugin*>(&plugin);
   opened.Set("timeCopy", Napi::Function::New<time_copy>(env, "timeCopy", data));
   opened.Set("startClock", Napi::Function::New<start_clock>(env, "startClock", data));

@@ -5,8 +5,7 @@
 
 namespace vradam {
 
-// openCuda(path) → { reason } where there is no device to work with, or else
-// { device, Memory, Engine }: what src/engines/cuda-addon.ts types.
+// openCuda(path) → { reason } where there is no device to work with, or else what src/engines/addon.ts types.
 Napi::Value open_cuda(const Napi::CallbackInfo& info);
 
 }  // namespace vradam

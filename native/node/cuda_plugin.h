@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "../core/cuda_abi.h"
+#include "../cuda/abi.h"
 
 namespace vradam {
 

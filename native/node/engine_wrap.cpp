@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <new>
+#include <string>
 #include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "../cpu/dispatch.h"
+#include "../cpu/engine.h"
 #include "../cpu/thread_pool.h"
+#include "../cuda/client.h"
+#include "../tensorflow/step_slot.h"
 #include "arguments.h"
-#include "step_offer.h"
-#include "step_report.h"
+#include "cuda_memory_wrap.h"
 
 namespace vradam {
+
+using tensorflow::StepSlot;
+
 namespace {
 
 // What an engine without tensors, and a tensor without elements, are taken to weigh.
@@ -25,24 +30,23 @@ std::int64_t tensor_bytes(std::uint64_t size) {
   return kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float));
 }
 
-std::uint32_t tensor_argument(const Napi::CallbackInfo& info, std::size_t index, const Plan& plan) {
-  const std::size_t count = plan.tensors().size();
-  if (count == 0) throw shape_error(info.Env(), "There is no tensor yet");
-  return static_cast<std::uint32_t>(count_argument(info, index, "tensor", static_cast<double>(count - 1)));
-}
-
 // A step's arguments, out of JavaScript's reach.
 struct Step {
-  std::uint64_t revision;  // of the plan
   std::vector<TensorBuffers> tensors;
   std::vector<StepScalars> scalars;
 };
 
+std::uint32_t tensor_argument(const Napi::CallbackInfo& info, const Engine& engine) {
+  const std::size_t count = engine.tensors().size();
+  if (count == 0) throw shape_error(info.Env(), "There is no tensor yet");
+  return static_cast<std::uint32_t>(count_argument(info, 0, "tensor", static_cast<double>(count - 1)));
+}
+
 // Learning rates and gradient scale, which are arguments `index` and the next.
 std::vector<StepScalars> scalars_arguments(const Napi::CallbackInfo& info, std::size_t index,
-                                           const Plan& plan) {
+                                           const Engine& engine) {
   const Doubles rates = doubles_argument(info, index, "learning rates");
-  const std::vector<GroupSettings>& groups = plan.settings().groups;
+  const std::vector<GroupSettings>& groups = engine.settings().groups;
   if (rates.length != groups.size()) throw shape_error(info.Env(), "Expected one learning rate a group");
   const double gradient_scale = number_argument(info, index + 1, "gradient scale");
   std::vector<StepScalars> scalars;
@@ -52,112 +56,114 @@ std::vector<StepScalars> scalars_arguments(const Napi::CallbackInfo& info, std::
   return scalars;
 }
 
-Step step_arguments(const Napi::CallbackInfo& info, const Plan& plan, Napi::Array* kept) {
+// Parameters, new parameters and gradients, which are the first three arguments; the memory of each is what
+// `memory_of` makes of it. Adds the arrays to `kept`.
+template <typename MemoryOf>
+std::vector<TensorBuffers> tensors_arguments(const Napi::CallbackInfo& info, const Engine& engine,
+                                             Napi::Array* kept, const MemoryOf& memory_of) {
   const Napi::Env env = info.Env();
   const char* const names[] = {"parameters", "new parameters", "gradients"};
-  const std::size_t count = plan.tensors().size();
+  const std::size_t count = engine.tensors().size();
+  const bool in_place = info[0].StrictEquals(info[1]);
+  // Elements first, memory afterwards: reading an element may run JavaScript, which may detach a buffer.
+  std::vector<napi_value> elements[3];
   for (std::size_t k = 0; k < 3; ++k) {
     if (!info[k].IsArray() || info[k].As<Napi::Array>().Length() != count) {
       throw shape_error(
           env, std::string("Expected an array of length ") + std::to_string(count) + " for " + names[k]);
     }
-  }
-  // Elements first, memory afterwards: reading an element may run JavaScript, which may detach a buffer.
-  const bool in_place = info[0].StrictEquals(info[1]);
-  std::vector<napi_value> elements[3];
-  std::uint32_t kept_count = 0;
-  for (std::size_t k = 0; k < 3; ++k) {
-    if (k == 1 && in_place) {
-      elements[k] = elements[0];
-      continue;
-    }
+    if (k == 1 && in_place) continue;
     elements[k].resize(count);
     for (std::size_t i = 0; i < count; ++i) {
       if (napi_get_element(env, info[k], static_cast<std::uint32_t>(i), &elements[k][i]) != napi_ok) {
         throw Napi::Error::New(env);
       }
-      if (kept != nullptr) kept->Set(kept_count++, elements[k][i]);
+      if (kept != nullptr) kept->Set(kept->Length(), elements[k][i]);
     }
   }
-  Step step;
-  step.revision = plan.revision();
-  step.scalars = scalars_arguments(info, 3, plan);
-  step.tensors.resize(count);
+  std::vector<TensorBuffers> tensors(count);
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t size = plan.tensors()[i].size;
-    TensorBuffers& buffers = step.tensors[i];
+    const std::uint64_t size = engine.tensors()[i].size;
+    TensorBuffers& buffers = tensors[i];
     napi_valuetype type = napi_undefined;
     napi_typeof(env, elements[2][i], &type);
     if (type == napi_null || type == napi_undefined) continue;
     buffers.active = true;
-    buffers.gradient = floats(env, elements[2][i], size, names[2], i);
-    buffers.p_out = floats(env, elements[1][i], size, names[1], i);
-    buffers.p_in = in_place ? buffers.p_out : floats(env, elements[0][i], size, names[0], i);
+    buffers.gradient = memory_of(env, elements[2][i], size, names[2], i);
+    buffers.p_out = memory_of(env, elements[in_place ? 0 : 1][i], size, names[1], i);
+    buffers.p_in = in_place ? buffers.p_out : memory_of(env, elements[0][i], size, names[0], i);
   }
-  return step;
+  return tensors;
 }
 
-std::unique_lock<std::mutex> lock_or_throw(Napi::Env env, CpuEngine& engine) {
-  std::unique_lock<std::mutex> lock(engine.mutex(), std::try_to_lock);
-  if (!lock) throw engine_error(env, "A step of this optimizer is under way");
-  return lock;
+Step step_arguments(const Napi::CallbackInfo& info, const Engine& engine, Napi::Array* kept) {
+  return {tensors_arguments(info, engine, kept, floats), scalars_arguments(info, 3, engine)};
 }
 
-// A step on one of libuv's threads. Holds the engine and every array, so that neither goes away.
-class StepWorker : public Napi::AsyncWorker {
- public:
-  StepWorker(Napi::Env env, std::shared_ptr<CpuEngine> engine, Step step, Napi::Array kept,
-             Napi::Value report)
-      : Napi::AsyncWorker(env, "vradam.step"),
-        engine_(std::move(engine)),
-        step_(std::move(step)),
-        kept_(Napi::Persistent(kept.As<Napi::Object>())),
-        deferred_(Napi::Promise::Deferred::New(env)) {
-    kept_.Value().Set(kept.Length(), report);
+float* device_floats(Napi::Env env, napi_value value, std::uint64_t size, const char* name,
+                     std::size_t tensor) {
+  const CudaMemoryWrap* const memory = CudaMemoryWrap::from(env, value);
+  if (memory == nullptr || memory->length() != size) {
+    throw shape_error(env, std::string("Expected device memory of ") + std::to_string(size) +
+                               " elements for " + name + " of tensor " + std::to_string(tensor));
   }
+  return memory->data();
+}
 
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    try {
-      const std::lock_guard<std::mutex> lock(engine_->mutex());
-      if (engine_->plan().revision() != step_.revision) {
-        SetError("A tensor was added or removed before the step began; nothing has changed");
-        return;
-      }
-      result_ = engine_->step({step_.tensors.data(), step_.scalars.data(), GradientType::kFloat32});
-    } catch (const std::bad_alloc&) {
-      SetError("Out of memory; nothing has changed");
-    }
+// Room for as many reports.
+double* report_argument(const Napi::CallbackInfo& info, std::size_t index, const Engine& engine,
+                        std::size_t count = 1) {
+  const Doubles report = doubles_argument(info, index, "report");
+  const std::size_t length = count * report_width(engine.settings().groups.size());
+  if (report.length != length) {
+    throw shape_error(info.Env(),
+                      std::string("Expected ") + std::to_string(length) + " numbers for the report");
   }
+  return report.data;
+}
 
-  void OnOK() override {
-    const Napi::HandleScope scope(Env());
-    const Napi::Array kept = kept_.Value().As<Napi::Array>();
-    const Napi::Value report = kept.Get(kept.Length() - 1);
-    napi_typedarray_type type;
-    std::size_t length = 0;
-    void* data = nullptr;
-    napi_get_typedarray_info(Env(), report, &type, &length, &data, nullptr, nullptr);
-    if (length == kResultFields + kResultFieldsPerGroup * result_.penalties.size()) {
-      write_result(result_, static_cast<double*>(data));
-    }
-    deferred_.Resolve(Napi::Boolean::New(Env(), result_.applied));
-  }
+void write_report(const StepResult& result, double* report) {
+  std::copy(result.values().begin(), result.values().end(), report);
+}
 
-  void OnError(const Napi::Error& failure) override {
-    deferred_.Reject(engine_error(Env(), failure.Message()).Value());
-  }
-
- private:
-  std::shared_ptr<CpuEngine> engine_;
-  Step step_;
-  Napi::ObjectReference kept_;
-  Napi::Promise::Deferred deferred_;
-  StepResult result_{};
-};
+// The slot that openTensorflow gave this thread, which is the first argument.
+std::shared_ptr<StepSlot> slot_argument(const Napi::CallbackInfo& info) {
+  const auto number = count_argument(info, 0, "slot", std::numeric_limits<std::int32_t>::max());
+  std::shared_ptr<StepSlot> slot = tensorflow::find_slot(static_cast<std::int32_t>(number));
+  if (!slot) throw engine_error(info.Env(), "There is no slot " + std::to_string(number));
+  return slot;
+}
 
 }  // namespace
+
+Napi::Object report_layout(Napi::Env env) {
+  const Napi::Object layout = Napi::Object::New(env);
+  const std::pair<const char*, double> places[] = {
+      {"gradientNorm", kReportGradientNorm},
+      {"clipCoefficient", kReportClipCoefficient},
+      {"refusedTensor", kReportRefusedTensor},
+      {"refusedElement", kReportRefusedElement},
+      {"refusedValue", kReportRefusedValue},
+      {"copiedBytes", kReportCopiedBytes},
+      {"outcome", kReportOutcome},
+      {"refused", kRefused},
+      {"applied", kApplied},
+      {"groups", kReportFieldCount},
+      {"fieldsPerGroup", kReportFieldsPerGroup},
+      {"slots", kReportSlots},
+  };
+  for (const auto& [name, place] : places) layout.Set(name, place);
+  return layout;
+}
+
+// The engine, and what is under way with it: a call, a step off the event loop, or one that TensorFlow was
+// offered. The event loop alone says so.
+struct EngineWrap::Held {
+  enum class Use { kNone, kCall, kWorker, kOffer };
+
+  std::unique_ptr<Engine> engine;
+  Use use = Use::kNone;
+};
 
 // Finalizers wait for the event loop, and a loop that makes optimizers and drops them need never get there.
 // So whoever allocates looks first for objects that are collected already, and frees what they hold.
@@ -188,181 +194,364 @@ class EngineWrap::Holders {
 };
 
 void EngineWrap::hold(std::int64_t bytes) {
-  held_ += bytes;
+  bytes_ += bytes;
   holders_->count(bytes);
   Napi::MemoryManagement::AdjustExternalMemory(Env(), bytes);
 }
 
 void EngineWrap::release() {
-  engine_.reset();
-  if (held_ == 0) return;
+  held_.reset();
+  if (bytes_ == 0) return;
   holders_->remove(this);
-  hold(-held_);
+  hold(-bytes_);
 }
 
 EngineWrap::~EngineWrap() {
   release();
 }
 
-Napi::Function EngineWrap::define(Napi::Env env) {
-  env.SetInstanceData(new std::shared_ptr<Holders>(std::make_shared<Holders>()));
-  return DefineClass(env, "Engine",
-                     {
-                         InstanceMethod<&EngineWrap::add_tensor>("addTensor"),
-                         InstanceMethod<&EngineWrap::remove_tensor>("removeTensor"),
-                         InstanceMethod<&EngineWrap::step>("step"),
-                         InstanceMethod<&EngineWrap::step_async>("stepAsync"),
-                         InstanceMethod<&EngineWrap::offer_step>("offerStep"),
-                         InstanceMethod<&EngineWrap::take_step>("takeStep"),
-                         InstanceMethod<&EngineWrap::read_tensor>("readTensor"),
-                         InstanceMethod<&EngineWrap::write_tensor>("writeTensor"),
-                         InstanceMethod<&EngineWrap::dispose>("dispose"),
-                     });
+// Work on one of libuv's threads that ends in a promise of nothing.
+class EngineWrap::Worker : public Napi::AsyncWorker {
+ public:
+  Worker(Napi::Env env, const char* name, std::shared_ptr<Held> held)
+      : Napi::AsyncWorker(env, name), held_(std::move(held)), deferred_(Napi::Promise::Deferred::New(env)) {}
+
+  Napi::Value begin() {
+    Queue();
+    return deferred_.Promise();
+  }
+
+  void Execute() override {
+    try {
+      work(*held_->engine);
+    } catch (const EngineFailure& failure) {
+      SetError(failure.what());
+      out_of_memory_ = failure.out_of_memory;
+    } catch (const std::bad_alloc&) {
+      SetError(kOutOfMemory);
+    }
+  }
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    conclude();
+    deferred_.Resolve(Env().Undefined());
+  }
+  void OnError(const Napi::Error& failure) override {
+    const Napi::HandleScope scope(Env());
+    conclude();
+    deferred_.Reject(engine_error(Env(), failure.Message(), out_of_memory_).Value());
+  }
+
+ protected:
+  virtual void work(Engine& engine) = 0;
+  virtual void conclude() {}
+
+  std::shared_ptr<Held> held_;
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  bool out_of_memory_ = false;
+};
+
+// Holds every array, so that none goes away.
+class EngineWrap::StepWorker : public EngineWrap::Worker {
+ public:
+  StepWorker(Napi::Env env, std::shared_ptr<Held> held, Step step, Napi::Array kept, Napi::Value report)
+      : Worker(env, "vradam.step", std::move(held)),
+        step_(std::move(step)),
+        kept_(Napi::Persistent(kept.As<Napi::Object>())),
+        report_(Napi::Persistent(report.As<Napi::Object>())) {
+    held_->use = Held::Use::kWorker;
+  }
+
+ protected:
+  void work(Engine& engine) override { result_ = engine.step({step_.tensors.data(), step_.scalars.data()}); }
+
+  void conclude() override {
+    held_->use = Held::Use::kNone;
+    std::size_t length = 0;
+    void* data = nullptr;
+    napi_get_typedarray_info(Env(), report_.Value(), nullptr, &length, &data, nullptr, nullptr);
+    // Nothing where the step failed or the array was taken away.
+    if (length == result_.values().size()) write_report(result_, static_cast<double*>(data));
+  }
+
+ private:
+  Step step_;
+  Napi::ObjectReference kept_;
+  Napi::ObjectReference report_;
+  StepResult result_;
+};
+
+class EngineWrap::SynchronizeWorker : public EngineWrap::Worker {
+ public:
+  SynchronizeWorker(Napi::Env env, std::shared_ptr<Held> held)
+      : Worker(env, "vradam.synchronize", std::move(held)) {}
+
+ protected:
+  void work(Engine& engine) override { static_cast<CudaClient&>(engine).synchronize(); }
+};
+
+std::vector<EngineWrap::PropertyDescriptor> EngineWrap::methods() {
+  return {
+      InstanceMethod<&EngineWrap::add_tensor>("addTensor"),
+      InstanceMethod<&EngineWrap::remove_tensor>("removeTensor"),
+      InstanceMethod<&EngineWrap::step>("step"),
+      InstanceMethod<&EngineWrap::step_async>("stepAsync"),
+      InstanceMethod<&EngineWrap::offer_step>("offerStep"),
+      InstanceMethod<&EngineWrap::take_step>("takeStep"),
+      InstanceMethod<&EngineWrap::read_tensor>("readTensor"),
+      InstanceMethod<&EngineWrap::write_tensor>("writeTensor"),
+      InstanceMethod<&EngineWrap::dispose>("dispose"),
+  };
 }
 
-// new Engine(groups: Float64Array, clipNorm: number, checkGradients: boolean, threads: number,
-//            instructionSet: string). A NaN clipNorm means no clipping.
+Napi::Function EngineWrap::define(Napi::Env env) {
+  env.SetInstanceData(new std::shared_ptr<Holders>(std::make_shared<Holders>()));
+  return DefineClass(env, "Engine", methods());
+}
+
+Napi::Function EngineWrap::define_cuda(Napi::Env env, const CudaApi& api) {
+  std::vector<PropertyDescriptor> all = methods();
+  all.insert(all.end(), {
+                            InstanceMethod<&EngineWrap::bind>("bind"),
+                            InstanceMethod<&EngineWrap::enqueue>("enqueue"),
+                            InstanceMethod<&EngineWrap::synchronize>("synchronize"),
+                            InstanceMethod<&EngineWrap::reports>("reports"),
+                            InstanceMethod<&EngineWrap::halted>("halted"),
+                            InstanceMethod<&EngineWrap::resume>("resume"),
+                        });
+  return DefineClass(env, "CudaEngine", all, const_cast<CudaApi*>(&api));
+}
+
+// new Engine(groups: Float64Array, clipNorm: number, checkGradients: boolean, …). A NaN clipNorm means no
+// clipping.
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
-  const Napi::Env env = info.Env();
   EngineSettings settings;
   settings.groups = groups_argument(info, 0);
   const double clip_norm = number_argument(info, 1, "clipNorm");
   if (!std::isnan(clip_norm)) settings.clip_norm = clip_norm;
-  if (!info[2].IsBoolean()) throw shape_error(env, "Expected a boolean for checkGradients");
-  settings.check_gradients = info[2].As<Napi::Boolean>().Value();
+  settings.check_gradients = boolean_argument(info, 2, "checkGradients");
+  holders_ = *info.Env().GetInstanceData<std::shared_ptr<Holders>>();
+  holders_->make_room(info.Env(), kEngineBytes);
+  auto held = std::make_shared<Held>();
+  translated(info.Env(), [&] {
+    const auto* const api = static_cast<const CudaApi*>(info.Data());
+    held->engine =
+        api == nullptr ? make_cpu(info, std::move(settings)) : make_cuda(info, *api, std::move(settings));
+  });
+  held_ = std::move(held);
+  hold(kEngineBytes);
+  holders_->add(this);
+}
+
+// …, threads: number, instructionSet: string
+std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, EngineSettings settings) {
   const auto threads = static_cast<unsigned>(count_argument(info, 3, "threads", ThreadPool::kMaxThreads));
-  if (!info[4].IsString()) throw shape_error(env, "Expected a string for instructionSet");
+  if (!info[4].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
   const std::string name = info[4].As<Napi::String>().Utf8Value();
   const Kernels* const kernels = find_kernels(name);
   if (kernels == nullptr) {
     std::string known;
     for (const Kernels* k : available_kernels()) known += (known.empty() ? "" : ", ") + std::string(k->name);
-    throw engine_error(env, "This machine has no instruction set '" + name + "'; it has " + known);
+    throw engine_error(info.Env(), "This machine has no instruction set '" + name + "'; it has " + known);
   }
-  holders_ = *env.GetInstanceData<std::shared_ptr<Holders>>();
-  holders_->make_room(env, kEngineBytes);
-  engine_ = std::make_shared<CpuEngine>(std::move(settings), *kernels, threads);
-  hold(kEngineBytes);
-  holders_->add(this);
+  return std::make_unique<CpuEngine>(std::move(settings), *kernels, threads);
 }
 
-std::shared_ptr<CpuEngine> EngineWrap::engine(Napi::Env env) const {
-  if (!engine_) throw error(env, "ERR_VRADAM_DISPOSED", "This optimizer has been disposed");
-  return engine_;
+std::shared_ptr<EngineWrap::Held> EngineWrap::held(Napi::Env env) const {
+  if (!held_) throw error(env, "ERR_VRADAM_DISPOSED", "This optimizer has been disposed");
+  return held_;
+}
+
+template <typename F>
+auto EngineWrap::use(Napi::Env env, const F& f) {
+  struct Call {
+    std::shared_ptr<Held> held;
+    ~Call() {
+      if (held->use == Held::Use::kCall) held->use = Held::Use::kNone;
+    }
+  };
+  const Call call{held(env)};
+  if (call.held->use != Held::Use::kNone) throw engine_error(env, "A step of this optimizer is under way");
+  call.held->use = Held::Use::kCall;
+  return translated(env, [&] { return f(*call.held->engine); });
 }
 
 // addTensor(group, size) → the tensor's number
 Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  const double last_group = static_cast<double>(engine.plan().settings().groups.size() - 1);
-  const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
-  const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
-  const std::int64_t bytes = tensor_bytes(size);
-  holders_->make_room(info.Env(), bytes);
-  try {
-    const std::uint32_t tensor = engine.add_tensor(group, size);
-    hold(bytes);
-    return Napi::Number::New(info.Env(), tensor);
-  } catch (const std::bad_alloc&) {
-    throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
-                                       " elements (8 bytes each); nothing has changed");
-  }
+  return use(info.Env(), [&](Engine& engine) -> Napi::Value {
+    const double last_group = static_cast<double>(engine.settings().groups.size() - 1);
+    const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
+    const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
+    holders_->make_room(info.Env(), tensor_bytes(size));
+    try {
+      const std::uint32_t tensor = engine.add_tensor(group, size);
+      hold(tensor_bytes(size));
+      return Napi::Number::New(info.Env(), tensor);
+    } catch (const std::bad_alloc&) {
+      throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
+                                         " elements (8 bytes each); nothing has changed");
+    }
+  });
 }
 
 // removeTensor(tensor): later tensors' numbers move down by one
 void EngineWrap::remove_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
-  const std::uint64_t size = engine.plan().tensors()[index].size;
-  try {
-    engine.remove_tensor(index);
+  use(info.Env(), [&](Engine& engine) {
+    const std::uint32_t tensor = tensor_argument(info, engine);
+    const std::uint64_t size = engine.tensors()[tensor].size;
+    engine.remove_tensor(tensor);
     hold(-tensor_bytes(size));
-  } catch (const std::bad_alloc&) {
-    throw engine_error(info.Env(), "Out of memory; nothing has changed");
-  }
+    bound_.clear();
+  });
 }
 
-// step(parametersIn, parametersOut, gradients, learningRates, gradientScale, report) → applied
-Napi::Value EngineWrap::step(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  try {
-    const Step step = step_arguments(info, engine.plan(), nullptr);
-    double* const report = result_argument(info, 5, engine.plan().settings().groups.size());
-    const StepResult result = engine.step({step.tensors.data(), step.scalars.data(), GradientType::kFloat32});
-    write_result(result, report);
-    return Napi::Boolean::New(info.Env(), result.applied);
-  } catch (const std::bad_alloc&) {
-    throw engine_error(info.Env(), "Out of memory; nothing has changed");
-  }
+// step(parametersIn, parametersOut, gradients, learningRates, gradientScale, report): fills the report
+void EngineWrap::step(const Napi::CallbackInfo& info) {
+  use(info.Env(), [&](Engine& engine) {
+    const Step step = step_arguments(info, engine, nullptr);
+    double* const report = report_argument(info, 5, engine);
+    write_report(engine.step({step.tensors.data(), step.scalars.data()}), report);
+  });
 }
 
-// The same, as a promise.
+// The same, as a promise. Until it settles the engine does nothing else.
 Napi::Value EngineWrap::step_async(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  try {
+  const std::shared_ptr<Held> held = this->held(info.Env());
+  return use(info.Env(), [&](Engine& engine) {
     Napi::Array kept = Napi::Array::New(info.Env());
-    Step step = step_arguments(info, engine.plan(), &kept);
-    result_argument(info, 5, engine.plan().settings().groups.size());
-    auto* const worker = new StepWorker(info.Env(), held, std::move(step), kept, info[5]);
-    const Napi::Promise promise = worker->promise();
-    worker->Queue();
-    return promise;
-  } catch (const std::bad_alloc&) {
-    throw engine_error(info.Env(), "Out of memory; nothing has changed");
-  }
+    Step step = step_arguments(info, engine, &kept);
+    report_argument(info, 5, engine);
+    return (new StepWorker(info.Env(), held, std::move(step), kept, info[5]))->begin();
+  });
 }
 
-// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale)
+// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale): puts a step where the op finds it.
+// Pair i of the op's inputs belongs to tensors[i], ascending numbers of tensors; every other one is left
+// alone. Until takeStep the engine does nothing else.
 void EngineWrap::offer_step(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  const auto lock = lock_or_throw(info.Env(), *held);
-  vradam::offer_step(info, held, held->plan().tensors().size(), scalars_arguments(info, 2, held->plan()));
+  const std::shared_ptr<Held> held = this->held(info.Env());
+  use(info.Env(), [&](Engine& engine) {
+    std::vector<StepScalars> scalars = scalars_arguments(info, 2, engine);
+    const std::shared_ptr<StepSlot> slot = slot_argument(info);
+    napi_typedarray_type type;
+    std::size_t count = 0;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(info.Env(), info[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+        type != napi_uint32_array) {
+      throw shape_error(info.Env(), "Expected a Uint32Array for tensors");
+    }
+    const std::uint32_t* const tensors = static_cast<const std::uint32_t*>(data);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (tensors[i] >= engine.tensors().size() || (i > 0 && tensors[i] <= tensors[i - 1])) {
+        throw shape_error(info.Env(), "Expected numbers of tensors, ascending, for tensors");
+      }
+    }
+    slot->state = StepSlot::State::kWaiting;
+    slot->engine = std::shared_ptr<Engine>(held, &engine);
+    slot->tensors.assign(tensors, tensors + count);
+    slot->scalars = std::move(scalars);
+    held->use = Held::Use::kOffer;
+  });
 }
 
-// takeStep(slot, report) → applied, or undefined where the op did not run
+// takeStep(slot, report) → whether the op ran; fills the report then. Empties the slot.
 Napi::Value EngineWrap::take_step(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  return vradam::take_step(info, held, held->plan().settings().groups.size());
+  using State = StepSlot::State;
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<Held> held = this->held(env);
+  if (held->use == Held::Use::kOffer) held->use = Held::Use::kNone;
+  const std::shared_ptr<StepSlot> slot = slot_argument(info);
+  const State state = std::exchange(slot->state, State::kEmpty);
+  if (std::exchange(slot->engine, nullptr).get() != held->engine.get() || state == State::kEmpty) {
+    throw engine_error(env, "No step of this optimizer is offered");
+  }
+  double* const report = report_argument(info, 1, *held->engine);
+  if (state == State::kFailed) throw error(env, slot->code, slot->message);
+  if (state == State::kDone) write_report(slot->result, report);
+  return Napi::Boolean::New(env, state == State::kDone);
 }
 
 // readTensor(tensor, velocity, secondMoment) → steps; fills the two arrays
 Napi::Value EngineWrap::read_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
-  const std::uint64_t size = engine.plan().tensors()[index].size;
-  float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
-  float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
-  if (size != 0) {
-    std::memcpy(velocity, engine.velocity(index), size * sizeof(float));
-    std::memcpy(second_moment, engine.second_moment(index), size * sizeof(float));
-  }
-  return Napi::Number::New(info.Env(), static_cast<double>(engine.plan().tensors()[index].steps));
+  return use(info.Env(), [&](Engine& engine) {
+    const std::uint32_t tensor = tensor_argument(info, engine);
+    const std::uint64_t size = engine.tensors()[tensor].size;
+    float* const velocity = floats(info.Env(), info[1], size, "velocity", tensor);
+    float* const second_moment = floats(info.Env(), info[2], size, "second moment", tensor);
+    const std::uint64_t steps = engine.read_state(tensor, velocity, second_moment);
+    return Napi::Number::New(info.Env(), static_cast<double>(steps));
+  });
 }
 
 // writeTensor(tensor, velocity, secondMoment, steps)
 void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
-  const std::shared_ptr<CpuEngine> held = this->engine(info.Env());
-  CpuEngine& engine = *held;
-  const auto lock = lock_or_throw(info.Env(), engine);
-  const std::uint32_t index = tensor_argument(info, 0, engine.plan());
-  const std::uint64_t size = engine.plan().tensors()[index].size;
-  const float* const velocity = floats(info.Env(), info[1], size, "velocity", index);
-  const float* const second_moment = floats(info.Env(), info[2], size, "second moment", index);
-  engine.write_state(index, velocity, second_moment, count_argument(info, 3, "steps", kLargestStep));
+  use(info.Env(), [&](Engine& engine) {
+    const std::uint32_t tensor = tensor_argument(info, engine);
+    const std::uint64_t size = engine.tensors()[tensor].size;
+    const float* const velocity = floats(info.Env(), info[1], size, "velocity", tensor);
+    const float* const second_moment = floats(info.Env(), info[2], size, "second moment", tensor);
+    engine.write_state(tensor, velocity, second_moment, count_argument(info, 3, "steps", kLargestStep));
+  });
 }
 
 void EngineWrap::dispose(const Napi::CallbackInfo&) {
   release();
+}
+
+// Of the class that define_cuda makes, every engine is one.
+CudaClient& EngineWrap::cuda(Engine& engine) {
+  return static_cast<CudaClient&>(engine);
+}
+
+// …, haltOnRefusal: boolean, launches: number, a CudaLaunches
+std::unique_ptr<Engine> EngineWrap::make_cuda(const Napi::CallbackInfo& info, const CudaApi& api,
+                                              EngineSettings settings) {
+  const bool halt_on_refusal = boolean_argument(info, 3, "haltOnRefusal");
+  const auto launches = static_cast<CudaLaunches>(count_argument(info, 4, "launches", 2));
+  return std::make_unique<CudaClient>(api, std::move(settings), halt_on_refusal, launches);
+}
+
+// bind(parametersIn, parametersOut, gradients): device memory for `enqueue`, which the caller keeps alive
+void EngineWrap::bind(const Napi::CallbackInfo& info) {
+  use(info.Env(), [&](Engine& engine) {
+    bound_.clear();
+    bound_ = tensors_arguments(info, engine, nullptr, device_floats);
+  });
+}
+
+// enqueue(learningRates, gradientScale) → the step's number, from 0
+Napi::Value EngineWrap::enqueue(const Napi::CallbackInfo& info) {
+  return use(info.Env(), [&](Engine& engine) {
+    if (bound_.size() != engine.tensors().size()) throw shape_error(info.Env(), "Expected bound memory");
+    const std::vector<StepScalars> scalars = scalars_arguments(info, 0, engine);
+    const std::uint64_t number = cuda(engine).enqueue(bound_.data(), scalars.data());
+    return Napi::Number::New(info.Env(), static_cast<double>(number));
+  });
+}
+
+// synchronize() → a promise that resolves when everything that was enqueued has happened
+Napi::Value EngineWrap::synchronize(const Napi::CallbackInfo& info) {
+  return (new SynchronizeWorker(info.Env(), held(info.Env())))->begin();
+}
+
+// reports(first, count, reports): fills it; waits for these steps
+void EngineWrap::reports(const Napi::CallbackInfo& info) {
+  use(info.Env(), [&](Engine& engine) {
+    const std::uint64_t first = count_argument(info, 0, "first", kLargestStep);
+    const std::uint64_t count = count_argument(info, 1, "count", static_cast<double>(kReportSlots));
+    cuda(engine).reports(first, count, report_argument(info, 2, engine, count));
+  });
+}
+
+// halted() → whether a refused step is known to have halted the engine; does not wait
+Napi::Value EngineWrap::halted(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), cuda(*held(info.Env())->engine).halted());
+}
+
+void EngineWrap::resume(const Napi::CallbackInfo& info) {
+  use(info.Env(), [&](Engine& engine) { cuda(engine).resume(); });
 }
 
 }  // namespace vradam

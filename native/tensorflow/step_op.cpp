@@ -5,7 +5,6 @@
 #include <mutex>
 #include <new>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "runtime.h"
@@ -73,21 +72,12 @@ OwnTensor output(KernelContext* context, int index, const Tensor* like, const Ow
   return tensor;
 }
 
-// Where the op runs, and with it its inputs and outputs lie.
-enum class Device { kCpu, kGpu };
-
-// The op at work.
+// The op at work, and where its inputs and outputs lie.
 struct Call {
   KernelContext* context;
   const OwnStatus& status;
-  Device device;
+  Memory memory;
 };
-
-std::unique_lock<std::mutex> lock_or_fail(std::mutex& mutex) {
-  std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
-  if (!lock) throw Failure{"ERR_VRADAM_ENGINE", "A step of this optimizer is under way"};
-  return lock;
-}
 
 // The inputs and outputs of the op, held until the step is done.
 struct Tensors {
@@ -95,27 +85,25 @@ struct Tensors {
   std::vector<OwnTensor> held;
 };
 
-template <typename SizeOf>
-Tensors take_tensors(const StepSlot& slot, const Call& call, std::size_t engine_tensors,
-                     const SizeOf& size_of) {
+Tensors take_tensors(const StepSlot& slot, const Call& call) {
+  const std::vector<TensorShape>& shapes = slot.engine->tensors();
   const int count = static_cast<int>(slot.tensors.size());
   if (tf.TF_NumInputs(call.context) != 1 + 2 * count) {
     mismatch("Expected " + std::to_string(count) + " parameters and gradients for VRAdamStep");
   }
   Tensors taken;
-  taken.buffers.resize(engine_tensors);
+  taken.buffers.resize(shapes.size());
   taken.held.reserve(3 * slot.tensors.size());
   std::vector<std::int64_t> dimensions;
   for (int i = 0; i < count; ++i) {
     const std::uint32_t tensor = slot.tensors[static_cast<std::size_t>(i)];
-    if (tensor >= engine_tensors) mismatch("The tensors of the step are no longer those of the engine");
     TensorBuffers& its = taken.buffers[tensor];
-    OwnTensor parameters = float_input(call.context, 1 + i, size_of(tensor), call.status);
-    OwnTensor gradient = float_input(call.context, 1 + count + i, size_of(tensor), call.status);
+    OwnTensor parameters = float_input(call.context, 1 + i, shapes[tensor].size, call.status);
+    OwnTensor gradient = float_input(call.context, 1 + count + i, shapes[tensor].size, call.status);
     OwnTensor next = output(call.context, i, parameters.get(), call.status, dimensions);
     its.p_in = static_cast<const float*>(tf.TF_TensorData(parameters.get()));
     its.p_out = static_cast<float*>(tf.TF_TensorData(next.get()));
-    its.gradient = tf.TF_TensorData(gradient.get());
+    its.gradient = static_cast<const float*>(tf.TF_TensorData(gradient.get()));
     its.active = true;
     taken.held.push_back(std::move(parameters));
     taken.held.push_back(std::move(gradient));
@@ -124,67 +112,22 @@ Tensors take_tensors(const StepSlot& slot, const Call& call, std::size_t engine_
   return taken;
 }
 
-StepResult step(CpuEngine& engine, const StepSlot& slot, const Call& call) {
-  if (call.device == Device::kGpu) {
-    throw Failure{"ERR_VRADAM_ENGINE",
-                  "TensorFlow keeps these tensors on a GPU, which the engine cpu does not reach"};
-  }
-  const auto lock = lock_or_fail(engine.mutex());
-  const std::vector<TensorShape>& shapes = engine.plan().tensors();
-  const Tensors tensors =
-      take_tensors(slot, call, shapes.size(), [&](std::uint32_t tensor) { return shapes[tensor].size; });
-  return engine.step({tensors.buffers.data(), slot.scalars.data(), GradientType::kFloat32});
-}
-
-// Writes what the report of a step on the CUDA engine says into a result that has room for its groups: the
-// step may be applied by then, and nothing may fail any more.
-void read_report(const std::vector<double>& report, StepResult& result) noexcept {
-  result.applied = static_cast<std::uint32_t>(report[kReportOutcome]) == kApplied;
-  result.gradient_norm = report[kReportGradientNorm];
-  result.clip_coefficient = report[kReportClipCoefficient];
-  if (report[kReportRefusedTensor] >= 0) {
-    result.refusal = Refusal{static_cast<std::uint64_t>(report[kReportRefusedTensor]),
-                             static_cast<std::uint64_t>(report[kReportRefusedElement]),
-                             static_cast<float>(report[kReportRefusedValue])};
-  }
-  result.copied_bytes = static_cast<std::uint64_t>(report[kReportCopiedBytes]);
-  for (std::size_t k = 0; k < result.penalties.size(); ++k) {
-    const double* const group = report.data() + kReportFieldCount + kReportFieldsPerGroup * k;
-    result.penalties[k] = group[0];
-    result.effective_learning_rates[k] = group[1];
-  }
-}
-
 // On the GPU, everything that was given to the device is waited for twice: before the step, because
 // TensorFlow returns from its own kernels when they are enqueued, on a stream that the C API does not tell
 // (TF_GetStream serves devices of plugins only) and that waits for no other; and after it, because what reads
 // the outputs, and what next gets the memory of the inputs, is enqueued there as soon as this returns.
 // The outputs come first: their memory may be what work that is still enqueued is about to read.
-StepResult step(CudaHandle& engine, const StepSlot& slot, const Call& call) {
-  const auto lock = lock_or_fail(engine.mutex);
-  const Tensors taken = take_tensors(slot, call, engine.sizes.size(),
-                                     [&](std::uint32_t tensor) { return engine.sizes[tensor]; });
-  std::vector<CudaTensor> tensors(taken.buffers.size());
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const TensorBuffers& its = taken.buffers[i];
-    tensors[i] = {its.p_in, its.p_out, its.gradient, its.active ? 1u : 0u, GradientType::kFloat32};
+StepResult step(const StepSlot& slot, const Call& call) {
+  if (!slot.engine->reaches(call.memory)) {
+    throw Failure{"ERR_VRADAM_ENGINE",
+                  "TensorFlow keeps these tensors on a GPU, which the engine cpu does not reach"};
   }
-  std::vector<double> report(engine.report_width());
-  StepResult result;
-  result.penalties.resize(engine.groups.size());
-  result.effective_learning_rates.resize(engine.groups.size());
-  const auto make_step = call.device == Device::kGpu ? engine.api->step_on_device : engine.api->step_on_host;
-  CudaFailure failure{};
-  if (make_step(engine.engine, tensors.data(), slot.scalars.data(), report.data(), &failure) !=
-      CudaStatus::kOk) {
-    throw Failure{"ERR_VRADAM_ENGINE", failure.sentence};
-  }
-  read_report(report, result);
-  return result;
+  const Tensors tensors = take_tensors(slot, call);
+  return slot.engine->step({tensors.buffers.data(), slot.scalars.data(), call.memory});
 }
 
 // TensorFlow calls this; no exception may reach it.
-template <Device kDevice>
+template <Memory kMemory>
 void compute(void*, KernelContext* context) noexcept {
   const OwnStatus status(tf.TF_NewStatus());
   const auto fail = [&](const char* message) {
@@ -192,31 +135,31 @@ void compute(void*, KernelContext* context) noexcept {
     tf.TF_OpKernelContext_Failure(context, status.get());
   };
   std::shared_ptr<StepSlot> slot;
+  const auto leave = [&](const Failure& failure) {
+    if (slot) {
+      slot->state = StepSlot::State::kFailed;
+      slot->code = failure.code;
+      slot->message = failure.message;
+    }
+    return failure.message.c_str();
+  };
   try {
     const OwnTensor number = input(context, 0, status);
     if (tf.TF_TensorType(number.get()) == kInt32 && tf.TF_TensorByteSize(number.get()) == sizeof(int)) {
       slot = find_slot(*static_cast<const std::int32_t*>(tf.TF_TensorData(number.get())));
     }
     if (!slot || slot->state != StepSlot::State::kWaiting) return fail("No step waits for VRAdamStep");
-    const Call call = {context, status, kDevice};
-    slot->result = std::visit([&](const auto& engine) { return step(*engine, *slot, call); }, slot->engine);
+    const Call call = {context, status, kMemory};
+    slot->result = step(*slot, call);
     slot->state = StepSlot::State::kDone;
     // The outputs hold nothing then; failing keeps them from everybody.
-    if (!slot->result.applied) fail("The step was refused");
+    if (!slot->result.applied()) fail("The step was refused");
   } catch (const Failure& failure) {
-    if (slot) {
-      slot->state = StepSlot::State::kFailed;
-      slot->code = failure.code;
-      slot->message = failure.message;
-    }
-    fail(failure.message.c_str());
+    fail(leave(failure));
+  } catch (const EngineFailure& failure) {
+    fail(leave({"ERR_VRADAM_ENGINE", failure.what()}));
   } catch (const std::bad_alloc&) {
-    if (slot) {
-      slot->state = StepSlot::State::kFailed;
-      slot->code = "ERR_VRADAM_ENGINE";
-      slot->message = "Out of memory; nothing has changed";
-    }
-    fail("Out of memory");
+    fail(leave({"ERR_VRADAM_ENGINE", "Out of memory; nothing has changed"}));
   }
 }
 
@@ -246,10 +189,10 @@ std::string define(const std::string& name) {
     tf.TF_KernelBuilder_HostMemory(kernel, "slot");
     tf.TF_RegisterKernelBuilder((name + "_" + device).c_str(), kernel, status.get());
   };
-  add_kernel("CPU", &compute<Device::kCpu>);
+  add_kernel("CPU", &compute<Memory::kHost>);
   if (failed()) return tf.TF_Message(status.get());
   // Where this one is refused, TensorFlow brings tensors of its GPU before the one above.
-  add_kernel("GPU", &compute<Device::kGpu>);
+  add_kernel("GPU", &compute<Memory::kDevice>);
   return "";
 }
 

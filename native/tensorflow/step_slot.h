@@ -6,16 +6,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <variant>
 #include <vector>
 
-#include "../core/cuda_handle.h"
-#include "../cpu/engine.h"
+#include "../core/engine.h"
 
 namespace vradam::tensorflow {
-
-// What makes a step; the slot keeps it alive.
-using StepEngine = std::variant<std::shared_ptr<CpuEngine>, std::shared_ptr<CudaHandle>>;
 
 // One slot serves one JavaScript thread, which fills it, runs the op and empties it before it does anything
 // else. The op may run on a thread of TensorFlow's; running it orders what both sides read and write.
@@ -24,8 +19,9 @@ struct StepSlot {
 
   State state = State::kEmpty;
 
-  // The step. Input i of the op belongs to tensors[i].
-  StepEngine engine;
+  // The step, whose engine does nothing else until the slot is emptied. Input i of the op belongs to
+  // tensors[i].
+  std::shared_ptr<Engine> engine;
   std::vector<std::uint32_t> tensors;
   std::vector<StepScalars> scalars;  // one per group
 

@@ -2,12 +2,17 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { GroupSettings, StepOutcome } from './engine.js';
 
-/** The whole native surface: native/node/engine_wrap.cpp. Arrays are in order of registration. */
+/*
+ * The whole native surface: what the addon exports, with what those calls take and give. Arrays of tensors are in order
+ * of registration.
+ */
+
+/** An engine: native/node/engine_wrap.cpp. Used by one call or step at a time. */
 export interface NativeEngineHandle {
   addTensor(group: number, size: number): number;
   removeTensor(tensor: number): void;
+  /** Fills the report. */
   step(
     parametersIn: readonly Float32Array[],
     parametersOut: readonly Float32Array[],
@@ -15,26 +20,101 @@ export interface NativeEngineHandle {
     learningRates: Float64Array,
     gradientScale: number,
     report: Float64Array,
-  ): boolean;
-  stepAsync(...args: Parameters<NativeEngineHandle['step']>): Promise<boolean>;
+  ): void;
+  stepAsync(...args: Parameters<NativeEngineHandle['step']>): Promise<void>;
   /**
    * Puts a step where the op VRAdamStep finds it: pair i of the op's inputs belongs to `tensors[i]`, ascending
    * numbers of tensors; the others are left alone.
    */
   offerStep(slot: number, tensors: Uint32Array, learningRates: Float64Array, gradientScale: number): void;
-  /** What came of the step that was offered, or undefined where the op did not run; empties the slot. */
-  takeStep(slot: number, report: Float64Array): boolean | undefined;
+  /** Whether the op made the step that was offered, whose report it then fills; empties the slot. */
+  takeStep(slot: number, report: Float64Array): boolean;
   /** Fills the two arrays and returns the tensor's step count. */
   readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;
   writeTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array, steps: number): void;
   dispose(): void;
 }
 
-/** Memory bandwidth, for the benchmarks: native/node/streams_wrap.cpp. */
-export interface NativeStreams {
-  /** Seconds of one pass: 0 copy, 1 triad, 2 the traffic of AdamW, 3 that of VRAdam. */
-  run(stream: number): number;
+/** The CUDA engine, whose steps can also be enqueued. */
+export interface CudaEngineHandle extends NativeEngineHandle {
+  /** Takes the device memory that `enqueue` works on from now on; whoever calls it keeps the memory alive. */
+  bind(
+    parametersIn: readonly (CudaMemory | null)[],
+    parametersOut: readonly (CudaMemory | null)[],
+    gradients: readonly (CudaMemory | null)[],
+  ): void;
+  /** Enqueues a step on the bound memory and returns its number, from 0. */
+  enqueue(learningRates: Float64Array, gradientScale: number): number;
+  /** Resolves when everything that was enqueued has happened. */
+  synchronize(): Promise<void>;
+  /** Fills in the reports of `count` steps from number `first`; waits for them. */
+  reports(first: number, count: number, reports: Float64Array): void;
+  /** Whether a refused step is known to have halted the engine; does not wait. */
+  halted(): boolean;
+  resume(): void;
+}
+
+/** Device memory of floats: native/node/cuda_memory_wrap.cpp. */
+export interface CudaMemory {
+  /** The arrays are as long as the memory. */
+  write(values: Float32Array): void;
+  /** Fills the array, after every step that was enqueued before. */
+  read(values: Float32Array): void;
+  /** Lets go of its own memory and shares part of another's. */
+  becomeView(of: CudaMemory, begin: number, length: number): void;
   dispose(): void;
+}
+
+/** A GPU. */
+export interface CudaDevice {
+  readonly name: string;
+  /** 9 for Hopper. */
+  readonly computeCapability: number;
+  /** The version of CUDA that the driver supports. */
+  readonly cudaVersion: number;
+  readonly multiprocessors: number;
+  /** Bytes. */
+  readonly memory: number;
+}
+
+/** The CUDA plugin, opened: native/node/cuda_module.cpp. */
+export interface CudaAddon {
+  readonly device: CudaDevice;
+  readonly report: ReportLayout;
+  readonly Memory: new (length: number) => CudaMemory;
+  /** As `Addon.Engine`; `launches` is one of LAUNCHES. */
+  readonly Engine: new (
+    groups: Float64Array,
+    clipNorm: number,
+    checkGradients: boolean,
+    haltOnRefusal: boolean,
+    launches: number,
+  ) => CudaEngineHandle;
+  /** For benchmarks: seconds of a copy of that many bytes within device memory. */
+  timeCopy(bytes: number): number;
+  /** For benchmarks: seconds of the device between the two, with what was enqueued between them. */
+  startClock(): void;
+  stopClock(): number;
+}
+
+/** Where the figures of a step are in its report: native/core/step.h. */
+export interface ReportLayout {
+  readonly gradientNorm: number;
+  readonly clipCoefficient: number;
+  /** -1 for none. */
+  readonly refusedTensor: number;
+  readonly refusedElement: number;
+  readonly refusedValue: number;
+  readonly copiedBytes: number;
+  readonly outcome: number;
+  /** What `outcome` is of a step that was refused, and of one that was applied. */
+  readonly refused: number;
+  readonly applied: number;
+  /** Where the groups begin, each with its penalty and its effective learning rate. */
+  readonly groups: number;
+  readonly fieldsPerGroup: number;
+  /** Reports that an engine keeps of steps that were enqueued. */
+  readonly slots: number;
 }
 
 export interface Addon {
@@ -46,11 +126,7 @@ export interface Addon {
     threads: number,
     instructionSet: string,
   ) => NativeEngineHandle;
-  /** Four arrays of `elements` floats, passed over by `threads` threads. */
-  readonly Streams: new (
-    elements: number,
-    threads: number,
-  ) => NativeStreams;
+  readonly report: ReportLayout;
   /** What this machine can run, fastest first. */
   readonly instructionSets: readonly string[];
   /**
@@ -58,57 +134,8 @@ export interface Addon {
    * op's name and the slot of this thread, through which steps reach the op. Throws why there is no op.
    */
   openTensorflow(): { op: string; slot: number };
-}
-
-/** The record of each group that the addon takes: nine numbers, in the order of `GroupSettings` in native/core/scalars.h. */
-export function packGroups(groups: readonly GroupSettings[]): Float64Array {
-  return Float64Array.from(
-    groups.flatMap((group) => [
-      group.beta1,
-      group.beta2,
-      group.beta3,
-      group.epsilon,
-      group.weightDecay,
-      group.power,
-      group.lrCutoff,
-      Number(group.normGrad),
-      Number(group.maximize),
-    ]),
-  );
-}
-
-/** Numbers of the report of every engine's step, before those of its groups. */
-export const RESULT_FIELDS = 6;
-/** Numbers of each group in it: penalty and effective learning rate. */
-export const REPORT_FIELDS_PER_GROUP = 2;
-
-/**
- * What a step did, from the doubles that the addon writes: gradient norm, clip coefficient, the refusing tensor (negative
- * for none), element and value, bytes that were copied, and from `groupsAt` on the penalty and effective learning rate
- * of each group.
- */
-export function readReport(
-  report: Float64Array,
-  groupsAt: number,
-  applied: boolean,
-  refused = !applied,
-): StepOutcome {
-  const penalties: number[] = [];
-  const effectiveLearningRates: number[] = [];
-  for (let at = groupsAt; at < report.length; at += REPORT_FIELDS_PER_GROUP) {
-    penalties.push(report[at]!);
-    effectiveLearningRates.push(report[at + 1]!);
-  }
-  return {
-    applied,
-    gradientNorm: report[0]!,
-    clipCoefficient: report[1]!,
-    penalties,
-    effectiveLearningRates,
-    copiedBytes: report[5]!,
-    refusal:
-      refused && report[2]! >= 0 ? { tensor: report[2]!, element: report[3]!, value: report[4]! } : undefined,
-  };
+  /** Opens the CUDA plugin at a path, once for the process, or says why its engine cannot be used here. */
+  openCuda(path: string): CudaAddon | { readonly reason: string };
 }
 
 /** The addon, or why there is none. */

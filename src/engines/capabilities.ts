@@ -1,5 +1,5 @@
-import { loadAddon } from './addon.js';
-import { type CudaDevice, loadCuda } from './cuda-addon.js';
+import { type CudaDevice, loadAddon } from './addon.js';
+import { loadCuda } from './cuda-addon.js';
 import type { EngineName } from './engine.js';
 import { defaultThreads } from './threads.js';
 

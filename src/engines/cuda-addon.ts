@@ -1,96 +1,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadAddon, type NativeEngineHandle, packageRoot } from './addon.js';
-
-/** Device memory of floats: native/node/cuda_memory_wrap.cpp. */
-export interface CudaMemory {
-  /** The arrays are as long as the memory. */
-  write(values: Float32Array): void;
-  /** Fills the array, after every step that was enqueued before. */
-  read(values: Float32Array): void;
-  /** Lets go of its own memory and shares part of another's. */
-  becomeView(of: CudaMemory, begin: number, length: number): void;
-  dispose(): void;
-}
+import { type CudaAddon, loadAddon, packageRoot } from './addon.js';
 
 /** How a step is cut into launches; the bytes are the same. */
 export const LAUNCHES = { auto: 0, one: 1, passes: 2 } as const;
-
-/** The CUDA engine's native surface: native/node/cuda_engine_wrap.cpp. Arrays are in order of registration. */
-export interface CudaEngineHandle {
-  addTensor(group: number, size: number): number;
-  removeTensor(tensor: number): void;
-  /** Takes the device memory that `enqueue` works on from now on; whoever calls it keeps the memory alive. */
-  bind(
-    parametersIn: readonly (CudaMemory | null)[],
-    parametersOut: readonly (CudaMemory | null)[],
-    gradients: readonly (CudaMemory | null)[],
-  ): void;
-  /** Enqueues a step on the bound memory and returns its number, from 0. */
-  enqueue(learningRates: Float64Array, gradientScale: number): number;
-  /** A step on the host's memory; waits, and fills the report. */
-  step(
-    parametersIn: readonly Float32Array[],
-    parametersOut: readonly Float32Array[],
-    gradients: readonly (Float32Array | null)[],
-    learningRates: Float64Array,
-    gradientScale: number,
-    report: Float64Array,
-  ): void;
-  stepAsync(...args: Parameters<CudaEngineHandle['step']>): Promise<void>;
-  /** As those of `NativeEngineHandle`, the report included. */
-  offerStep: NativeEngineHandle['offerStep'];
-  takeStep: NativeEngineHandle['takeStep'];
-  /** Resolves when everything that was enqueued has happened. */
-  synchronize(): Promise<void>;
-  /** Fills in the reports of `count` steps from number `first`; waits for them. */
-  reports(first: number, count: number, reports: Float64Array): void;
-  /** Whether a refused step is known to have halted the engine; does not wait. */
-  halted(): boolean;
-  resume(): void;
-  /** Fills the two arrays and returns the tensor's step count. */
-  readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;
-  writeTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array, steps: number): void;
-  dispose(): void;
-}
-
-/** A GPU. */
-export interface CudaDevice {
-  readonly name: string;
-  /** 9 for Hopper. */
-  readonly computeCapability: number;
-  /** The version of CUDA that the driver supports. */
-  readonly cudaVersion: number;
-  readonly multiprocessors: number;
-  /** Bytes. */
-  readonly memory: number;
-}
-
-/** The CUDA plugin, opened. */
-export interface CudaAddon {
-  readonly device: CudaDevice;
-  readonly Memory: new (length: number) => CudaMemory;
-  /** Nine numbers a group; a NaN `clipNorm` means no clipping; `launches` is one of LAUNCHES. */
-  readonly Engine: new (
-    groups: Float64Array,
-    clipNorm: number,
-    checkGradients: boolean,
-    haltOnRefusal: boolean,
-    launches: number,
-  ) => CudaEngineHandle;
-  /** For benchmarks: seconds of a copy of that many bytes within device memory. */
-  timeCopy(bytes: number): number;
-  /** For benchmarks: seconds of the device between the two, with what was enqueued between them. */
-  startClock(): void;
-  stopClock(): number;
-}
-
-/** What the addon has for CUDA: native/node/cuda_module.cpp. */
-interface CudaExports {
-  /** Opens the plugin at a path, once for the process, or says why its engine cannot be used here. */
-  openCuda?(path: string): CudaAddon | { readonly reason: string };
-}
 
 /** The CUDA plugin, or why the engine cuda cannot be used here, in a sentence without its full stop. */
 export type CudaLoad =
@@ -123,9 +37,8 @@ function tryLoad(): CudaLoad {
   if (path === undefined) return { reason: `This build has no CUDA plugin (${LIBRARY})` };
   const damage = damageOf(path);
   if (damage !== undefined) return { reason: damage };
-  const opened = (addon as CudaExports).openCuda?.(path) ?? { reason: 'This build has no CUDA engine' };
-  if ('reason' in opened) return { reason: opened.reason };
-  return { cuda: opened };
+  const opened = addon.openCuda(path);
+  return 'reason' in opened ? opened : { cuda: opened };
 }
 
 /**

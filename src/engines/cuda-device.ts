@@ -1,6 +1,7 @@
 import { invalid, VRAdamError } from '../errors.js';
+import type { CudaDevice } from './addon.js';
 import { isFloat32Array } from './buffers.js';
-import { type CudaDevice, loadCuda } from './cuda-addon.js';
+import { loadCuda } from './cuda-addon.js';
 import { type CudaArray, createDeviceArray } from './device-array.js';
 
 /** The GPU, if there is one: whether it can be used, and memory on it. */

@@ -1,6 +1,6 @@
 import { invalid, VRAdamError } from '../errors.js';
+import type { CudaAddon, CudaMemory } from './addon.js';
 import { checkFloat32Array } from './buffers.js';
-import type { CudaAddon, CudaMemory } from './cuda-addon.js';
 import { translateNative } from './native-errors.js';
 
 /** What only this file may know of an array. */

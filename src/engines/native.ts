@@ -1,91 +1,76 @@
-import {
-  type Addon,
-  type NativeEngineHandle,
-  packGroups,
-  REPORT_FIELDS_PER_GROUP,
-  RESULT_FIELDS,
-  readReport,
-} from './addon.js';
-import type { EngineSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import type { Addon, NativeEngineHandle, ReportLayout } from './addon.js';
+import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
 import type { OfferingEngine } from './offer.js';
 import { defaultThreads } from './threads.js';
 
-/** The CPU engine of the addon: vectorized, on as many threads as the machine grants. */
-export class NativeEngine implements OfferingEngine {
-  readonly name = 'cpu';
-  readonly #handle: NativeEngineHandle;
-  readonly #groups: number;
+/** The record of each group that the addon takes: nine numbers, in the order of `GroupSettings` in native/core/scalars.h. */
+function packGroups(groups: readonly GroupSettings[]): Float64Array {
+  return Float64Array.from(
+    groups.flatMap((group) => [
+      group.beta1,
+      group.beta2,
+      group.beta3,
+      group.epsilon,
+      group.weightDecay,
+      group.power,
+      group.lrCutoff,
+      Number(group.normGrad),
+      Number(group.maximize),
+    ]),
+  );
+}
+
+/** An engine of the addon. */
+export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle> implements OfferingEngine {
+  readonly name: 'cpu' | 'cuda';
+  protected readonly handle: Handle;
+  protected readonly layout: ReportLayout;
+  /** Numbers of a report. */
+  protected readonly width: number;
   readonly #sizes: number[] = [];
-  readonly #learningRates: Float64Array;
-  readonly #report: Float64Array;
 
   /**
-   * @param instructionSet one of `addon.instructionSets`; empty for the fastest
-   * @throws VRAdamError ERR_VRADAM_ENGINE where this machine has no such instruction set
+   * @param make Makes the addon's part, of what every engine of the addon takes.
+   * @throws VRAdamError ERR_VRADAM_ENGINE where that is not available
    */
   constructor(
-    addon: Addon,
-    settings: EngineSettings,
-    instructionSet = process.env.VRADAM_ISA ?? '',
-    threads = settings.threads ?? defaultThreads(),
+    name: 'cpu' | 'cuda',
+    layout: ReportLayout,
+    { groups, clipNorm, checkGradients }: EngineSettings,
+    make: (groups: Float64Array, clipNorm: number, checkGradients: boolean) => Handle,
   ) {
-    this.#groups = settings.groups.length;
-    this.#learningRates = new Float64Array(this.#groups);
-    this.#report = new Float64Array(RESULT_FIELDS + REPORT_FIELDS_PER_GROUP * this.#groups);
-    this.#handle = translateNative(
-      () =>
-        new addon.Engine(
-          packGroups(settings.groups),
-          settings.clipNorm ?? Number.NaN,
-          settings.checkGradients,
-          threads,
-          instructionSet,
-        ),
-    );
+    this.name = name;
+    this.layout = layout;
+    this.width = layout.groups + layout.fieldsPerGroup * groups.length;
+    this.handle = translateNative(() => make(packGroups(groups), clipNorm ?? Number.NaN, checkGradients));
   }
 
   addTensor(group: number, size: number): number {
-    const tensor = translateNative(() => this.#handle.addTensor(group, size));
+    const tensor = translateNative(() => this.handle.addTensor(group, size));
     this.#sizes.push(size);
     return tensor;
   }
 
   removeTensor(tensor: number): void {
-    translateNative(() => this.#handle.removeTensor(tensor));
+    translateNative(() => this.handle.removeTensor(tensor));
     this.#sizes.splice(tensor, 1);
   }
 
   step(input: StepInput): StepOutcome {
-    this.#learningRates.set(input.learningRates);
-    const applied = translateNative(() =>
-      this.#handle.step(
-        input.parametersIn,
-        input.parametersOut,
-        input.gradients,
-        this.#learningRates,
-        input.gradientScale,
-        this.#report,
-      ),
-    );
-    return readReport(this.#report, RESULT_FIELDS, applied);
+    const report = new Float64Array(this.width);
+    translateNative(() => this.handle.step(...this.#arguments(input), report));
+    return this.outcomeOf(report);
   }
 
   async stepAsync(input: StepInput): Promise<StepOutcome> {
-    const report = new Float64Array(this.#report.length);
+    const report = new Float64Array(this.width);
     try {
-      const applied = await this.#handle.stepAsync(
-        input.parametersIn,
-        input.parametersOut,
-        input.gradients,
-        Float64Array.from(input.learningRates),
-        input.gradientScale,
-        report,
-      );
-      return readReport(report, RESULT_FIELDS, applied);
+      await this.handle.stepAsync(...this.#arguments(input), report);
     } catch (error) {
       throw asVRAdamError(error);
     }
+    return this.outcomeOf(report);
   }
 
   offerStep(
@@ -94,30 +79,78 @@ export class NativeEngine implements OfferingEngine {
     learningRates: readonly number[],
     gradientScale: number,
   ): void {
-    this.#learningRates.set(learningRates);
     translateNative(() =>
-      this.#handle.offerStep(slot, Uint32Array.from(tensors), this.#learningRates, gradientScale),
+      this.handle.offerStep(slot, Uint32Array.from(tensors), Float64Array.from(learningRates), gradientScale),
     );
   }
 
   takeStep(slot: number): StepOutcome | undefined {
-    const applied = translateNative(() => this.#handle.takeStep(slot, this.#report));
-    return applied === undefined ? undefined : readReport(this.#report, RESULT_FIELDS, applied);
+    const report = new Float64Array(this.width);
+    return translateNative(() => this.handle.takeStep(slot, report)) ? this.outcomeOf(report) : undefined;
   }
 
   readTensor(tensor: number): TensorState {
     const size = this.#sizes[tensor] ?? 0;
     const velocity = new Float32Array(size);
     const secondMoment = new Float32Array(size);
-    const steps = translateNative(() => this.#handle.readTensor(tensor, velocity, secondMoment));
+    const steps = translateNative(() => this.handle.readTensor(tensor, velocity, secondMoment));
     return { velocity, secondMoment, steps };
   }
 
   writeTensor(tensor: number, state: TensorState): void {
-    translateNative(() => this.#handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps));
+    translateNative(() => this.handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps));
   }
 
   dispose(): void {
-    this.#handle.dispose();
+    this.handle.dispose();
   }
+
+  /** What a step did, from its report. */
+  protected outcomeOf(report: Float64Array): StepOutcome {
+    const { layout } = this;
+    const ofGroups = (field: number): number[] =>
+      Array.from(
+        { length: (this.width - layout.groups) / layout.fieldsPerGroup },
+        (_, group) => report[layout.groups + layout.fieldsPerGroup * group + field]!,
+      );
+    const tensor = report[layout.refusedTensor]!;
+    // A refused step may have no culprit, where the gradients were changed while it ran; and one that is neither
+    // applied nor refused was halted by the refusal of an earlier one.
+    const refused = report[layout.outcome] === layout.refused && tensor >= 0;
+    return {
+      applied: report[layout.outcome] === layout.applied,
+      gradientNorm: report[layout.gradientNorm]!,
+      clipCoefficient: report[layout.clipCoefficient]!,
+      penalties: ofGroups(0),
+      effectiveLearningRates: ofGroups(1),
+      copiedBytes: report[layout.copiedBytes]!,
+      refusal: refused
+        ? { tensor, element: report[layout.refusedElement]!, value: report[layout.refusedValue]! }
+        : undefined,
+    };
+  }
+
+  #arguments({ parametersIn, parametersOut, gradients, learningRates, gradientScale }: StepInput) {
+    return [parametersIn, parametersOut, gradients, Float64Array.from(learningRates), gradientScale] as const;
+  }
+}
+
+/**
+ * The CPU engine: vectorized, on as many threads as the machine grants.
+ *
+ * @param instructionSet one of `addon.instructionSets`; empty for the fastest
+ * @throws VRAdamError ERR_VRADAM_ENGINE where this machine has no such instruction set
+ */
+export function createCpuEngine(
+  addon: Addon,
+  settings: EngineSettings,
+  instructionSet = process.env.VRADAM_ISA ?? '',
+  threads = settings.threads ?? defaultThreads(),
+): NativeEngine {
+  return new NativeEngine(
+    'cpu',
+    addon.report,
+    settings,
+    (...common) => new addon.Engine(...common, threads, instructionSet),
+  );
 }

@@ -4,7 +4,7 @@ import { CudaEngine } from './cuda.js';
 import { loadCuda } from './cuda-addon.js';
 import type { Engine, EngineName, EngineSettings } from './engine.js';
 import { JavaScriptEngine } from './javascript.js';
-import { NativeEngine } from './native.js';
+import { createCpuEngine } from './native.js';
 
 let warned = false;
 
@@ -31,7 +31,7 @@ export function createEngine(preference: 'auto' | EngineName, settings: EngineSe
     throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine cuda is not available. ${reason}`);
   }
   const { addon, reason } = loadAddon();
-  if (addon) return new NativeEngine(addon, settings);
+  if (addon) return createCpuEngine(addon, settings);
   if (preference === 'cpu')
     throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine cpu is not available. ${reason}`);
   warnOnce(reason);

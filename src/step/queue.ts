@@ -1,20 +1,25 @@
 import type { Engine, StepOutcome } from '../engines/engine.js';
-import { canQueue, type EnqueuedStep } from '../engines/queue.js';
+import { canQueue } from '../engines/queue.js';
 
-/** Steps that are enqueued before somebody waits for them; as many reports as an engine keeps. */
-const MOST_ENQUEUED = 1024;
+/** A step that was enqueued: its number, and what it did as soon as somebody has waited for it. */
+export interface EnqueuedStep {
+  readonly number: number;
+  outcome: StepOutcome | undefined;
+}
 
 /** The steps that were enqueued on an engine and that nobody has waited for, in order. */
 export class StepQueue {
   #steps: EnqueuedStep[] = [];
 
-  add(step: EnqueuedStep): void {
+  add(number: number): EnqueuedStep {
+    const step = { number, outcome: undefined };
     this.#steps.push(step);
+    return step;
   }
 
   /** Whether the engine can take no further step before somebody has waited for those that it has. */
   isClosed(engine: Engine): boolean {
-    return this.#steps.length >= MOST_ENQUEUED || (canQueue(engine) && engine.halted);
+    return canQueue(engine) && (engine.halted || this.#steps.length >= engine.slots);
   }
 
   /**
@@ -23,9 +28,10 @@ export class StepQueue {
    * @throws ERR_VRADAM_ENGINE if the device failed.
    */
   settle(engine: Engine): StepOutcome[] {
-    if (this.#steps.length === 0 || !canQueue(engine)) return [];
-    engine.settle();
-    const outcomes = this.#steps.map(({ outcome }) => outcome!);
+    const [first] = this.#steps;
+    if (first === undefined || !canQueue(engine)) return [];
+    const outcomes = engine.outcomes(first.number, this.#steps.length);
+    for (const [i, step] of this.#steps.entries()) step.outcome = outcomes[i];
     this.#steps = [];
     if (engine.halted) engine.resume();
     return outcomes;

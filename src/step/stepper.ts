@@ -1,6 +1,6 @@
 import type { Engine, EngineName, EngineSettings, StepOutcome } from '../engines/engine.js';
 import type { Platform } from '../engines/platform.js';
-import { canQueue, type EnqueuedStep } from '../engines/queue.js';
+import { canQueue } from '../engines/queue.js';
 import { VRAdamError } from '../errors.js';
 import { matchesName, type ResolvedOptions } from '../options/options.js';
 import { Gate } from './gate.js';
@@ -174,11 +174,10 @@ export class Stepper {
    * @throws ERR_VRADAM_NON_FINITE if a step before is known to have been refused and `onNonFinite` is 'throw': that
    *   step and those enqueued behind it have changed nothing, and this one is not enqueued. Else as `prepare`.
    */
-  enqueue(enqueue: (scalars: StepScalars) => EnqueuedStep): StepReport {
+  enqueue(enqueue: (scalars: StepScalars) => number): StepReport {
     this.gate.assertIdle();
     if (this.#queue.isClosed(this.#engine)) this.settle();
-    const step = enqueue(this.prepare());
-    this.#queue.add(step);
+    const step = this.#queue.add(enqueue(this.prepare()));
     const place = { step: ++this.iterations, engine: this.#engine.name, adapter: 'none', copiedBytes: 0 };
     let known: StepReport | undefined;
     const read = () => {

@@ -1,6 +1,6 @@
 // Random calls across the Node-API border and into FlatOptimizer, in a process of their own: a crash is the end of it.
 // Arguments: calls seed. Prints the seed of every thousand calls before making them.
-import { type Addon, loadAddon, type NativeEngineHandle, RESULT_FIELDS } from '../../src/engines/addon.js';
+import { type Addon, loadAddon, type NativeEngineHandle } from '../../src/engines/addon.js';
 import { FlatOptimizer, VRAdamError } from '../../src/index.js';
 import { Random } from './random.js';
 import { anything, Mischief } from './values.js';
@@ -46,6 +46,7 @@ const SOUND_GROUP = [0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0];
 
 interface Live {
   readonly handle: NativeEngineHandle;
+  readonly layout: Addon['report'];
   readonly groups: number;
   readonly sizes: number[];
 }
@@ -66,7 +67,7 @@ const methods = [
 function callEngine(live: Live, random: Random): void {
   const spoil = <T>(sound: T): T => (random.chance(0.02) ? (anything(random) as T) : sound);
   const method = random.pick(methods);
-  const { handle, sizes } = live;
+  const { handle, layout, sizes } = live;
   const fences: (() => boolean)[] = [];
   const arrays = () =>
     spoil(
@@ -77,7 +78,7 @@ function callEngine(live: Live, random: Random): void {
       }),
     );
   const rates = () => spoil(new Float64Array(live.groups).fill(1e-3));
-  const report = () => spoil(new Float64Array(RESULT_FIELDS + 2 * live.groups));
+  const report = () => spoil(new Float64Array(layout.groups + layout.fieldsPerGroup * live.groups));
   const one = (size: number) => {
     const { array, intact } = fenced(size, random);
     fences.push(intact);
@@ -139,7 +140,7 @@ function newEngine(addon: Addon, random: Random): Live | undefined {
       spoil(random.pick([1, 2, 3])),
       spoil(random.pick(['', ...addon.instructionSets])),
     );
-    live = { handle, groups, sizes: [] };
+    live = { handle, layout: addon.report, groups, sizes: [] };
   });
   return live;
 }
@@ -151,15 +152,6 @@ async function borderRound(addon: Addon, random: Random): Promise<void> {
       const live = newEngine(addon, random);
       if (live) engines.push(live);
       if (engines.length > 4) engines.shift();
-    } else if (random.chance(0.005)) {
-      attempt('Streams', () => {
-        const elements = random.chance(0.5) ? 1000 : (anything(random) as number);
-        // The machine may have that much, and it would all be written to.
-        if (typeof elements === 'number' && elements > 1e6 && elements < 1e12) return;
-        const streams = new addon.Streams(elements, 1);
-        streams.run(random.chance(0.5) ? 0 : (anything(random) as number));
-        streams.dispose();
-      });
     } else callEngine(random.pick(engines), random);
     if (random.chance(0.02)) await settle();
   }

@@ -1,4 +1,3 @@
-import { pbkdf2 } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CudaEngine } from '../../src/engines/cuda.js';
@@ -59,25 +58,6 @@ describe.each(Object.keys(LAUNCHES) as (keyof typeof LAUNCHES)[])('in %s launche
   });
 });
 
-it('a step that was begun before a tensor was added is refused', async () => {
-  const group = { ...VRADAM_DEFAULTS };
-  const settings = { groups: [group], clipNorm: undefined, checkGradients: true, threads: undefined };
-  const engine = withTensors(new CudaEngine(cuda, settings), { tensors: [{ group: 0, size: 3 }] });
-  const p = [Float32Array.of(1, 2, 3)];
-  const input = { parametersIn: p, parametersOut: p, learningRates: [0.1], gradientScale: 1 };
-  // Node's four threads are at work for some tenths of a second, so that the step does not begin at once.
-  for (let thread = 0; thread < 4; thread++) pbkdf2('', '', 600_000, 64, 'sha512', () => {});
-  const step = engine.stepAsync({ ...input, gradients: [Float32Array.of(1, 1, 1)] });
-  engine.addTensor(0, 2);
-  await expect(step).rejects.toMatchObject({
-    code: 'ERR_VRADAM_ENGINE',
-    message: 'A tensor was added or removed before the step began; nothing has changed',
-  });
-  expect(p[0]).toEqual(Float32Array.of(1, 2, 3));
-  expect(engine.readTensor(0).steps).toBe(0);
-  engine.dispose();
-});
-
 it('removes a tensor behind steps that are enqueued, whose outcomes stay known', () => {
   const group = { ...VRADAM_DEFAULTS };
   const settings = { groups: [group], clipNorm: undefined, checkGradients: true, threads: undefined };
@@ -100,7 +80,7 @@ it('removes a tensor behind steps that are enqueued, whose outcomes stay known',
 
   engine.removeTensor(1);
 
-  expect(before.outcome?.applied).toBe(true);
+  expect(engine.outcomes(before, 1)).toMatchObject([{ applied: true }]);
   never.writeTensor(0, engine.readTensor(0));
   expect(engine.readTensor(1).steps).toBe(0);
   const [left, gradients] = [p, g].map(([first, , last]) => [first!, last!]) as [CudaArray[], CudaArray[]];
@@ -112,8 +92,7 @@ it('removes a tensor behind steps that are enqueued, whose outcomes stay known',
     copies,
     gradients.map((array) => array.toArray()),
   );
-  engine.settle();
-  expect(after.outcome).toMatchObject(expected);
+  expect(engine.outcomes(after, 1)).toMatchObject([expected]);
   expect(
     bytesOf(
       engine,

@@ -9,7 +9,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
 import { gradientsOf, type Manner, numbers, train } from '../../scripts/soak/training.mjs';
-import { loadAddon, RESULT_FIELDS } from '../../src/engines/addon.js';
+import { loadAddon } from '../../src/engines/addon.js';
 import { FlatOptimizer } from '../../src/flat.js';
 import { runModule } from './child-process.js';
 
@@ -152,7 +152,8 @@ describe('memory that only a pending step knows', () => {
   });
 
   it('stays in the addon’s own hands too', async () => {
-    const handle = new (loadAddon().addon!.Engine)(
+    const { Engine, report: layout } = loadAddon().addon!;
+    const handle = new Engine(
       Float64Array.of(0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0),
       Number.NaN,
       true,
@@ -160,7 +161,7 @@ describe('memory that only a pending step knows', () => {
       '',
     );
     handle.addTensor(0, LARGE);
-    const report = new Float64Array(RESULT_FIELDS + 2);
+    const report = new Float64Array(layout.groups + layout.fieldsPerGroup);
     const begin = () => {
       const parameters = [numbers(LARGE, 5)];
       const array = new WeakRef(parameters[0]!);
@@ -179,7 +180,7 @@ describe('memory that only a pending step knows', () => {
     threads.release();
     await promise;
     expect(kept).toBe(true);
-    expect(report[RESULT_FIELDS]).toBe(stepped(LARGE, 5).penalty);
+    expect(report[layout.groups]).toBe(stepped(LARGE, 5).penalty);
     handle.dispose();
   });
 

@@ -30,7 +30,7 @@ it('the slot of a thread, through which its steps reach TensorFlow, goes when th
       const offer = (slot) => {
         try {
           engine.offerStep(slot, Uint32Array.of(0), Float64Array.of(1e-3), 1);
-          engine.takeStep(slot, new Float64Array(8));
+          engine.takeStep(slot, new Float64Array(addon.report.groups + addon.report.fieldsPerGroup));
           return 'taken';
         } catch (error) {
           return error.message.replace(slot, 'of the thread');

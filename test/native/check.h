@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "../../native/core/engine.h"
+
 #define CHECK(condition)                                                             \
   do {                                                                               \
     if (!(condition)) {                                                              \
@@ -31,6 +33,23 @@ inline bool same_bytes(const float* a, const float* b, std::size_t n) {
 
 inline bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && same_bytes(a.data(), b.data(), a.size());
+}
+
+struct State {
+  std::vector<float> velocity, second_moment;
+  std::uint64_t steps;
+
+  bool operator==(const State& other) const {
+    return same_bytes(velocity, other.velocity) && same_bytes(second_moment, other.second_moment) &&
+           steps == other.steps;
+  }
+};
+
+inline State state_of(Engine& engine, std::uint32_t tensor) {
+  const std::size_t size = engine.tensors()[tensor].size;
+  State state = {std::vector<float>(size), std::vector<float>(size), 0};
+  state.steps = engine.read_state(tensor, state.velocity.data(), state.second_moment.data());
+  return state;
 }
 
 }  // namespace vradam::test

@@ -14,9 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/cuda_abi.h"
 #include "../../native/cpu/dispatch.h"
 #include "../../native/cpu/engine.h"
+#include "../../native/cuda/abi.h"
+#include "check.h"
 
 namespace vradam {
 namespace {
@@ -159,7 +160,7 @@ class Pair {
     std::uniform_real_distribution<double> share(0.0, 1.0);
     const std::size_t count = in_.size();
     std::vector<TensorBuffers> buffers(count);
-    std::vector<CudaTensor> tensors(count);
+    std::vector<TensorBuffers> tensors(count);
     for (std::size_t i = 0; i < count; ++i) g_[i] = values(scenario_.tensors[i].second);
     poison(g_);
     for (std::size_t i = 0; i < count; ++i) {
@@ -168,14 +169,14 @@ class Pair {
       buffers[i] = {in_[i].data(), to, g_[i].data(), active};
       device_g_[i]->write(g_[i]);
       tensors[i] = {device_in_[i]->data(), (scenario_.elsewhere ? device_out_ : device_in_)[i]->data(),
-                    device_g_[i]->data(), active, GradientType::kFloat32};
+                    device_g_[i]->data(), active};
     }
     std::vector<StepScalars> rates;
     for (const GroupSettings& of : scenario_.groups) {
       rates.push_back({0.01 * (1 + static_cast<double>(random_() % 3)), scenario_.gradient_scale,
                        of.maximize ? -1.0 : 1.0});
     }
-    const StepResult expected = cpu_->step({buffers.data(), rates.data(), GradientType::kFloat32});
+    const StepResult expected = cpu_->step({buffers.data(), rates.data()});
     CudaFailure failure;
     std::uint64_t number = 0;
     must(api->enqueue(engine_, tensors.data(), rates.data(), &number, &failure), failure);
@@ -189,22 +190,16 @@ class Pair {
   }
 
   void compare(const StepResult& expected, const std::vector<double>& report) {
-    check(report[kReportOutcome] == (expected.applied ? 1 : 0), "applied");
-    check(same_number(report[kReportGradientNorm], expected.gradient_norm), "gradient norm");
-    check(same_number(report[kReportClipCoefficient], expected.clip_coefficient), "clip coefficient");
-    if (expected.refusal) {
-      const double value = static_cast<double>(expected.refusal->value);
-      check(report[kReportRefusedTensor] == static_cast<double>(expected.refusal->tensor), "refused tensor");
-      check(report[kReportRefusedElement] == static_cast<double>(expected.refusal->element),
-            "refused element");
-      check(same_number(report[kReportRefusedValue], value), "refused value");
-    } else {
-      check(report[kReportRefusedTensor] == -1.0, "no refused tensor");
-    }
-    for (std::size_t k = 0; k < expected.penalties.size(); ++k) {
+    check(report[kReportOutcome] == (expected.applied() ? 1 : 0), "applied");
+    check(same_number(report[kReportGradientNorm], expected[kReportGradientNorm]), "gradient norm");
+    check(same_number(report[kReportClipCoefficient], expected[kReportClipCoefficient]), "clip coefficient");
+    check(report[kReportRefusedTensor] == expected[kReportRefusedTensor], "refused tensor");
+    check(report[kReportRefusedElement] == expected[kReportRefusedElement], "refused element");
+    check(same_number(report[kReportRefusedValue], expected[kReportRefusedValue]), "refused value");
+    for (std::size_t k = 0; k < scenario_.groups.size(); ++k) {
       const double* const of = report.data() + kReportFieldCount + 2 * k;
-      check(same_number(of[0], expected.penalties[k]), "penalty of group " + std::to_string(k));
-      check(same_number(of[1], expected.effective_learning_rates[k]), "rate of group " + std::to_string(k));
+      check(same_number(of[0], expected.penalty(k)), "penalty of group " + std::to_string(k));
+      check(same_number(of[1], expected.effective_learning_rate(k)), "rate of group " + std::to_string(k));
     }
     for (std::size_t i = 0; i < in_.size(); ++i) {
       const std::string tensor = " of tensor " + std::to_string(i);
@@ -218,12 +213,10 @@ class Pair {
       must(api->read_state(engine_, static_cast<std::uint32_t>(i), velocity.data(), second_moment.data(),
                            &steps, &failure),
            failure);
-      const auto index = static_cast<std::uint32_t>(i);
-      check(size == 0 || std::memcmp(velocity.data(), cpu_->velocity(index), size * 4) == 0,
-            "velocity" + tensor);
-      check(size == 0 || std::memcmp(second_moment.data(), cpu_->second_moment(index), size * 4) == 0,
-            "second moment" + tensor);
-      check(steps == cpu_->plan().tensors()[i].steps, "step count" + tensor);
+      const test::State state = test::state_of(*cpu_, static_cast<std::uint32_t>(i));
+      check(same_bytes(velocity, state.velocity), "velocity" + tensor);
+      check(same_bytes(second_moment, state.second_moment), "second moment" + tensor);
+      check(steps == state.steps, "step count" + tensor);
     }
   }
 
@@ -424,22 +417,21 @@ void test_queue(std::uint32_t groups) {
   for (std::size_t step = 0; step < kSteps; ++step) {
     std::vector<std::vector<float>> g;
     std::vector<TensorBuffers> buffers;
-    std::vector<CudaTensor> tensors;
+    std::vector<TensorBuffers> tensors;
     std::vector<StepScalars> rates;
     for (std::uint32_t k = 0; k < groups; ++k) {
       g.push_back(values(random, kSize));
       device_g.push_back(std::make_unique<DeviceFloats>(kSize, 0));
       device_g.back()->write(g.back());
-      tensors.push_back(
-          {device_p[k]->data(), device_p[k]->data(), device_g.back()->data(), 1, GradientType::kFloat32});
+      tensors.push_back({device_p[k]->data(), device_p[k]->data(), device_g.back()->data(), 1});
       rates.push_back({1e-3 * static_cast<double>(step + k + 1), 1.0, 1.0});
     }
     for (std::uint32_t k = 0; k < groups; ++k)
       buffers.push_back({p[k].data(), p[k].data(), g[k].data(), true});
-    expected.push_back(cpu->step({buffers.data(), rates.data(), GradientType::kFloat32}));
+    expected.push_back(cpu->step({buffers.data(), rates.data()}));
     std::uint64_t number = 0;
     must(api->enqueue(engine, tensors.data(), rates.data(), &number, &failure), failure);
-    std::fill(tensors.begin(), tensors.end(), CudaTensor{});
+    std::fill(tensors.begin(), tensors.end(), TensorBuffers{});
     std::fill(rates.begin(), rates.end(), StepScalars{});
   }
   const std::size_t width = kReportFieldCount + 2 * groups;
@@ -448,7 +440,7 @@ void test_queue(std::uint32_t groups) {
   for (std::size_t step = 0; step < kSteps; ++step) {
     for (std::uint32_t k = 0; k < groups; ++k) {
       check(same_number(reports[step * width + kReportFieldCount + 2 * k + 1],
-                        expected[step].effective_learning_rates[k]),
+                        expected[step].effective_learning_rate(k)),
             "rate of step " + std::to_string(step));
     }
   }
@@ -478,14 +470,14 @@ void test_other_powers() {
   device_g.write(g);
   const TensorBuffers buffers = {p.data(), p.data(), g.data(), true};
   const StepScalars rates = {1e-3, 1.0, 1.0};
-  const StepResult expected = pair.cpu().step({&buffers, &rates, GradientType::kFloat32});
-  const CudaTensor tensor = {device_p.data(), device_p.data(), device_g.data(), 1, GradientType::kFloat32};
+  const StepResult expected = pair.cpu().step({&buffers, &rates});
+  const TensorBuffers tensor = {device_p.data(), device_p.data(), device_g.data(), 1};
   CudaFailure failure;
   std::uint64_t number = 0;
   must(api->enqueue(pair.engine(), &tensor, &rates, &number, &failure), failure);
   double report[kReportFieldCount + 2];
   must(api->reports(pair.engine(), number, 1, report, &failure), failure);
-  const double apart = std::fabs(report[kReportFieldCount] / expected.penalties[0] - 1);
+  const double apart = std::fabs(report[kReportFieldCount] / expected.penalty(0) - 1);
   check(apart <= 1e-12, "the penalty agrees to 1e-12, not " + std::to_string(apart));
 }
 
@@ -518,8 +510,7 @@ class HostPair {
     for (std::size_t i = 0; i < count; ++i) {
       g_[i] = values(random_, p_[i].size());
       buffers_[i] = {expected_[i].data(), expected_[i].data(), g_[i].data(), active(i)};
-      tensors_[i] = {p_[i].data(), (scenario_.elsewhere ? next_ : p_)[i].data(), g_[i].data(), active(i),
-                     GradientType::kFloat32};
+      tensors_[i] = {p_[i].data(), (scenario_.elsewhere ? next_ : p_)[i].data(), g_[i].data(), active(i)};
     }
     return g_;
   }
@@ -531,19 +522,18 @@ class HostPair {
 
   // The step that was offered. Whether it was applied.
   bool step() {
-    const StepResult result = cpu_->step({buffers_.data(), rates_.data(), GradientType::kFloat32});
+    const StepResult result = cpu_->step({buffers_.data(), rates_.data()});
     CudaFailure failure;
     must(attempt(&failure), failure);
     if (scenario_.elsewhere) p_ = next_;
-    check(report_[kReportOutcome] == (result.applied ? 1 : 0), "applied");
-    check(report_[kReportCopiedBytes] == copied_bytes(result.applied), "copied bytes");
-    const double element = result.refusal ? static_cast<double>(result.refusal->element) : -1.0;
-    check(report_[kReportRefusedElement] == element, "refused element");
+    check(report_[kReportOutcome] == (result.applied() ? 1 : 0), "applied");
+    check(report_[kReportCopiedBytes] == copied_bytes(result.applied()), "copied bytes");
+    check(report_[kReportRefusedElement] == result[kReportRefusedElement], "refused element");
     for (std::size_t k = 0; k < scenario_.groups.size(); ++k) {
-      check(same_number(report_[kReportFieldCount + 2 * k], result.penalties[k]), "penalty");
+      check(same_number(report_[kReportFieldCount + 2 * k], result.penalty(k)), "penalty");
     }
     compare();
-    return result.applied;
+    return result.applied();
   }
 
   void compare() const {
@@ -556,11 +546,10 @@ class HostPair {
       std::uint64_t steps = 0;
       CudaFailure failure;
       must(api->read_state(engine_, index, v.data(), s.data(), &steps, &failure), failure);
-      check(v.empty() || std::memcmp(v.data(), cpu_->velocity(index), 4 * v.size()) == 0,
-            "velocity" + tensor);
-      check(s.empty() || std::memcmp(s.data(), cpu_->second_moment(index), 4 * s.size()) == 0,
-            "second moment" + tensor);
-      check(steps == cpu_->plan().tensors()[i].steps, "step count" + tensor);
+      const test::State state = test::state_of(*cpu_, index);
+      check(same_bytes(v, state.velocity), "velocity" + tensor);
+      check(same_bytes(s, state.second_moment), "second moment" + tensor);
+      check(steps == state.steps, "step count" + tensor);
     }
   }
 
@@ -589,7 +578,7 @@ class HostPair {
   std::vector<std::vector<float>> next_;
   std::vector<std::vector<float>> g_;
   std::vector<TensorBuffers> buffers_;
-  std::vector<CudaTensor> tensors_;
+  std::vector<TensorBuffers> tensors_;
   std::vector<StepScalars> rates_;
   std::vector<double> report_;
 };

@@ -89,16 +89,16 @@ Run run_engine(const Scenario& scenario, const Kernels& kernels, unsigned thread
       scalars[k] = {1e-2, scenario.gradient_scale, scenario.groups[k].maximize ? -1.0 : 1.0};
     }
     const StepResult result = engine.step({buffers.data(), scalars});
-    CHECK(result.applied);
+    CHECK(result.applied());
     if (elsewhere) run.parameters = out;
-    run.report.push_back(result.gradient_norm);
-    run.report.insert(run.report.end(), result.penalties.begin(), result.penalties.end());
-    run.report.insert(run.report.end(), result.effective_learning_rates.begin(),
-                      result.effective_learning_rates.end());
+    run.report.push_back(result[kReportGradientNorm]);
+    for (std::size_t k = 0; k < 2; ++k) run.report.push_back(result.penalty(k));
+    for (std::size_t k = 0; k < 2; ++k) run.report.push_back(result.effective_learning_rate(k));
   }
   for (std::uint32_t i = 0; i < std::size(kSizes); ++i) {
-    run.velocity.emplace_back(engine.velocity(i), engine.velocity(i) + kSizes[i]);
-    run.second_moment.emplace_back(engine.second_moment(i), engine.second_moment(i) + kSizes[i]);
+    test::State state = test::state_of(engine, i);
+    run.velocity.push_back(std::move(state.velocity));
+    run.second_moment.push_back(std::move(state.second_moment));
   }
   return run;
 }
@@ -274,14 +274,14 @@ void a_removed_tensor_was_never_there() {
       float* const parameters = p[buffers.size()].data();
       buffers.push_back({parameters, parameters, gradients[i].data(), i != 1});
     }
-    CHECK(engine.step({buffers.data(), &scalars}).applied);
+    CHECK(engine.step({buffers.data(), &scalars}).applied());
     return p;
   };
   step(with, {0, 1, 2});
   step(without, {0, 2});
   with.remove_tensor(1);
   CHECK(step(with, {0, 2}) == step(without, {0, 2}));
-  CHECK(same_bytes(with.velocity(1), without.velocity(1), sizes[2]));
+  CHECK(test::state_of(with, 1) == test::state_of(without, 1));
 }
 
 #if defined(VRADAM_X86)
@@ -298,7 +298,7 @@ void a_caller_that_flushes_subnormals_changes_nothing() {
     engine.add_tensor(0, p.size());
     const TensorBuffers buffers = {p.data(), p.data(), g.data(), true};
     const StepScalars scalars = {1e-2, 1, 1};
-    CHECK(engine.step({&buffers, &scalars}).applied);
+    CHECK(engine.step({&buffers, &scalars}).applied());
     return p;
   };
   const unsigned before = _mm_getcsr();
@@ -328,9 +328,9 @@ void large_updates_elsewhere_equal_those_in_place() {
     std::vector<float> out(n + 1, 7.0f);
     const StepScalars scalars = {1e-3, 1, 1};
     TensorBuffers buffers = {before.data(), out.data() + 1, g.data(), true};  // not 16-byte aligned
-    CHECK(elsewhere.step({&buffers, &scalars}).applied);
+    CHECK(elsewhere.step({&buffers, &scalars}).applied());
     buffers = {p.data(), p.data(), g.data(), true};
-    CHECK(in_place.step({&buffers, &scalars}).applied);
+    CHECK(in_place.step({&buffers, &scalars}).applied());
     CHECK(out[0] == 7.0f);
     CHECK(same_bytes(p.data(), out.data() + 1, n));
   }
@@ -361,26 +361,18 @@ void a_refused_step_changes_nothing() {
             buffers[k] = {p[k].data(), p[k].data(), g[k].data(), true};
           }
           const StepScalars scalars[2] = {{1e-3, 1, 1}, {1e-3, 1, 1}};
-          CHECK(engine.step({buffers, scalars}).applied);
+          CHECK(engine.step({buffers, scalars}).applied());
           const std::vector<float> p_before[2] = {p[0], p[1]};
-          const auto state = [&] {
-            std::vector<float> all;
-            for (std::uint32_t k = 0; k < 2; ++k) {
-              all.insert(all.end(), engine.velocity(k), engine.velocity(k) + 20000);
-              all.insert(all.end(), engine.second_moment(k), engine.second_moment(k) + 20000);
-            }
-            return all;
-          };
-          const std::vector<float> state_before = state();
+          const test::State before[] = {test::state_of(engine, 0), test::state_of(engine, 1)};
           for (std::size_t i = first; i < std::size(places); ++i) g[places[i].first][places[i].second] = bad;
           const StepResult result = engine.step({buffers, scalars});
-          CHECK(!result.applied);
-          CHECK(result.refusal && result.refusal->tensor == places[first].first);
-          CHECK(result.refusal->element == places[first].second);
-          CHECK(std::memcmp(&result.refusal->value, &bad, sizeof bad) == 0);
+          CHECK(!result.applied());
+          CHECK(result[kReportRefusedTensor] == static_cast<double>(places[first].first));
+          CHECK(result[kReportRefusedElement] == static_cast<double>(places[first].second));
+          const auto value = static_cast<float>(result[kReportRefusedValue]);
+          CHECK(std::memcmp(&value, &bad, sizeof bad) == 0);
           CHECK(same_bytes(p[0], p_before[0]) && same_bytes(p[1], p_before[1]));
-          CHECK(same_bytes(state(), state_before));
-          CHECK(engine.plan().tensors()[0].steps == 1 && engine.plan().tensors()[1].steps == 1);
+          CHECK(test::state_of(engine, 0) == before[0] && test::state_of(engine, 1) == before[1]);
         }
       }
     }

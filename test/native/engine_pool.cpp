@@ -60,7 +60,7 @@ void engines_step_from_many_threads() {
         std::vector<float> p(100000, 1.0f), g(100000, 0.5f);
         const StepScalars scalars = {1e-3, 1, 1};
         const TensorBuffers buffers = {p.data(), p.data(), g.data(), true};
-        for (int step = 0; step < 5; ++step) CHECK(engine.step({&buffers, &scalars}).applied);
+        for (int step = 0; step < 5; ++step) CHECK(engine.step({&buffers, &scalars}).applied());
         for (const float value : p) CHECK(value == p[0] && value < 1.0f);
       }
     });
@@ -105,7 +105,7 @@ void engines_come_and_go(int count, bool measure) {
     engine->add_tensor(0, 400000);  // its own pages
     const StepScalars scalars = {1e-3, 1, 1};
     const TensorBuffers buffers[] = {{p.data(), p.data(), g.data(), true}, {}};
-    CHECK(engine->step({buffers, &scalars}).applied);
+    CHECK(engine->step({buffers, &scalars}).applied());
   };
   for (int k = 0; k < 50; ++k) live_once();
   const long before = resident_kilobytes();

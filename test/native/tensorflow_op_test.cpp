@@ -25,9 +25,9 @@
 #include <variant>
 #include <vector>
 
-#include "../../native/core/cuda_handle.h"
 #include "../../native/cpu/dispatch.h"
 #include "../../native/cpu/engine.h"
+#include "../../native/cuda/client.h"
 #include "../../native/tensorflow/step_op.h"
 #include "../../native/tensorflow/step_slot.h"
 #include "check.h"
@@ -317,26 +317,21 @@ GroupSettings group(double beta3 = 1.0) {
   return {0.9, 0.999, beta3, 1e-8, 1e-5, 2.0, 10.0, false, false};
 }
 
-std::shared_ptr<CudaHandle> make_cuda(const Scenario& scenario) {
-  auto handle = std::make_shared<CudaHandle>(api);
-  handle->groups = scenario.groups;
-  const CudaSettings settings = {handle->groups.data(), static_cast<std::uint32_t>(handle->groups.size()),
-                                 scenario.clip_norm,    1,
-                                 scenario.halts,        scenario.launches};
-  CudaFailure failure{};
-  CHECK(api->create(&settings, &handle->engine, &failure) == CudaStatus::kOk);
-  for (const auto& [of, size] : scenario.tensors) {
-    CHECK(api->add_tensor(handle->engine, of, size, &failure) == CudaStatus::kOk);
-    handle->sizes.push_back(size);
-  }
-  return handle;
-}
-
-std::shared_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
+EngineSettings settings_of(const Scenario& scenario) {
   EngineSettings settings;
   settings.groups = scenario.groups;
   if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
-  auto engine = std::make_shared<CpuEngine>(settings, *find_kernels(""), 1);
+  return settings;
+}
+
+std::shared_ptr<Engine> make_cuda(const Scenario& scenario) {
+  auto engine = std::make_shared<CudaClient>(*api, settings_of(scenario), scenario.halts, scenario.launches);
+  for (const auto& [of, size] : scenario.tensors) engine->add_tensor(of, size);
+  return engine;
+}
+
+std::shared_ptr<Engine> make_cpu(const Scenario& scenario) {
+  auto engine = std::make_shared<CpuEngine>(settings_of(scenario), *find_kernels(""), 1);
   for (const auto& [of, size] : scenario.tensors) engine->add_tensor(of, size);
   return engine;
 }
@@ -348,7 +343,7 @@ bool same_number(double a, double b) {
 // An optimizer inside TensorFlow, and the CPU engine beside it.
 class Training {
  public:
-  Training(const Scenario& scenario, Device& device, tensorflow::StepEngine engine)
+  Training(const Scenario& scenario, Device& device, std::shared_ptr<Engine> engine)
       : scenario_(scenario),
         device_(device),
         engine_(std::move(engine)),
@@ -376,7 +371,7 @@ class Training {
       buffers[i] = {parameters_[i].data(), next[i].data(), gradients[i].data(), true};
     }
     const std::vector<StepScalars> rates = offer(given);
-    const StepResult expected = expected_->step({buffers.data(), rates.data(), GradientType::kFloat32});
+    const StepResult expected = expected_->step({buffers.data(), rates.data()});
 
     std::vector<std::vector<float>> tensors;
     for (const std::uint32_t i : given) tensors.push_back(parameters_[i]);
@@ -394,17 +389,17 @@ class Training {
     CHECK(slot().state == StepSlot::State::kDone);
     compare(expected, slot().result);
     compare_copies(given);
-    CHECK(outcome.failure == (expected.applied ? "" : "The step was refused"));
+    CHECK(outcome.failure == (expected.applied() ? "" : "The step was refused"));
     for (std::size_t k = 0; k < given.size(); ++k) {
       const Value& before = inputs[1 + k];
       CHECK(test::same_bytes(device_.values(before), parameters_[given[k]]));
       device_.drop(before);
-      if (!expected.applied) continue;
+      if (!expected.applied()) continue;
       CHECK(outcome.outputs[k].shape == before.shape);
       CHECK(test::same_bytes(device_.values(outcome.outputs[k]), next[given[k]]));
       device_.drop(outcome.outputs[k]);
     }
-    if (expected.applied) parameters_ = next;
+    if (expected.applied()) parameters_ = next;
     compare_state();
   }
   void step() {
@@ -437,57 +432,36 @@ class Training {
   }
 
   void compare_state() {
-    const auto* const cuda = std::get_if<std::shared_ptr<CudaHandle>>(&engine_);
     for (std::uint32_t i = 0; i < parameters_.size(); ++i) {
-      const std::size_t size = parameters_[i].size();
-      std::vector<float> velocity(size);
-      std::vector<float> second_moment(size);
-      std::uint64_t steps = 0;
-      if (cuda != nullptr) {
-        CudaFailure failure{};
-        CHECK(api->read_state((*cuda)->engine, i, velocity.data(), second_moment.data(), &steps, &failure) ==
-              CudaStatus::kOk);
-      } else {
-        const CpuEngine& engine = *std::get<std::shared_ptr<CpuEngine>>(engine_);
-        velocity.assign(engine.velocity(i), engine.velocity(i) + size);
-        second_moment.assign(engine.second_moment(i), engine.second_moment(i) + size);
-        steps = engine.plan().tensors()[i].steps;
-      }
-      CHECK(test::same_bytes(velocity.data(), expected_->velocity(i), size));
-      CHECK(test::same_bytes(second_moment.data(), expected_->second_moment(i), size));
-      CHECK(steps == expected_->plan().tensors()[i].steps);
+      CHECK(test::state_of(*engine_, i) == test::state_of(*expected_, i));
     }
   }
 
  private:
   static void compare(const StepResult& expected, const StepResult& result) {
-    CHECK(result.applied == expected.applied);
-    CHECK(same_number(result.gradient_norm, expected.gradient_norm));
-    CHECK(same_number(result.clip_coefficient, expected.clip_coefficient));
-    CHECK(result.refusal.has_value() == expected.refusal.has_value());
-    if (expected.refusal) {
-      CHECK(result.refusal->tensor == expected.refusal->tensor);
-      CHECK(result.refusal->element == expected.refusal->element);
-      CHECK(same_number(static_cast<double>(result.refusal->value),
-                        static_cast<double>(expected.refusal->value)));
-    }
-    CHECK(result.penalties.size() == expected.penalties.size());
-    for (std::size_t k = 0; k < expected.penalties.size(); ++k) {
-      CHECK(same_number(result.penalties[k], expected.penalties[k]));
-      CHECK(same_number(result.effective_learning_rates[k], expected.effective_learning_rates[k]));
+    CHECK(result.applied() == expected.applied());
+    CHECK(same_number(result[kReportGradientNorm], expected[kReportGradientNorm]));
+    CHECK(same_number(result[kReportClipCoefficient], expected[kReportClipCoefficient]));
+    CHECK(result[kReportRefusedTensor] == expected[kReportRefusedTensor]);
+    CHECK(result[kReportRefusedElement] == expected[kReportRefusedElement]);
+    CHECK(same_number(result[kReportRefusedValue], expected[kReportRefusedValue]));
+    CHECK(result.values().size() == expected.values().size());
+    for (std::size_t k = 0; report_width(k) < expected.values().size(); ++k) {
+      CHECK(same_number(result.penalty(k), expected.penalty(k)));
+      CHECK(same_number(result.effective_learning_rate(k), expected.effective_learning_rate(k)));
     }
   }
 
   // Nothing is copied but to the CUDA engine's GPU where TensorFlow has the tensors on the host; for a step
   // that is refused, parameters may stay there.
   void compare_copies(const std::vector<std::uint32_t>& given) const {
-    const bool staged =
-        std::holds_alternative<std::shared_ptr<CudaHandle>>(engine_) && device_.type() == std::string("CPU");
+    const bool staged = engine_->reaches(Memory::kDevice) && device_.type() == std::string("CPU");
     std::uint64_t bytes = 0;
     for (const std::uint32_t i : given) bytes += staged ? 4 * parameters_[i].size() : 0;
     const StepResult& result = slot().result;
-    if (result.applied) CHECK(result.copied_bytes == 3 * bytes);
-    CHECK(result.copied_bytes >= bytes && result.copied_bytes <= (result.applied ? 3 : 2) * bytes);
+    const auto copied = static_cast<std::uint64_t>(result[kReportCopiedBytes]);
+    if (result.applied()) CHECK(copied == 3 * bytes);
+    CHECK(copied >= bytes && copied <= (result.applied() ? 3 : 2) * bytes);
   }
 
   std::vector<float> values(std::uint64_t size) {
@@ -496,8 +470,8 @@ class Training {
 
   Scenario scenario_;
   Device& device_;
-  tensorflow::StepEngine engine_;
-  std::shared_ptr<CpuEngine> expected_;
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<Engine> expected_;
   std::int32_t number_;
   std::mt19937 random_;
   std::vector<std::vector<float>> parameters_;
@@ -533,7 +507,7 @@ std::vector<Scenario> scenarios() {
   return all;
 }
 
-void train(Device& device, const Scenario& scenario, const tensorflow::StepEngine& engine) {
+void train(Device& device, const Scenario& scenario, const std::shared_ptr<Engine>& engine) {
   Training training(scenario, device, engine);
   for (int i = 0; i < 4; ++i) training.step();
   training.step([](std::vector<std::vector<float>>& g) { g.back()[0] = std::nanf(""); });
@@ -597,7 +571,7 @@ void test_failures() {
     CHECK(mentions(training.refused({tensor, tensor}, "ERR_VRADAM_ENGINE"),
                    "which the engine cpu does not reach"));
   }
-  const std::shared_ptr<CudaHandle> engine = make_cuda(scenario);
+  const std::shared_ptr<Engine> engine = make_cuda(scenario);
   Training training(scenario, *gpu, engine);
   training.step();
   std::vector<float> host(300, 1.0f);
@@ -616,11 +590,6 @@ void test_failures() {
   gpu->available = 0;
   CHECK(mentions(training.refused({on_gpu, on_gpu}, "ERR_VRADAM_ENGINE"), "OOM"));
   gpu->available = ~std::size_t{0};
-  {
-    const std::lock_guard<std::mutex> lock(engine->mutex);
-    training.offer({0});
-    CHECK(mentions(training.refused({on_gpu, on_gpu}, "ERR_VRADAM_ENGINE"), "under way"));
-  }
   training.step();
 
   std::int32_t unknown = 1 << 30;

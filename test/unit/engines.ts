@@ -3,7 +3,7 @@ import { CudaEngine } from '../../src/engines/cuda.js';
 import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
 import type { Engine, EngineSettings } from '../../src/engines/engine.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
-import { NativeEngine } from '../../src/engines/native.js';
+import { createCpuEngine } from '../../src/engines/native.js';
 import { choosePlugin } from '../gpu/plugin.js';
 
 interface EngineFactory {
@@ -24,7 +24,7 @@ export const engines: readonly EngineFactory[] = [
   ...addon.instructionSets.flatMap((instructionSet) =>
     [1, 2, 3].map((threads) => ({
       name: `${instructionSet} on ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
-      create: (settings: EngineSettings) => new NativeEngine(addon, settings, instructionSet, threads),
+      create: (settings: EngineSettings) => createCpuEngine(addon, settings, instructionSet, threads),
     })),
   ),
   ...(Object.keys(LAUNCHES) as (keyof typeof LAUNCHES)[]).map((launches) => ({

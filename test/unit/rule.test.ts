@@ -234,6 +234,33 @@ describe.each(engines)('the $name engine', ({ create }) => {
     later.dispose();
   });
 
+  it('refuses every other use while a step is under way off the event loop', async () => {
+    const engine = create(settingsOf());
+    if (engine.name === 'javascript') return engine.dispose();
+    for (const size of [3, 5]) engine.addTensor(0, size);
+    const input = { parametersIn: [], parametersOut: [], gradients: [], ...plain };
+    const p = [3, 5].map((size) => new Float32Array(size).fill(1));
+    const step = engine.stepAsync({
+      ...input,
+      parametersIn: p,
+      parametersOut: p,
+      gradients: p.map((x) => x.slice()),
+    });
+    const state = { velocity: new Float32Array(3), secondMoment: new Float32Array(3), steps: 9 };
+    for (const use of [
+      () => engine.readTensor(0),
+      () => engine.writeTensor(0, state),
+      () => engine.addTensor(0, 1),
+      () => engine.removeTensor(0),
+      () => engine.step({ ...input, parametersIn: p, parametersOut: p, gradients: [null, null] }),
+    ]) {
+      expect(use).toThrow('A step of this optimizer is under way');
+    }
+    expect((await step).applied).toBe(true);
+    expect(engine.readTensor(0).steps).toBe(1);
+    engine.dispose();
+  });
+
   it('adds up more chunks than one chunk has room for', () => {
     const engine = create(settingsOf({ beta1: 0, lrCutoff: 1e9 }));
     const tensors = 4100;

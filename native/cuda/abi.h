@@ -6,7 +6,8 @@
 
 #include <cstdint>
 
-#include "scalars.h"
+#include "../core/scalars.h"
+#include "../core/step.h"
 
 namespace vradam {
 
@@ -49,38 +50,6 @@ struct CudaSettings {
   CudaLaunches launches;
 };
 
-// Memory of one tensor in one step. On the device: p_in and p_out are equal or disjoint, any alignment of
-// four bytes. A tensor that is not active has no gradient and is left alone.
-struct CudaTensor {
-  const float* p_in;
-  float* p_out;
-  const void* gradient;
-  std::uint32_t active;
-  GradientType gradient_type;
-};
-
-// A report is a run of doubles: these, then two a group (penalty, effective learning rate).
-enum CudaReportField : std::uint32_t {
-  kReportGradientNorm = 0,
-  kReportClipCoefficient = 1,
-  kReportRefusedTensor = 2,  // -1: none
-  kReportRefusedElement = 3,
-  kReportRefusedValue = 4,
-  kReportCopiedBytes = 5,  // of parameters and gradients, to the device and back
-  kReportOutcome = 6,      // a CudaOutcome
-  kReportFieldCount = 7,
-};
-constexpr std::uint32_t kReportFieldsPerGroup = 2;
-
-enum CudaOutcome : std::uint32_t {
-  kRefused = 0,  // a gradient refused it
-  kApplied = 1,
-  kHalted = 2,  // it stood behind a refused one and did nothing
-};
-
-// Reports that the device keeps. Enqueueing step k overwrites the report of step k - kReportSlots.
-constexpr std::uint64_t kReportSlots = 1024;
-
 class CudaEngine;
 
 struct CudaApi {
@@ -103,17 +72,18 @@ struct CudaApi {
   // Frees its state, after every step that was enqueued; the numbers of later tensors move down by one.
   CudaStatus (*remove_tensor)(CudaEngine* engine, std::uint32_t tensor, CudaFailure* failure);
 
-  // Enqueues a step over all tensors and returns. `step` becomes its number, from 0.
-  CudaStatus (*enqueue)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,
+  // Enqueues a step over all tensors, in device memory at any alignment of four bytes, and returns. `step`
+  // becomes its number, from 0.
+  CudaStatus (*enqueue)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                         std::uint64_t* step, CudaFailure* failure);
   // The same on the host's memory, staged; waits, and writes the step's report. A step that is not applied
   // leaves p_out as it was.
-  CudaStatus (*step_on_host)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,
+  CudaStatus (*step_on_host)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                              double* report, CudaFailure* failure);
 
   // The same on device memory of another library, which neither tells us its streams nor knows ours: waits
   // for all that the device was given before, makes the step, waits for it, and writes its report.
-  CudaStatus (*step_on_device)(CudaEngine* engine, const CudaTensor* tensors, const StepScalars* scalars,
+  CudaStatus (*step_on_device)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                                double* report, CudaFailure* failure);
 
   // Waits for everything that is enqueued. Off the thread that uses the engine, too.

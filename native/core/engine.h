@@ -1,0 +1,85 @@
+// What executes steps and owns the state, wherever it runs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "scalars.h"
+#include "step.h"
+
+namespace vradam {
+
+struct EngineSettings {
+  std::vector<GroupSettings> groups;
+  std::optional<double> clip_norm;
+  bool check_gradients = true;
+};
+
+struct TensorShape {
+  std::uint32_t group;
+  std::uint64_t size;
+};
+
+// Where the memory of a step lies.
+enum class Memory : std::uint8_t { kHost, kDevice };
+
+struct StepArguments {
+  const TensorBuffers* tensors = nullptr;  // one per tensor
+  const StepScalars* scalars = nullptr;    // one per group
+  Memory memory = Memory::kHost;
+};
+
+// What a step did, in the layout of a report.
+class StepResult {
+ public:
+  StepResult() = default;
+  explicit StepResult(std::size_t groups) : values_(report_width(groups)) {}
+
+  bool applied() const { return values_[kReportOutcome] == static_cast<double>(kApplied); }
+  double& operator[](ReportField field) { return values_[field]; }
+  double operator[](ReportField field) const { return values_[field]; }
+  double& penalty(std::size_t group) { return values_[report_width(group)]; }
+  double penalty(std::size_t group) const { return values_[report_width(group)]; }
+  double& effective_learning_rate(std::size_t group) { return values_[report_width(group) + 1]; }
+  double effective_learning_rate(std::size_t group) const { return values_[report_width(group) + 1]; }
+
+  double* data() { return values_.data(); }
+  const std::vector<double>& values() const { return values_; }
+
+ private:
+  std::vector<double> values_;
+};
+
+// An engine cannot do what it was asked for. A sentence without its full stop.
+struct EngineFailure : std::runtime_error {
+  EngineFailure(const std::string& sentence, bool of_memory)
+      : std::runtime_error(sentence), out_of_memory(of_memory) {}
+  bool out_of_memory;  // of a device; nothing has changed
+};
+
+// Used by one thread at a time. Every function may throw EngineFailure, or std::bad_alloc with nothing
+// changed.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const EngineSettings& settings() const = 0;
+  virtual const std::vector<TensorShape>& tensors() const = 0;
+  // Whether it can make a step on memory that lies there.
+  virtual bool reaches(Memory memory) const = 0;
+
+  // Returns the tensor's number, from 0; its state is zero. The group must exist.
+  virtual std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) = 0;
+  // Frees a tensor's state; the numbers of later ones move down by one.
+  virtual void remove_tensor(std::uint32_t tensor) = 0;
+  virtual StepResult step(const StepArguments& arguments) = 0;
+  // Copies `size` elements of each, and returns or takes t.
+  virtual std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) = 0;
+  virtual void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
+                           std::uint64_t steps) = 0;
+};
+
+}  // namespace vradam
