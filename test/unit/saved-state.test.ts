@@ -10,6 +10,7 @@ const found = (saved: string[], wanted: string[]) =>
 describe('the state of a tensor is found', () => {
   it('by name, in whatever order', () => {
     expect(found(['a', 'b', 'c'], ['c', 'a'])).toEqual(['c', 'a']);
+    expect(found(['d/k', 'd/k_1'], ['d/k_1', 'd/k'])).toEqual(['d/k_1', 'd/k']);
   });
 
   it.each([
