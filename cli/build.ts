@@ -8,7 +8,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { packageRoot } from '../src/engines/addon.js';
 import { run } from './child-process.js';
 import { Failure, failureOf } from './failure.js';
-import { notEmpty, type Subcommand } from './subcommand.js';
+import { fitting, notEmpty, type Subcommand } from './subcommand.js';
 import { cacheFolder, compile, findToolchain } from './toolchain.js';
 import { packageVersion } from './version.js';
 
@@ -193,10 +193,7 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
     new Option(
       '--architectures <list>',
       'compute capabilities to build it for, such as 75;86; default: those of the prebuilt one',
-    ).argParser((text) => {
-      if (/^[\w;-]+$/.test(text)) return text;
-      throw new InvalidArgumentError('It must be compute capabilities such as 75;86.');
-    }),
+    ).argParser(fitting(/^[\w;-]+$/, 'It must be compute capabilities such as 75;86.')),
     new Option(
       '--out <dir>',
       "folder for the result; default: the package's own, or a cache folder where that is read-only",

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 import { Failure, type FailureDetails, tellFailure } from './failure.js';
 import { buildBinding, finishLink, linkLibraries, rollBack } from './link-tensorflow/binding.js';
 import { withLock } from './link-tensorflow/lock.js';
@@ -15,7 +15,7 @@ import {
 } from './link-tensorflow/package.js';
 import { smokeTest } from './link-tensorflow/smoke-test.js';
 import { obtainWheel } from './link-tensorflow/wheel.js';
-import { notEmpty, type Subcommand } from './subcommand.js';
+import { fitting, notEmpty, type Subcommand } from './subcommand.js';
 import { cacheFolder, findToolchain } from './toolchain.js';
 
 /** TensorFlow's version where none is named: the one that vradam is tested with. */
@@ -229,14 +229,6 @@ export function tellReport(report: LinkReport): void {
   print(`✔ ${report.package} ${how} with TensorFlow ${report.tensorflow} (${seconds(total)})\n`);
 }
 
-/** The check of an option's text: gives it back where it fits. */
-function fitting(pattern: RegExp, expectation: string): (text: string) => string {
-  return (text) => {
-    if (pattern.test(text)) return text;
-    throw new InvalidArgumentError(`It must be ${expectation}.`);
-  };
-}
-
 /** `vradam link-tensorflow`: tells each step and how it ended, or with `--json` prints a `LinkReport`. */
 export const linkTensorflow: Subcommand<LinkTensorflowOptions & { json?: true }> = {
   name: 'link-tensorflow',
@@ -257,10 +249,12 @@ export const linkTensorflow: Subcommand<LinkTensorflowOptions & { json?: true }>
       '--tensorflow-version <version>',
       `version to download; default: ${defaultTensorflowVersion}, which vradam is tested with`,
     )
-      .argParser(fitting(/^\d+\.\d+\.\d+([a-z]+\d+)?$/, `a version such as ${defaultTensorflowVersion}`))
+      .argParser(
+        fitting(/^\d+\.\d+\.\d+([a-z]+\d+)?$/, `It must be a version such as ${defaultTensorflowVersion}.`),
+      )
       .conflicts('wheel'),
     new Option('--wheel <file>', 'a downloaded wheel of tensorflow or tensorflow-cpu').argParser(
-      fitting(/\.whl$/, 'a file whose name ends in .whl'),
+      fitting(/\.whl$/, 'It must be a file whose name ends in .whl.'),
     ),
     new Option('--python <program>', 'Python that runs pip and node-gyp')
       .argParser(notEmpty)

@@ -16,8 +16,13 @@ export interface Subcommand<Given> {
   run(given: Given): Promise<number>;
 }
 
-/** The check of an option that names something, such as a file. */
-export function notEmpty(text: string): string {
-  if (text === '') throw new InvalidArgumentError('It must not be empty.');
-  return text;
+/** The check of an option's text: gives it back where it fits, or else says the sentence. */
+export function fitting(pattern: RegExp, sentence: string): (text: string) => string {
+  return (text) => {
+    if (pattern.test(text)) return text;
+    throw new InvalidArgumentError(sentence);
+  };
 }
+
+/** The check of an option that names something, such as a file. */
+export const notEmpty = fitting(/./s, 'It must not be empty.');
