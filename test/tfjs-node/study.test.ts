@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -45,6 +45,18 @@ test('the study trains, keeps what is done, and makes tables and pictures of it'
   expect((await study()).code).toBe(0);
   // Only the run whose file was gone has been made again.
   expect(files.map((file) => statSync(join(runs, file)).mtimeMs).slice(1)).toEqual(times.slice(1));
+
+  // Into results that lack a run, only that one is added, wherever the others were made.
+  const lacking = { ...results, final: results.final.slice(1) };
+  writeFileSync(json, JSON.stringify(lacking));
+  const others = join(folder, 'others');
+  const words = ['--quick', '--add', '--folder', others, '--json', json];
+  expect((await runScript('study/main.ts', words)).code).toBe(0);
+  expect(readdirSync(others)).toHaveLength(1);
+  const completed = readStudy(json);
+  expect(completed.final.map(({ job }) => job)).toEqual(results.final.map(({ job }) => job));
+  expect(completed.final.slice(1)).toEqual(lacking.final);
+  expect(completed.added?.runs).toBe(1);
 
   const drawn = pictures(results);
   const text = evidenceBlock(results, drawn, 'study.json');
