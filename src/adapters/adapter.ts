@@ -5,13 +5,6 @@ import type { StepScalars } from '../step/stepper.js';
 /** How an engine reaches the tensors of one TensorFlow.js backend. */
 export type AdapterName = 'cpu' | 'wasm' | 'tensorflow' | 'portable';
 
-/** What a step did, and what it took to reach its tensors. */
-export interface AdaptedStep {
-  readonly outcome: StepOutcome;
-  /** Bytes of parameters and gradients that were copied to reach the engine and back. */
-  readonly copiedBytes: number;
-}
-
 /**
  * Brings parameters and gradients of one TensorFlow.js backend before the engine, and the new parameters back. It has
  * the memory, so it runs the engine. Every optimizer has one of its own, for the variables that it has now.
@@ -23,6 +16,7 @@ export interface Adapter {
    * is null where the tensor is left alone; its variable may then be disposed. Everything has been checked: float32,
    * equal shapes, nothing disposed. Where the step is refused, no variable is assigned.
    *
+   * @returns What the engine gave; `copiedBytes` counts what the adapter copied too.
    * @throws ERR_VRADAM_ENGINE if memory does not suffice or the engine fails; then nothing has changed.
    */
   step(
@@ -30,7 +24,7 @@ export interface Adapter {
     scalars: StepScalars,
     variables: readonly Variable[],
     gradients: readonly (Tensor | null)[],
-  ): AdaptedStep;
+  ): StepOutcome;
 }
 
 /** What is known of an adapter before there is one. */

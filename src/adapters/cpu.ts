@@ -8,10 +8,8 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { checkFloat32Array, isFloat32Array } from '../engines/buffers.js';
-import type { Engine } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
-import type { StepScalars } from '../step/stepper.js';
-import { type AdaptedStep, type Adapter, type AdapterType, UNREAD } from './adapter.js';
+import { type AdapterType, UNREAD } from './adapter.js';
 import { isUnaliased, isUnseen, keepPrivate, makePrivate, watch } from './private-memory.js';
 
 /** What the backend keeps for a dataId. A float32 tensor that was cast from integers still has integers here. */
@@ -72,72 +70,61 @@ export const cpu: AdapterType = {
     return 'The backend cpu is not the one of @tensorflow/tfjs-backend-cpu';
   },
 
-  create: (inPlace) => new CpuAdapter(inPlace),
+  create(inPlace) {
+    /**
+     * By tensor number: memory for the next values of a parameter. Nobody sees it: it is new, or it held earlier values
+     * that nobody saw. One array a parameter is enough, because a step turns the memory of its old values into the
+     * next one.
+     */
+    const spares: (Float32Array | undefined)[] = [];
+    return {
+      name: 'cpu',
+      step(engine, scalars, variables, gradients) {
+        const backend = currentBackend() as CpuBackend;
+        watch(backend);
+        let copiedBytes = 0;
+        const valuesOf = (tensor: Tensor, name: string): Float32Array => {
+          if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
+          const { values } = backend.data.get(tensor.dataId);
+          if (isFloat32Array(values)) {
+            return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
+          }
+          copiedBytes += 4 * tensor.size;
+          return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
+        };
+        const parametersIn = variables.map((variable, i) =>
+          gradients[i] === null ? UNREAD : valuesOf(variable, `'${variable.name}'`),
+        );
+        const gradientsIn = gradients.map(
+          (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
+        );
+        /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
+        const given = new Set(inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
+        const isInPlace = ({ dataId }: Variable) => {
+          const { values, dtype, refCount } = backend.data.get(dataId);
+          return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
+        };
+        const parametersOut = parametersIn.map((values, i) => {
+          const variable = variables[i]!;
+          if (values === UNREAD || (inPlace && isInPlace(variable))) return values;
+          spares[i] ??= allocate(variable);
+          return spares[i];
+        });
+
+        const outcome = engine.step({ ...scalars, parametersIn, parametersOut, gradients: gradientsIn });
+        if (outcome.applied) {
+          for (const [i, variable] of variables.entries()) {
+            const values = parametersOut[i]!;
+            if (gradients[i] === null) continue;
+            const { values: before, refCount } = backend.data.get(variable.dataId);
+            if (before === values) continue;
+            assign(backend, variable, values);
+            const isFree = refCount === 1 && isUnseen(before) && before.length === values.length;
+            spares[i] = isFree && !inPlace ? before : undefined;
+          }
+        }
+        return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
+      },
+    };
+  },
 };
-
-class CpuAdapter implements Adapter {
-  readonly name = 'cpu';
-  readonly #inPlace: boolean;
-  /**
-   * By tensor number: memory for the next values of a parameter. Nobody sees it: it is new, or it held earlier values
-   * that nobody saw. One array a parameter is enough, because a step turns the memory of its old values into the next
-   * one.
-   */
-  readonly #spares: (Float32Array | undefined)[] = [];
-
-  constructor(inPlace: boolean) {
-    this.#inPlace = inPlace;
-  }
-
-  step(
-    engine: Engine,
-    scalars: StepScalars,
-    variables: readonly Variable[],
-    gradients: readonly (Tensor | null)[],
-  ): AdaptedStep {
-    const backend = currentBackend() as CpuBackend;
-    watch(backend);
-    let copiedBytes = 0;
-    const valuesOf = (tensor: Tensor, name: string): Float32Array => {
-      if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
-      const { values } = backend.data.get(tensor.dataId);
-      if (isFloat32Array(values)) {
-        return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
-      }
-      copiedBytes += 4 * tensor.size;
-      return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
-    };
-    const parametersIn = variables.map((variable, i) =>
-      gradients[i] === null ? UNREAD : valuesOf(variable, `'${variable.name}'`),
-    );
-    const gradientsIn = gradients.map(
-      (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
-    );
-    /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
-    const given = new Set(this.#inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
-    const isInPlace = ({ dataId }: Variable) => {
-      const { values, dtype, refCount } = backend.data.get(dataId);
-      return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
-    };
-    const parametersOut = parametersIn.map((values, i) => {
-      const variable = variables[i]!;
-      if (values === UNREAD || (this.#inPlace && isInPlace(variable))) return values;
-      this.#spares[i] ??= allocate(variable);
-      return this.#spares[i];
-    });
-
-    const outcome = engine.step({ ...scalars, parametersIn, parametersOut, gradients: gradientsIn });
-    if (outcome.applied) {
-      for (const [i, variable] of variables.entries()) {
-        const values = parametersOut[i]!;
-        if (gradients[i] === null) continue;
-        const { values: before, refCount } = backend.data.get(variable.dataId);
-        if (before === values) continue;
-        assign(backend, variable, values);
-        const isFree = refCount === 1 && isUnseen(before) && before.length === values.length;
-        this.#spares[i] = isFree && !this.#inPlace ? before : undefined;
-      }
-    }
-    return { outcome, copiedBytes };
-  }
-}

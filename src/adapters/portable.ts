@@ -31,10 +31,8 @@ export const portable: AdapterType = {
           }
         });
       }
-      return {
-        outcome,
-        copiedBytes: parametersIn.reduce((bytes, { byteLength }) => bytes + 3 * byteLength, 0),
-      };
+      const copiedBytes = parametersIn.reduce((bytes, { byteLength }) => bytes + 3 * byteLength, 0);
+      return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
     },
   }),
 };

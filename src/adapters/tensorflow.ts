@@ -124,7 +124,7 @@ export const tensorflow: AdapterType = {
           });
         }
         if (outcome.applied) for (const [k, i] of tensors.entries()) variables[i]!.assign(outputs[k]!);
-        return { outcome, copiedBytes };
+        return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
       } finally {
         for (const tensor of outputs) tensor.dispose();
       }

@@ -100,7 +100,7 @@ export const wasm: AdapterType = {
             else announceChange(backend, variable);
           }
         }
-        return { outcome, copiedBytes };
+        return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
       } finally {
         for (const tensor of made) if (tensor !== undefined) dispose(tensor);
       }

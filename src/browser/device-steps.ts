@@ -1,5 +1,4 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
-import type { TensorState } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
 import { matchesVariable, type VariableSteps } from '../optimizers/tensorflow-optimizer.js';
 import type { ResolvedOptions } from '../options/options.js';
@@ -23,16 +22,14 @@ interface PendingReport {
  * at a time.
  */
 export class DeviceSteps implements VariableSteps {
-  /** No native code; which operations run is the backend's affair. */
-  readonly engine = { name: 'javascript' } as const;
   readonly gate = new Gate(() => this.#free());
   readonly groups: Groups;
+  readonly engine: DeviceState;
   readonly tensors: RegisteredTensor[] = [];
   iterations = 0;
   skippedSteps = 0;
   lastStep: StepReport | undefined;
   readonly #options: ResolvedOptions;
-  readonly #state: DeviceState;
   /** The step whose refusal is still to be thrown. */
   #refusedStep = 0;
   /** Refusals that were thrown: reports of steps from before the last one say nothing new. */
@@ -48,7 +45,7 @@ export class DeviceSteps implements VariableSteps {
     checkEngine(options.engine);
     this.#options = options;
     this.groups = new Groups(options.groups, this.gate, matchesVariable);
-    this.#state = new DeviceState(engineSettings(options));
+    this.engine = new DeviceState(engineSettings(options));
   }
 
   async readLastStep(): Promise<StepReport | undefined> {
@@ -58,12 +55,12 @@ export class DeviceSteps implements VariableSteps {
 
   register(name: string, size: number, shape: readonly number[]): void {
     const group = this.groups.of(name);
-    this.#state.add(group, shape);
+    this.engine.add(group, shape);
     this.tensors.push({ name, size, group });
   }
 
   unregister(tensor: number): void {
-    this.#state.remove(tensor);
+    this.engine.remove(tensor);
     this.tensors.splice(tensor, 1);
   }
 
@@ -78,7 +75,7 @@ export class DeviceSteps implements VariableSteps {
     if (refused > 0) {
       this.#refusedStep = 0;
       this.#era++;
-      this.#state.forgetRefusal();
+      this.engine.forgetRefusal();
       throw new VRAdamError(
         'ERR_VRADAM_NON_FINITE',
         `Expected finite gradients but those of step ${refused} were not, or their squares in float32; that step and those after it were refused and nothing has changed`,
@@ -88,23 +85,15 @@ export class DeviceSteps implements VariableSteps {
     this.gate.assertNotFreed();
     const { gradientScale } = this.#options;
     const attempt = this.iterations + 1;
-    const values = this.#state.step({ variables, gradients, attempt, learningRates, gradientScale });
+    const values = this.engine.step({ variables, gradients, attempt, learningRates, gradientScale });
     this.iterations = attempt;
     this.#newest?.values.dispose();
     this.#newest = { values, step: attempt, era: this.#era };
     this.#reading ??= this.#readReports();
   }
 
-  readTensor(tensor: number): Promise<TensorState> {
-    return this.#state.readTensor(tensor);
-  }
-
-  writeTensor(tensor: number, state: TensorState): void {
-    this.#state.writeTensor(tensor, state);
-  }
-
   #free(): void {
-    this.#state.dispose();
+    this.engine.dispose();
     this.#newest?.values.dispose();
     this.#inFlight?.values.dispose();
     this.#newest = undefined;
@@ -133,8 +122,11 @@ export class DeviceSteps implements VariableSteps {
 
   #take({ step, era }: PendingReport, values: Float32Array): void {
     const { refusals, ...outcome } = readReport(values);
-    const place = { step, engine: this.engine.name, adapter: 'operations', copiedBytes: 0 };
-    this.lastStep = reportOf(place, outcome, this.#options);
+    this.lastStep = reportOf(
+      { step, engine: this.engine.name, adapter: 'operations' },
+      outcome,
+      this.#options,
+    );
     const { onNonFinite } = this.#options;
     if (onNonFinite === 'skip') this.skippedSteps = refusals;
     if (onNonFinite === 'throw' && era === this.#era && refusals > 0) this.#refusedStep = refusals;

@@ -26,7 +26,7 @@ export {
 } from '../options/schedules.js';
 export type { FlatState, FlatTensorState } from '../state/flat-state.js';
 export type { GroupReport, StepReport } from '../step/report.js';
-export { capabilities } from './capabilities.js';
+export { capabilities } from './platform.js';
 
 const platform: FlatPlatform = {
   ...browser,

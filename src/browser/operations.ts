@@ -137,6 +137,8 @@ export function readReport(
 
 /** Holds the state on the device and makes steps there. */
 export class DeviceState {
+  /** No native code; which operations run is the backend's affair. */
+  readonly name = 'javascript';
   readonly #settings: EngineSettings;
   readonly #tensors: DeviceTensor[] = [];
   /** Clocks whose steps are known here, because there was no step since they were set. */

@@ -1,3 +1,4 @@
+import type { Capabilities } from '../engines/capabilities.js';
 import type { EngineName, EngineSettings } from '../engines/engine.js';
 import { JavaScriptEngine } from '../engines/javascript.js';
 import type { Platform } from '../engines/platform.js';
@@ -33,4 +34,17 @@ export function noFiles(instead: string): VRAdamError {
     'ERR_VRADAM_CHECKPOINT',
     `A browser cannot save to or load from the path of a file. Use ${instead}`,
   );
+}
+
+/** Says what a browser can do and, for what it cannot, why. */
+export function capabilities(): Capabilities {
+  return {
+    engines: {
+      javascript: { available: true },
+      cpu: { available: false, reason: NO_NATIVE_CODE },
+      cuda: { available: false, reason: NO_NATIVE_CODE },
+    },
+    instructionSets: [],
+    threads: 1,
+  };
 }

@@ -1,13 +1,11 @@
 import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { Adapter } from '../adapters/adapter.js';
 import { preferredEngine, selectAdapter } from '../adapters/select.js';
-import type { TensorState } from '../engines/engine.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import { node } from '../engines/node.js';
 import type { Platform } from '../engines/platform.js';
 import { VRAdamError } from '../errors.js';
 import type { ResolvedOptions } from '../options/options.js';
-import type { StepReport } from '../step/report.js';
 import { Stepper } from '../step/stepper.js';
 import { matchesVariable, type VariableSteps } from './tensorflow-optimizer.js';
 
@@ -56,20 +54,8 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
     this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
     const scalars = this.prepare();
     for (const [i, gradient] of gradients.entries()) checkThere(variables[i]!, gradient);
-    const { outcome, copiedBytes } = this.#adapter.step(this.engine, scalars, variables, gradients);
-    this.conclude(outcome, this.#adapter.name, copiedBytes);
-  }
-
-  async readLastStep(): Promise<StepReport | undefined> {
-    return this.lastStep;
-  }
-
-  readTensor(tensor: number): TensorState {
-    return this.engine.readTensor(tensor);
-  }
-
-  writeTensor(tensor: number, state: TensorState): void {
-    this.engine.writeTensor(tensor, state);
+    const outcome = this.#adapter.step(this.engine, scalars, variables, gradients);
+    this.conclude(outcome, this.#adapter.name);
   }
 
   protected override free(): void {

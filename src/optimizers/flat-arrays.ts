@@ -1,4 +1,5 @@
 import { bufferOf, checkFloat32Array, checkOverlap, isResizable, isShared } from '../engines/buffers.js';
+import type { StepInput } from '../engines/engine.js';
 import { invalid, VRAdamError } from '../errors.js';
 import { isRecord } from '../options/options.js';
 
@@ -38,12 +39,7 @@ function readSizes(sizes: unknown): { shape: Shape; entries: [name: string, size
 }
 
 /** The memory of one step, in order of the sizes. */
-export interface FlatBuffers {
-  readonly parametersIn: readonly Float32Array[];
-  /** The same. */
-  readonly parametersOut: readonly Float32Array[];
-  readonly gradients: readonly (Float32Array | null)[];
-}
+export type FlatBuffers = Pick<StepInput, 'parametersIn' | 'parametersOut' | 'gradients'>;
 
 const LABELS: Readonly<Record<Shape, (name: string, i: number) => string>> = {
   array: () => '',

@@ -108,7 +108,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     const buffers = this.#arrays.check(parameters, gradients);
     const scalars = stepper.prepare();
     if (stepper.groups.haveSchedules) this.#arrays.checkStillThere(buffers);
-    return stepper.conclude(stepper.engine.step({ ...buffers, ...scalars }), 'none', 0);
+    return stepper.conclude(stepper.engine.step({ ...buffers, ...scalars }));
   }
 
   /**
@@ -140,7 +140,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
         const input = { ...buffers, ...stepper.prepare(groups) };
         // Whatever ran while this step waited can have taken memory away.
         this.#arrays.checkStillThere(buffers);
-        return stepper.conclude(await stepper.engine.stepAsync(input), 'none', 0);
+        return stepper.conclude(await stepper.engine.stepAsync(input));
       } finally {
         unpin();
       }

@@ -48,7 +48,11 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedSteps> {
     steps.gate.assertIdle();
     this.forgetDisposed();
     const tensors = [
-      ...this.variables.map(({ name, shape }, i) => ({ name, shape, read: () => steps.readTensor(i) })),
+      ...this.variables.map(({ name, shape }, i) => ({
+        name,
+        shape,
+        read: () => steps.engine.readTensor(i),
+      })),
       ...this.waiting.map((state) => ({ name: state.name, shape: state.shape, read: () => state })),
     ];
     const metadata = describeOptions(this.options, steps.tensors);

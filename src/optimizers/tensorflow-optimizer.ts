@@ -52,14 +52,19 @@ export function matchesVariable(match: GroupMatch, name: string): boolean {
 export interface VariableSteps {
   readonly gate: Gate;
   readonly groups: Groups;
-  readonly engine: { readonly name: EngineName };
+  /** Holds the state, which it gives as a copy, as it is at the call, and takes as a copy. */
+  readonly engine: {
+    readonly name: EngineName;
+    readTensor(tensor: number): TensorState | Promise<TensorState>;
+    writeTensor(tensor: number, state: TensorState): void;
+  };
   readonly tensors: readonly RegisteredTensor[];
   /** Attempted steps. */
   iterations: number;
   readonly skippedSteps: number;
   readonly lastStep: StepReport | undefined;
-  /** The report of the last attempted step, waited for where it is not there yet. */
-  readLastStep(): Promise<StepReport | undefined>;
+  /** The report of the last attempted step, waited for; absent where it is there at once. */
+  readLastStep?(): Promise<StepReport | undefined>;
   /** Adds a tensor with a state of zeros to its group. */
   register(name: string, size: number, shape: readonly number[]): void;
   /** Frees a tensor's state. The numbers of later tensors move down by one. */
@@ -69,10 +74,6 @@ export interface VariableSteps {
    * variable may then be disposed. Everything that can be checked without reading values has been checked.
    */
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
-  /** A copy of a tensor's state, as it is at the call. */
-  readTensor(tensor: number): TensorState | Promise<TensorState>;
-  /** Replaces a tensor's state by a copy of the one given. */
-  writeTensor(tensor: number, state: TensorState): void;
 }
 
 /**
@@ -138,7 +139,7 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
 
   /** The same, waited for where steps are asynchronous and the last one has not been reported yet. */
   async readLastStep(): Promise<StepReport | undefined> {
-    return this.steps.readLastStep();
+    return this.steps.readLastStep ? this.steps.readLastStep() : this.lastStep;
   }
 
   /** Attempted steps, refused ones too. */
@@ -223,7 +224,7 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
     const { iterations } = this;
     const named = [...this.#variables, ...this.#waiting].map(({ name, shape }) => ({ name, shape }));
     const read = await Promise.all([
-      ...this.#variables.map((_, i) => this.steps.readTensor(i)),
+      ...this.#variables.map((_, i) => this.steps.engine.readTensor(i)),
       ...this.#waiting.map(copyOf),
     ]);
     this.steps.gate.assertIdle();
@@ -299,7 +300,7 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
     this.steps.gate.assertIdle();
     this.forgetDisposed();
     const { own, over } = this.bind(tensors);
-    for (const [i, state] of own.entries()) this.steps.writeTensor(i, state);
+    for (const [i, state] of own.entries()) this.steps.engine.writeTensor(i, state);
     this.#waiting = over;
     this.steps.iterations = iterations;
     this.iterations_ = iterations;
@@ -371,7 +372,7 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
     const number = this.#variables.push(variable) - 1;
     this.#numbers.set(variable.name, number);
     if (state !== undefined) {
-      this.steps.writeTensor(number, state);
+      this.steps.engine.writeTensor(number, state);
       this.#waiting = this.#waiting.filter((waiting) => waiting !== state);
     }
   }

@@ -32,20 +32,18 @@ export interface StepReport {
 }
 
 /** What of a report is known before the step has run. */
-export type StepPlace = Pick<StepReport, 'step' | 'engine' | 'adapter' | 'copiedBytes'>;
+export type StepPlace = Pick<StepReport, 'step' | 'engine' | 'adapter'>;
 
 /** The report of a step from its outcome. */
 export function reportOf(
-  { step, engine, adapter, copiedBytes }: StepPlace,
+  place: StepPlace,
   outcome: Omit<StepOutcome, 'refusal'>,
   { groups, clipNorm }: ResolvedOptions,
 ): StepReport {
   return {
-    step,
+    ...place,
     applied: outcome.applied,
-    engine,
-    adapter,
-    copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0),
+    copiedBytes: outcome.copiedBytes ?? 0,
     ...(clipNorm !== undefined && {
       gradientNorm: outcome.gradientNorm,
       clipCoefficient: outcome.clipCoefficient,
@@ -72,7 +70,7 @@ export function pendingReport(
   const late: (keyof StepReport)[] = ['applied', 'groups'];
   if (clipNorm !== undefined) late.push('gradientNorm', 'clipCoefficient');
   const getters = late.map((key) => [key, { enumerable: true, get: () => read()[key] }] as const);
-  return Object.defineProperties({ ...place } as StepReport, Object.fromEntries(getters));
+  return Object.defineProperties({ ...place, copiedBytes: 0 } as StepReport, Object.fromEntries(getters));
 }
 
 /** What `onNonFinite: 'throw'` throws. */

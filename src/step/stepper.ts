@@ -1,4 +1,4 @@
-import type { Engine, EngineName, EngineSettings, StepOutcome } from '../engines/engine.js';
+import type { Engine, EngineName, EngineSettings, StepInput, StepOutcome } from '../engines/engine.js';
 import type { Platform } from '../engines/platform.js';
 import { canQueue } from '../engines/queue.js';
 import { VRAdamError } from '../errors.js';
@@ -16,11 +16,7 @@ export interface RegisteredTensor {
 }
 
 /** What an engine needs for a step beside the memory. */
-export interface StepScalars {
-  /** Of each group. */
-  readonly learningRates: readonly number[];
-  readonly gradientScale: number;
-}
+export type StepScalars = Pick<StepInput, 'learningRates' | 'gradientScale'>;
 
 /** What engines are made with. */
 export function engineSettings(options: ResolvedOptions): EngineSettings {
@@ -154,13 +150,11 @@ export class Stepper {
    * Counts what the engine did as an attempt.
    *
    * @param adapter How reports call the way in which the tensors were reached.
-   * @param copiedBytes Bytes that were copied to reach them.
    * @throws ERR_VRADAM_NON_FINITE if a gradient refused the step and `onNonFinite` is not 'skip'; nothing but the
    *   attempt and `lastStep` has changed.
    */
-  conclude(outcome: StepOutcome, adapter: string, copiedBytes: number): StepReport {
-    const step = ++this.iterations;
-    const place = { step, engine: this.#engine.name, adapter, copiedBytes };
+  conclude(outcome: StepOutcome, adapter = 'none'): StepReport {
+    const place = { step: ++this.iterations, engine: this.#engine.name, adapter };
     this.#lastStep = reportOf(place, outcome, this.#options);
     if (outcome.refusal !== undefined) this.#judge([outcome]);
     return this.#lastStep;
@@ -178,7 +172,7 @@ export class Stepper {
     this.gate.assertIdle();
     if (this.#queue.isClosed(this.#engine)) this.settle();
     const step = this.#queue.add(enqueue(this.prepare()));
-    const place = { step: ++this.iterations, engine: this.#engine.name, adapter: 'none', copiedBytes: 0 };
+    const place = { step: ++this.iterations, engine: this.#engine.name, adapter: 'none' };
     let known: StepReport | undefined;
     const read = () => {
       if (step.outcome === undefined) this.settle();

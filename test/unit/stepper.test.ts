@@ -45,7 +45,7 @@ describe('a stepper that changes its engine', () => {
     const gradients = [Float32Array.of(1, -1)];
     const scalars = stepper.prepare();
     const input = { parametersIn: parameters, parametersOut: parameters, gradients, ...scalars };
-    stepper.conclude(stepper.engine.step(input), 'none', 0);
+    stepper.conclude(stepper.engine.step(input));
   };
 
   it('takes the state along, and disposes the old engine once', () => {
