@@ -71,9 +71,8 @@ for (const { file, from, to, test } of mutations.filter((mutation) => !notHere(m
   }
   if (verdict === undefined) noticed++;
   else failed++;
-  console.log(
-    `${verdict === undefined ? 'noticed' : `FAILED, ${verdict}`}: ${file}: ${from.trim()} → ${to.trim()}`,
-  );
+  const line = `${verdict === undefined ? 'noticed' : `FAILED, ${verdict}`}: ${file}: ${from} → ${to}`;
+  console.log(line.replaceAll(/\s+/g, ' '));
 }
 console.log(`mutations: ${noticed} noticed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

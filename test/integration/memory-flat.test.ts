@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
+import { bundleFlatOptimizer } from '../soak/bundle.mjs';
 import { runModule } from './child-process.js';
 
 let url: string;

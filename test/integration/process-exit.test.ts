@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
+import { bundleFlatOptimizer } from '../soak/bundle.mjs';
 import { type Ended, runModule } from './child-process.js';
 
 let url: string;
@@ -7,8 +7,8 @@ beforeAll(() => {
   url = bundleFlatOptimizer();
 });
 
-const training = new URL('../../scripts/soak/training.mjs', import.meta.url).href;
-const worker = new URL('../../scripts/soak/worker.mjs', import.meta.url).href;
+const training = new URL('../soak/training.mjs', import.meta.url).href;
+const worker = new URL('../soak/worker.mjs', import.meta.url).href;
 
 /** Starts steps that never end, waits, and then does `ending`. */
 const source = (ending: string) => `

@@ -7,10 +7,10 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { MessageChannel } from 'node:worker_threads';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
-import { gradientsOf, type Manner, numbers, train } from '../../scripts/soak/training.mjs';
 import { loadAddon } from '../../src/engines/addon.js';
 import { FlatOptimizer } from '../../src/flat.js';
+import { bundleFlatOptimizer } from '../soak/bundle.mjs';
+import { gradientsOf, type Manner, numbers, train } from '../soak/training.mjs';
 import { runModule } from './child-process.js';
 
 let bundle: string;
@@ -298,7 +298,7 @@ describe('memory of a pending step', () => {
     dropped.keep = undefined;
     for (let i = 0; i < 3; i++) collectGarbage();
     expect((await dropped.promise).groups[0]?.penalty).toBe(stepped(LARGE, 7).penalty);
-  });
+  }, 120_000);
 
   it('is left where it is for a step that waits, or the step is refused', async () => {
     using optimizer = new FlatOptimizer(8, { engine: ENGINE });

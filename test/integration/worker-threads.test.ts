@@ -3,10 +3,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { beforeAll, expect, it } from 'vitest';
-import { bundleFlatOptimizer } from '../../scripts/soak/bundle.mjs';
-import { type Manner, train } from '../../scripts/soak/training.mjs';
 import { FlatOptimizer } from '../../src/flat.js';
 import { seed } from '../seed.js';
+import { bundleFlatOptimizer } from '../soak/bundle.mjs';
+import { type Manner, train } from '../soak/training.mjs';
 import { runModule } from './child-process.js';
 
 let url: string;
@@ -22,7 +22,7 @@ interface Life {
 
 /** Starts a thread that trains `steps` steps, then steps on and ends as it is told. */
 function live(ending: 'return' | 'exit' | 'throw', { seed = 1, steps = 8, manner = 'queued' as Manner }) {
-  const worker = new Worker(new URL('../../scripts/soak/worker.mjs', import.meta.url), {
+  const worker = new Worker(new URL('../soak/worker.mjs', import.meta.url), {
     workerData: { url, seed, steps, manner, ending, after: 5 },
     execArgv: [],
   });
@@ -92,13 +92,13 @@ it('terminating sixty threads in the middle of short steps leaves the process ru
     }
     console.log('still here');
   `;
-  const file = new URL('../../scripts/soak/worker.mjs', import.meta.url).href;
+  const file = new URL('../soak/worker.mjs', import.meta.url).href;
   const ended = await runModule(script, [url, file]);
   expect(ended).toEqual({ code: 0, signal: null, stdout: 'still here\n', stderr: '' });
 }, 120_000);
 
 it('threads that start, step and end at random compute rightly and end as they are told', async () => {
-  const soak = fileURLToPath(new URL('../../scripts/soak.mjs', import.meta.url));
+  const soak = fileURLToPath(new URL('../soak/soak.mjs', import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [
     soak,
     '--lives',

@@ -1,10 +1,10 @@
 // Worker threads that step, synchronously and asynchronously, and end at random moments in every way there is,
-// while the main thread steps too: `node scripts/soak.mjs --lives 3000`. Prints what happened as one line of JSON and
+// while the main thread steps too: `node test/soak/soak.mjs --lives 3000`. Prints what happened as one line of JSON and
 // exits with 1 where a training came out wrong or a thread ended in a way that it was not told to.
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { bundleFlatOptimizer } from './soak/bundle.mjs';
-import { train } from './soak/training.mjs';
+import { bundleFlatOptimizer } from './bundle.mjs';
+import { train } from './training.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -61,7 +61,7 @@ async function live(number) {
   const manner = MANNERS[random(MANNERS.length)];
   // Every third is terminated from outside wherever it is, be it in the middle of loading the addon.
   const early = number % 3 === 0;
-  const worker = new Worker(new URL('./soak/worker.mjs', import.meta.url), {
+  const worker = new Worker(new URL('./worker.mjs', import.meta.url), {
     workerData: { url, seed, steps: STEPS, manner, ending, after: random(30) },
   });
   let failure;
