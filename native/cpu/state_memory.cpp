@@ -21,23 +21,6 @@ std::size_t round_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
 }
 
-void* allocate_aligned(std::size_t bytes) {
-#if defined(_MSC_VER)
-  return _aligned_malloc(bytes, kAlignment);
-#else
-  void* memory = nullptr;
-  return posix_memalign(&memory, kAlignment, bytes) == 0 ? memory : nullptr;
-#endif
-}
-
-void free_aligned(void* memory) {
-#if defined(_MSC_VER)
-  _aligned_free(memory);
-#else
-  std::free(memory);
-#endif
-}
-
 #if defined(__linux__)
 // Address space costs nothing, so huge pages may be aligned by reserving one more; whole ones only are
 // asked for, so that no more than the state itself becomes resident.
@@ -73,11 +56,12 @@ StateMemory::StateMemory(std::uint64_t size) {
   }
 #endif
   if (base_ == nullptr) {
-    base_ = allocate_aligned(bytes_);
+    // Aligned here: what posix_memalign has freed does not fit the next request for as much.
+    base_ = std::calloc(bytes_ + kAlignment, 1);
     if (base_ == nullptr) throw std::bad_alloc();
-    std::memset(base_, 0, bytes_);
   }
-  velocity_ = static_cast<float*>(base_);
+  const auto begin = round_up(reinterpret_cast<std::uintptr_t>(base_), kAlignment);
+  velocity_ = reinterpret_cast<float*>(begin);
   second_moment_ = velocity_ + half / sizeof(float);
 }
 
@@ -105,7 +89,7 @@ StateMemory::~StateMemory() {
     return;
   }
 #endif
-  free_aligned(base_);
+  std::free(base_);
 }
 
 }  // namespace vradam
