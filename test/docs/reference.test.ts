@@ -12,4 +12,4 @@ test('the reference of the API is made from the docstrings without a warning', (
   });
   expect(stdout + stderr).not.toMatch(/\[(warning|error)\]/);
   expect(status).toBe(0);
-});
+}, 120_000);
