@@ -19,18 +19,30 @@ namespace {
 // Blocks on a multiprocessor of the one launch: half of its registers each, for loads in flight.
 constexpr int kBlocksPerMultiprocessor = 2;
 
+#if !defined(VRADAM_SMALL_DEVICE)
+
 // Up to here the step is one launch. Up to 4096 chunks every block can decide for itself; and up to about as
 // much, part of v and g stays on chip, which saves more than passes of many blocks would.
 constexpr std::uint64_t kOneLaunchChunks = kChunk;
-
-// Blocks of a pass; more chunks than this and blocks take several.
-constexpr std::uint64_t kMostBlocks = 1u << 30;
 
 // 16 MiB of each array: some hundred microseconds on their way, against some for a launch.
 constexpr std::uint64_t kChunksPerPart = 1024;
 
 // Some ten microseconds on their way.
 constexpr std::uint64_t kPieceBytes = 1u << 20;
+
+// Blocks of a pass; more chunks than this and blocks take several.
+constexpr std::uint64_t kMostBlocks = 1u << 30;
+
+#else
+
+// So that tests take all of these turns with little data.
+constexpr std::uint64_t kOneLaunchChunks = 12;
+constexpr std::uint64_t kChunksPerPart = 5;
+constexpr std::uint64_t kPieceBytes = 1000;
+constexpr std::uint64_t kMostBlocks = 30;
+
+#endif
 
 class Threads {
  public:
@@ -411,7 +423,8 @@ void synchronize_device() {
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
   const Device& on = device();
   LaunchPlan plan;
-  if (wanted == CudaLaunches::kPasses || chunks > kOneLaunchChunks || groups > kGroupsOnChip) return plan;
+  const std::uint64_t most = wanted == CudaLaunches::kOne ? kChunk : kOneLaunchChunks;
+  if (wanted == CudaLaunches::kPasses || chunks > most || groups > kGroupsOnChip) return plan;
   if (on.blocks == 0) return plan;
   plan.one_launch = true;
   plan.blocks = static_cast<std::uint32_t>(chunks < on.blocks ? (chunks == 0 ? 1 : chunks) : on.blocks);
@@ -449,7 +462,7 @@ void launch_penalty_pass(Stream stream, const StepView& step) {
 
 void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
                         std::uint64_t results) {
-  launch(stream, reduce_kernel, blocks_for(results), kDecidingBytes, from, to, runs);
+  launch(stream, reduce_kernel, static_cast<unsigned>(results), kDecidingBytes, from, to, runs);
 }
 
 void launch_settle_norm(Stream stream, const StepView& step) {

@@ -34,15 +34,15 @@ VRADAM_DEVICE void reduce_lanes_of_block(const Threads& threads, BlockMemory& me
     threads.each([&](unsigned t) {
       if (t < w) memory.lanes[t] += memory.lanes[t + w];
     });
-    threads.sync_warp();
+    if (w != 1) threads.sync_warp();
   }
 }
 
-// Reduces at most 4096 sums in the canonical order and hands the result to `then`, on thread 0.
+// Reduces at most 4096 sums in the canonical order and hands the result to `then`, on thread 0. Between two
+// of these the block has to wait for itself.
 template <typename Threads, typename Then>
 VRADAM_DEVICE void reduce_run(const Threads& threads, BlockMemory& memory, const double* values,
                               std::uint64_t count, const Then& then) {
-  threads.sync();
   threads.each([&](unsigned t) {
     if (t >= kLanes) return;
     double sum = 0.0;
@@ -210,7 +210,6 @@ VRADAM_DEVICE void settle_norm(const Threads& threads, const Shared& shared, con
     decision->gradient_norm = rates_of(step, 0).gradient_scale * std::sqrt(sum);
     decision->clip_coefficient = clip_coefficient(step.clip_norm, decision->gradient_norm);
   });
-  threads.sync();
 }
 
 // Runs f for every tensor, a thread each, in the first part of a pass.
@@ -230,7 +229,10 @@ template <bool kApart, typename Threads>
 VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   if (step.control->halted != 0) return;
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
-  if (!kApart && step.clips) settle_norm(threads, shared, step, decision);
+  if (!kApart && step.clips) {
+    settle_norm(threads, shared, step, decision);
+    threads.sync();
+  }
   const double clip = step.clips ? decision->clip_coefficient : 1.0;
 
   each_tensor(threads, step, [&](std::uint64_t i) {
@@ -267,26 +269,26 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
   }
 }
 
-// One level of the canonical reduction: run k of `to` is what run k of `from` becomes.
+// One level of the canonical reduction, a block for each result: run k of `to` is what run k of `from`
+// becomes.
 template <typename Threads>
 VRADAM_DEVICE void reduce_pass(const Threads& threads, const Shared& shared, const Runs& from, const Runs& to,
                                std::uint32_t runs) {
-  for (std::uint64_t piece = threads.block(); piece < to.begin[runs]; piece += threads.blocks()) {
-    std::uint32_t low = 0;
-    std::uint32_t high = runs;
-    while (high - low > 1) {
-      const std::uint32_t middle = low + (high - low) / 2;
-      if (to.begin[middle] <= piece) {
-        low = middle;
-      } else {
-        high = middle;
-      }
+  const std::uint64_t piece = threads.block();
+  std::uint32_t low = 0;
+  std::uint32_t high = runs;
+  while (high - low > 1) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    if (to.begin[middle] <= piece) {
+      low = middle;
+    } else {
+      high = middle;
     }
-    const std::uint64_t first = from.begin[low] + (piece - to.begin[low]) * kChunk;
-    const std::uint64_t rest = from.begin[low + 1] - first;
-    reduce_run(threads, *shared.memory, from.values + first, rest < kChunk ? rest : kChunk,
-               [&](double sum) { to.values[piece] = sum; });
   }
+  const std::uint64_t first = from.begin[low] + (piece - to.begin[low]) * kChunk;
+  const std::uint64_t rest = from.begin[low + 1] - first;
+  reduce_run(threads, *shared.memory, from.values + first, rest < kChunk ? rest : kChunk,
+             [&](double sum) { to.values[piece] = sum; });
 }
 
 // Whether a bad gradient refuses the step, and the effective learning rate of each group.
@@ -314,6 +316,7 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
   const Runs sums = step.settled_sums;
   for (std::uint32_t k = 0; k < step.group_count; ++k) {
     if (step.groups[k].settings.beta3 == 0.0) continue;
+    threads.sync();
     reduce_run(threads, *shared.memory, sums.values + sums.begin[k], sums.begin[k + 1] - sums.begin[k],
                [&](double sum) { decisions[k].penalty = sum; });
   }
@@ -327,7 +330,6 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
       group.eta = static_cast<float>(group.effective_learning_rate);
     }
   });
-  threads.sync();
 }
 
 template <typename Threads>
@@ -373,10 +375,11 @@ VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, co
       }
     });
   }
-  threads.each([&](unsigned) { publish(); });
   threads.sync();
   threads.each([&](unsigned t) {
-    if (t == 0) shared.memory->last = take_ticket(&step.control->finished_blocks) == threads.blocks() - 1;
+    if (t != 0) return;
+    publish();
+    shared.memory->last = take_ticket(&step.control->finished_blocks) == threads.blocks() - 1;
   });
   threads.sync();
   if (shared.memory->last == 0) return;
@@ -402,7 +405,6 @@ VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, co
     if (step.halts) {
       step.control->halted = 1;
       *step.host_halted = 1;
-      publish();
     }
   });
 }
@@ -478,7 +480,10 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
     write_report(threads, step, kHalted, nullptr, nullptr);
     return;
   }
-  if (!kApart) settle(threads, shared, step, decision, decisions);
+  if (!kApart) {
+    settle(threads, shared, step, decision, decisions);
+    threads.sync();
+  }
   write_report(threads, step, decision->refused ? kRefused : kApplied, decision, decisions);
   if (decision->refused != 0) {
     if (step.first_chunk == 0) find_refusal(threads, shared, step, decisions);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { accounts } from '../../bench/gpu/account.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { flags, gpu } = JSON.parse(readFileSync(join(root, 'native/cuda/sources.json'), 'utf8')) as {
@@ -68,5 +69,12 @@ describe.skipIf(!hasNvcc)('the code of the GPU', () => {
   it('moves four floats at a time where it can', () => {
     expect(matching(/^ld\.global.*v4\.(f32|b32)$/)).not.toEqual([]);
     expect(matching(/^st\.global.*v4\.(f32|b32)$/)).not.toEqual([]);
+  });
+
+  it('spills no register and keeps as many blocks on a multiprocessor as it was made for', () => {
+    for (const { kernel, spilled, blocks, least } of accounts()) {
+      expect(spilled, kernel).toBe(0);
+      expect(blocks, kernel).toBeGreaterThanOrEqual(least);
+    }
   });
 });

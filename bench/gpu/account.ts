@@ -1,0 +1,125 @@
+// What the CUDA kernels' machine code takes and gives, counted without a GPU, into docs/cuda.md.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { devNull } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { markdownTable, ROOT, readDocument, replaceBlock } from '../report/document.js';
+
+const DOCUMENT = 'docs/cuda.md';
+const MARKERS = { start: '<!-- account:start -->', end: '<!-- account:end -->' } as const;
+const THREADS = 256;
+
+/** A multiprocessor of compute capability 9.0: registers, bytes of shared memory, of which each block takes some. */
+const HOPPER = { registers: 65_536, shared: 233_472, reserved: 1024, threads: 2048 };
+
+/** Bytes of shared memory of a block's figures, and of a chunk. */
+const FIGURES = 1088;
+const CHUNK = 16_384;
+
+/** The kernels: blocks an SM that each has to keep, its shared memory, and bytes of an element that it moves. */
+const KERNELS = {
+  whole_step: { least: 2, shared: undefined, bytes: undefined },
+  norm: { least: 8, shared: FIGURES + CHUNK, bytes: 4 },
+  penalty: { least: 3, shared: FIGURES + CHUNK, bytes: 8 },
+  reduce: { least: 8, shared: FIGURES, bytes: undefined },
+  settle_norm: { least: 8, shared: FIGURES, bytes: undefined },
+  settle: { least: 8, shared: FIGURES, bytes: undefined },
+  update: { least: 3, shared: FIGURES, bytes: 28 },
+} as const;
+type Kernel = keyof typeof KERNELS;
+
+export interface Account {
+  readonly kernel: string;
+  readonly registers: number;
+  readonly spilled: number;
+  /** Blocks an SM, and how many it must not fall below. */
+  readonly blocks: number;
+  readonly least: number;
+  readonly bytes: number | undefined;
+}
+
+/** Compiles the kernels for 9.0 and reads what the assembler says of them. */
+export function accounts(): Account[] {
+  const { flags, gpu } = JSON.parse(readFileSync(join(ROOT, 'native/cuda/sources.json'), 'utf8')) as {
+    flags: string[];
+    gpu: string[];
+  };
+  const command = ['-std=c++20', '-O3', '-arch=sm_90', '-cubin', '-Xptxas', '-v', ...flags];
+  const { status, stderr } = spawnSync('nvcc', [...command, join(ROOT, gpu[0]!), '-o', devNull], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(stderr);
+  return Object.entries(KERNELS).map(([kernel, { least, shared, bytes }]) => {
+    const said = new RegExp(
+      `entry function '\\S*\\d${kernel}_kernel\\S*'[\\s\\S]*?(\\d+) bytes spill stores, (\\d+) bytes spill loads[\\s\\S]*?Used (\\d+) registers`,
+    ).exec(stderr);
+    if (said === null) throw new Error(`The assembler says nothing of ${kernel}_kernel`);
+    const [stores, loads, registers] = said.slice(1).map(Number) as [number, number, number];
+    const byRegisters = Math.floor(HOPPER.registers / (Math.ceil(registers / 8) * 8 * THREADS));
+    // The one launch takes what two blocks leave each other.
+    const byMemory = shared === undefined ? least : Math.floor(HOPPER.shared / (shared + HOPPER.reserved));
+    const blocks = Math.min(byRegisters, byMemory, HOPPER.threads / THREADS);
+    return { kernel, registers, spilled: stores + loads, blocks, least, bytes };
+  });
+}
+
+/** Instructions of PTX that each pass runs for an element, counted by the machine of `npm run test:ptx`. */
+function instructions(): Map<string, number> {
+  const build = join(ROOT, 'build-native/plain');
+  execFileSync('cmake', ['-S', ROOT, '-B', build]);
+  execFileSync('cmake', ['--build', build, '--target', 'ptx', '-j2']);
+  const folder = join(build, 'native/cuda');
+  const output = execFileSync(
+    join(folder, 'cuda_runtime_test'),
+    [join(folder, 'libvradam_cuda_ptx.so'), 'count'],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, VRADAM_PTX: join(folder, 'ptx/gpu_runtime.ptx') },
+    },
+  );
+  return new Map(
+    output
+      .trim()
+      .split('\n')
+      .map((line) => line.split('_kernel ') as [string, string])
+      .map(([kernel, each]) => [kernel, Number(each)]),
+  );
+}
+
+/** Bytes a second of a copy on an H200, about, and instructions a second of its 132 SMs at 1.7 GHz. */
+const COPY = 4.3e12;
+const ISSUE = 132 * 128 * 1.7e9;
+
+function section(): string {
+  const each = instructions();
+  const rows = accounts().map(({ kernel, registers, spilled, blocks, bytes }) => {
+    const count = each.get(kernel as Kernel);
+    const share = count === undefined || bytes === undefined ? undefined : (count / ISSUE) * (COPY / bytes);
+    return [
+      kernel,
+      String(registers),
+      String(spilled),
+      String(blocks),
+      bytes === undefined ? '' : String(bytes),
+      count === undefined ? '' : count.toFixed(1),
+      share === undefined ? '' : `${(100 * share).toFixed(0)} %`,
+    ];
+  });
+  const release = /release ([\d.]+)/.exec(execFileSync('nvcc', ['--version'], { encoding: 'utf8' }))?.[1];
+  const table = markdownTable(
+    ['kernel', 'registers', 'bytes spilled', 'blocks an SM', 'bytes an element', 'instructions', 'of issue'],
+    [false, true, true, true, true, true, true],
+    rows,
+  );
+  return [
+    MARKERS.start,
+    `For compute capability 9.0 by nvcc ${release}; blocks of ${THREADS} threads. Instructions are those of PTX that are run for an element; the last column is the share of an H200's issue slots that they take where memory gives all it has, so that memory, not arithmetic, sets the pace where it is well below 100 %. Nothing here was timed.`,
+    table,
+    MARKERS.end,
+  ].join('\n\n');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(join(ROOT, DOCUMENT), replaceBlock(readDocument(DOCUMENT), section(), MARKERS, DOCUMENT));
+}
