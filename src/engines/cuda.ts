@@ -53,7 +53,7 @@ export class CudaEngine extends NativeEngine<CudaEngineHandle> implements Queuei
         this.handle.bind(...memory);
         this.#bound = memory;
       }
-      return this.handle.enqueue(Float64Array.from(learningRates), gradientScale);
+      return this.handle.enqueue(this.ratesOf(learningRates), gradientScale);
     });
   }
 

@@ -29,6 +29,9 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   /** Numbers of a report. */
   protected readonly width: number;
   readonly #sizes: number[] = [];
+  /** Of every step: making typed arrays takes a good part of the time of a small one. */
+  readonly #learningRates: Float64Array;
+  readonly #report: Float64Array;
 
   /**
    * @param make Makes the addon's part, of what every engine of the addon takes.
@@ -43,6 +46,8 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     this.name = name;
     this.layout = layout;
     this.width = layout.groups + layout.fieldsPerGroup * groups.length;
+    this.#learningRates = new Float64Array(groups.length);
+    this.#report = new Float64Array(this.width);
     this.handle = translateNative(() => make(packGroups(groups), clipNorm ?? Number.NaN, checkGradients));
   }
 
@@ -58,9 +63,8 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   }
 
   step(input: StepInput): StepOutcome {
-    const report = new Float64Array(this.width);
-    translateNative(() => this.handle.step(...this.#arguments(input), report));
-    return this.outcomeOf(report);
+    translateNative(() => this.handle.step(...this.#arguments(input), this.#report));
+    return this.outcomeOf(this.#report);
   }
 
   async stepAsync(input: StepInput): Promise<StepOutcome> {
@@ -80,13 +84,13 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     gradientScale: number,
   ): void {
     translateNative(() =>
-      this.handle.offerStep(slot, Uint32Array.from(tensors), Float64Array.from(learningRates), gradientScale),
+      this.handle.offerStep(slot, Uint32Array.from(tensors), this.ratesOf(learningRates), gradientScale),
     );
   }
 
   takeStep(slot: number): StepOutcome | undefined {
-    const report = new Float64Array(this.width);
-    return translateNative(() => this.handle.takeStep(slot, report)) ? this.outcomeOf(report) : undefined;
+    const isMade = translateNative(() => this.handle.takeStep(slot, this.#report));
+    return isMade ? this.outcomeOf(this.#report) : undefined;
   }
 
   readTensor(tensor: number): TensorState {
@@ -105,14 +109,21 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     this.handle.dispose();
   }
 
+  /** For one call of the addon, which copies them. */
+  protected ratesOf(learningRates: readonly number[]): Float64Array {
+    this.#learningRates.set(learningRates);
+    return this.#learningRates;
+  }
+
   /** What a step did, from its report. */
   protected outcomeOf(report: Float64Array): StepOutcome {
     const { layout } = this;
-    const ofGroups = (field: number): number[] =>
-      Array.from(
-        { length: (this.width - layout.groups) / layout.fieldsPerGroup },
-        (_, group) => report[layout.groups + layout.fieldsPerGroup * group + field]!,
-      );
+    const penalties: number[] = [];
+    const effectiveLearningRates: number[] = [];
+    for (let at = layout.groups; at < this.width; at += layout.fieldsPerGroup) {
+      penalties.push(report[at]!);
+      effectiveLearningRates.push(report[at + 1]!);
+    }
     const tensor = report[layout.refusedTensor]!;
     // A refused step may have no culprit, where the gradients were changed while it ran; and one that is neither
     // applied nor refused was halted by the refusal of an earlier one.
@@ -121,8 +132,8 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
       applied: report[layout.outcome] === layout.applied,
       gradientNorm: report[layout.gradientNorm]!,
       clipCoefficient: report[layout.clipCoefficient]!,
-      penalties: ofGroups(0),
-      effectiveLearningRates: ofGroups(1),
+      penalties,
+      effectiveLearningRates,
       copiedBytes: report[layout.copiedBytes]!,
       refusal: refused
         ? { tensor, element: report[layout.refusedElement]!, value: report[layout.refusedValue]! }
@@ -131,7 +142,7 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   }
 
   #arguments({ parametersIn, parametersOut, gradients, learningRates, gradientScale }: StepInput) {
-    return [parametersIn, parametersOut, gradients, Float64Array.from(learningRates), gradientScale] as const;
+    return [parametersIn, parametersOut, gradients, this.ratesOf(learningRates), gradientScale] as const;
   }
 }
 
