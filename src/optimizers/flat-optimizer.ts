@@ -130,8 +130,10 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
       return report;
     }
     stepper.gate.assertOpen();
+    stepper.settle();
     const buffers = this.#arrays.check(parameters, gradients);
-    const unpin = this.#platform.pin?.(fixedMemoryOf(buffers));
+    const memory = fixedMemoryOf(buffers);
+    const unpin = this.#platform.pin?.(memory);
     // Nothing runs off the event loop on memory that may be moved meanwhile.
     if (unpin === undefined) return this.step(parameters, gradients);
     const groups = stepper.groups.all;

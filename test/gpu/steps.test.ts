@@ -122,6 +122,31 @@ describe('steps on device arrays', () => {
     expect(p[0]).toBeLessThan(1);
     expect(optimizer.getState().tensors[0]!.steps).toBe(2);
   });
+
+  it('and steps on arrays of the host, asynchronous ones too, each have their own report', async () => {
+    using optimizer = new FlatOptimizer(2, { engine: 'cuda', learningRate: (step) => step + 1 });
+    const [p, g] = [cuda.array(2), cuda.array(Float32Array.of(1, 1))];
+    const on = [new Float32Array(2), Float32Array.of(1, 1)] as const;
+    const reports = [
+      optimizer.step(p, g),
+      await optimizer.stepAsync(...on),
+      optimizer.step(p, g),
+      optimizer.step(...on),
+    ];
+    const here = new FlatOptimizer(2, { engine: 'cpu', learningRate: (step) => step + 1 });
+    const [q, h] = [new Float32Array(2), Float32Array.of(1, 1)];
+    const other = new Float32Array(2);
+    const expected = [here.step(q, h), here.step(other, h), here.step(q, h), here.step(other, h)];
+    expect(reports.map(({ groups }) => groups)).toEqual(expected.map(({ groups }) => groups));
+  });
+
+  it('that were refused are told by the asynchronous step on arrays of the host that comes next', async () => {
+    using optimizer = new FlatOptimizer(1, { engine: 'cuda' });
+    optimizer.step(cuda.array(1), cuda.array(Float32Array.of(Number.NaN)));
+    const [p, g] = [new Float32Array(1), Float32Array.of(1)];
+    await expect(optimizer.stepAsync(p, g)).rejects.toEqual(bad);
+    expect((await optimizer.stepAsync(p, g)).applied).toBe(true);
+  });
 });
 
 describe('a gradient that is not finite', () => {

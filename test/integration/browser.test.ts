@@ -413,6 +413,14 @@ describe('in the browser', () => {
     expect(await run(browser.FlatOptimizer)).toEqual(await run(node.FlatOptimizer));
   });
 
+  it('an asynchronous step refuses memory that can be resized, as everywhere', async () => {
+    const buffer = new (ArrayBuffer as new (bytes: number, options: object) => ArrayBuffer)(4, {
+      maxByteLength: 8,
+    });
+    const step = new browser.FlatOptimizer(1).stepAsync(new Float32Array(buffer), Float32Array.of(1));
+    await expect(step).rejects.toThrow(fails('ERR_VRADAM_SHAPE', /cannot be resized/));
+  });
+
   it('files are refused with the way to go instead', async () => {
     const error = (words: RegExp) => fails('ERR_VRADAM_CHECKPOINT', words);
     await expect(browser.vradam().save('a')).rejects.toThrow(error(/model\.save/));
