@@ -51,8 +51,8 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
   }
 
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
-    this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
     const scalars = this.prepare();
+    this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
     for (const [i, gradient] of gradients.entries()) checkThere(variables[i]!, gradient);
     const outcome = this.#adapter.step(this.engine, scalars, variables, gradients);
     this.conclude(outcome, this.#adapter.name);

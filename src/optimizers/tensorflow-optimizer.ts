@@ -346,8 +346,9 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
 
   /** New variables in the order of their registration, each with the state that waits for it. */
   #statesFor(fresh: readonly Variable[]): { variable: Variable; state: SavedTensor | undefined }[] {
+    if (fresh.length === 0) return [];
     const waiting = this.#waiting;
-    if (fresh.length === 0 || waiting.length === 0 || this.#variables.length > 0) {
+    if (waiting.length === 0 || this.#variables.length > 0) {
       return findStates(waiting, fresh).map((state, i) => {
         const variable = fresh[i]!;
         return { variable, state: state && checkFit(state, variable) };

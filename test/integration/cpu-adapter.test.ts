@@ -212,6 +212,21 @@ describe('other backends beside the cpu backend', () => {
     for (const { values, before } of held) expect(Array.from(values)).toEqual(before);
   });
 
+  it('a schedule may change the backend: the step is made where the tensors are then', async () => {
+    await use('wasm');
+    await use('cpu');
+    const variable = make(1, 2);
+    using optimizer = adam((step) => {
+      tf.setBackend(step % 2 === 0 ? 'wasm' : 'cpu');
+      return 0.1;
+    });
+    for (const adapter of ['wasm', 'cpu', 'wasm']) {
+      optimizer.applyGradients({ [variable.name]: tf.tensor1d([1, -1]) });
+      expect(optimizer.lastStep!.adapter).toBe(adapter);
+    }
+    expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 3));
+  });
+
   it('another instance of the backend, under another name, is served by the portable adapter', async () => {
     tf.registerBackend('another-cpu', tf.findBackendFactory('cpu'));
     const variable = make(1, 2);
