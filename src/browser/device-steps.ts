@@ -5,7 +5,7 @@ import type { ResolvedOptions } from '../options/options.js';
 import { Gate } from '../step/gate.js';
 import { Groups } from '../step/groups.js';
 import { reportOf, type StepReport } from '../step/report.js';
-import { engineSettings, type RegisteredTensor } from '../step/stepper.js';
+import { cannotHold, engineSettings, type RegisteredTensor } from '../step/stepper.js';
 import { DeviceState, readReport } from './operations.js';
 import { checkEngine } from './platform.js';
 
@@ -55,7 +55,11 @@ export class DeviceSteps implements VariableSteps {
 
   register(name: string, size: number, shape: readonly number[]): void {
     const group = this.groups.of(name);
-    this.engine.add(group, shape);
+    try {
+      this.engine.add(group, shape);
+    } catch (error) {
+      throw cannotHold(this.engine.name, name, size, error);
+    }
     this.tensors.push({ name, size, group });
   }
 

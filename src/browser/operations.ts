@@ -152,12 +152,17 @@ export class DeviceState {
   }
 
   add(group: number, shape: readonly number[]): void {
-    this.#tensors.push({
-      group,
-      shape: [...shape],
-      velocity: keep(zeros([...shape])),
-      secondMoment: keep(zeros([...shape])),
-      clock: this.#setClock(0),
+    // Where there is no room for one of them, none is left behind.
+    tidy(() => {
+      const [velocity, secondMoment] = [zeros([...shape]), zeros([...shape])];
+      const clock = this.#setClock(0);
+      this.#tensors.push({
+        group,
+        shape: [...shape],
+        velocity: keep(velocity),
+        secondMoment: keep(secondMoment),
+        clock,
+      });
     });
   }
 

@@ -29,6 +29,17 @@ export function engineSettings(options: ResolvedOptions): EngineSettings {
   };
 }
 
+/** What an engine says where it did not take a tensor. */
+export function cannotHold(engine: EngineName, name: string, size: number, error: unknown): VRAdamError {
+  const ours = error instanceof VRAdamError;
+  const reason = ours ? error.message : `no memory for two times ${size} elements`;
+  return new VRAdamError(
+    'ERR_VRADAM_ENGINE',
+    `The ${engine} engine cannot hold the state of ${name}: ${reason}`,
+    { cause: ours ? error.cause : error },
+  );
+}
+
 /**
  * Owns an engine with its tensors, and counts the steps. A step is `prepare`, then whoever has the memory runs the
  * engine, then `conclude`.
@@ -115,13 +126,7 @@ export class Stepper {
     try {
       this.#engine.addTensor(group, size);
     } catch (error) {
-      const ours = error instanceof VRAdamError;
-      const reason = ours ? error.message : `no memory for two times ${size} elements`;
-      throw new VRAdamError(
-        'ERR_VRADAM_ENGINE',
-        `The ${this.#engine.name} engine cannot hold the state of ${name}: ${reason}`,
-        { cause: ours ? error.cause : error },
-      );
+      throw cannotHold(this.#engine.name, name, size, error);
     }
     this.#tensors.push({ name, size, group });
   }

@@ -413,6 +413,26 @@ describe('in the browser', () => {
     expect(await run(browser.FlatOptimizer)).toEqual(await run(node.FlatOptimizer));
   });
 
+  it('a device without room for a state says so, and nothing of the state is left', () => {
+    using optimizer = browser.vradam();
+    const variable = tf.variable(tf.zeros([2]), true, 'v');
+    const step = () => tf.tidy(() => optimizer.applyGradients({ v: tf.ones([2]) }));
+    const { numTensors } = tf.memory();
+    const write = tf.backend().write.bind(tf.backend());
+    let writes = 0;
+    // The gradient, the velocity, the second moment.
+    const full = vi.spyOn(tf.backend(), 'write').mockImplementation((...given) => {
+      if (++writes === 3) throw new RangeError('no room');
+      return write(...given);
+    });
+    expect(step).toThrow(fails('ERR_VRADAM_ENGINE', /cannot hold the state of v: no memory/));
+    full.mockRestore();
+    expect(tf.memory().numTensors).toBe(numTensors);
+    step();
+    expect(variable.dataSync()[0]).toBeLessThan(0);
+    variable.dispose();
+  });
+
   it('an asynchronous step refuses memory that can be resized, as everywhere', async () => {
     const buffer = new (ArrayBuffer as new (bytes: number, options: object) => ArrayBuffer)(4, {
       maxByteLength: 8,
