@@ -23,7 +23,7 @@ mkdirSync(folder, { recursive: true });
 const copy = (from, to = from) => cpSync(join(root, from), join(folder, to), { recursive: true });
 
 const published = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-for (const ours of ['scripts', 'devDependencies']) delete published[ours];
+for (const ours of ['scripts', 'devDependencies', 'binary']) delete published[ours];
 writeFileSync(join(folder, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
 for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md']) copy(file);
 for (const file of readdirSync(join(root, 'docs'))) {
