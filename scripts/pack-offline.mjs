@@ -1,26 +1,30 @@
-// Makes a folder from which the GPU's tests and benchmarks run on a host with no network, no Node and no compiler:
+// Makes an archive from which the GPU's tests and benchmarks run on a host with no network, no Node and no compiler:
 // Node itself, the built addon and plugin, the sources of tests and benchmarks, and the packages they need.
 //
-//   node scripts/pack-offline.mjs [FOLDER]     default: build-cuda/offline
+//   node scripts/pack-offline.mjs [ARCHIVE]     default: build-cuda/vradam-offline.tar.gz
 //
-// On the host: ./test-gpu and ./bench-gpu.
+// On the host: tar xzf vradam-offline.tar.gz, then ./test-gpu and ./bench-gpu in the folder vradam-offline.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const target = resolve(process.argv[2] ?? join(root, 'build-cuda', 'offline'));
+const archive = resolve(process.argv[2] ?? join(root, 'build-cuda', 'vradam-offline.tar.gz'));
+/** Bytes that the archive may have. */
+const MOST = 60 * 2 ** 20;
 
 /** Packages that tests and benchmarks import, and what runs them. */
 const PACKAGES = [
@@ -42,17 +46,15 @@ const BUILT = [
   ['build-native/plain/native/cuda/libtensorflow_host.so', 'npm run test:native'],
 ];
 
-const FOLDERS = [
-  'src',
-  'test/gpu',
-  'test/unit',
-  'bench',
-  'cli/console',
-  'native/cuda',
-  'native/core',
-  'native/cpu',
+const FOLDERS = ['src', 'test/gpu', 'test/unit', 'bench', 'native/cuda', 'native/core', 'native/cpu'];
+const FILES = [
+  'package.json',
+  'tsconfig.json',
+  'test/not-run.ts',
+  'test/seed.ts',
+  'native/sources.json',
+  'LICENSE',
 ];
-const FILES = ['package.json', 'tsconfig.json', 'native/sources.json', 'LICENSE'];
 
 const missing = BUILT.filter(([file]) => !existsSync(join(root, file)));
 if (missing.length > 0) {
@@ -96,9 +98,19 @@ function copy(from, to) {
   cpSync(from, to, { recursive: true, dereference: true });
 }
 
-rmSync(target, { recursive: true, force: true });
-mkdirSync(target, { recursive: true });
+const staging = mkdtempSync(join(tmpdir(), 'vradam-offline-'));
+const target = join(staging, 'vradam-offline');
+
+/** Source maps, types, and of tfjs-core all but the file that Node loads. */
+function isNeeded(path) {
+  if (/\.(map|[mc]?ts|md)$/.test(path)) return false;
+  const core = /tfjs-core\/dist\/(.*)/.exec(path)?.[1];
+  return core === undefined || core === 'tf-core.node.js';
+}
+
+mkdirSync(target);
 copy(process.execPath, join(target, 'bin', 'node'));
+spawnSync('strip', [join(target, 'bin', 'node')]);
 for (const file of [...BUILT.map(([built]) => built), ...FOLDERS, ...FILES])
   copy(join(root, file), join(target, file));
 for (const folder of withDependencies(PACKAGES)) {
@@ -109,7 +121,8 @@ for (const folder of withDependencies(PACKAGES)) {
     cpSync(folder, join(target, inside), {
       recursive: true,
       dereference: true,
-      filter: (path) => path === folder || !relative(folder, path).startsWith('node_modules'),
+      filter: (path) =>
+        path === folder || (!relative(folder, path).startsWith('node_modules') && isNeeded(path)),
     });
   }
 }
@@ -123,7 +136,15 @@ for (const [name, command] of [
   writeFileSync(join(target, name), script);
   chmodSync(join(target, name), 0o755);
 }
-const node = Math.round(statSync(join(target, 'bin', 'node')).size / 2 ** 20);
-console.log(
-  `${target} is ready (Node takes ${node} MiB of it). On the host with the GPU: ./test-gpu and ./bench-gpu`,
+mkdirSync(dirname(archive), { recursive: true });
+const { status } = spawnSync(
+  'tar',
+  ['--use-compress-program', 'gzip -9', '-cf', archive, '-C', staging, 'vradam-offline'],
+  { stdio: 'inherit' },
 );
+rmSync(staging, { recursive: true });
+if (status !== 0) throw new Error(`tar failed with exit code ${status}`);
+const bytes = statSync(archive).size;
+const size = `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+if (bytes > MOST) throw new Error(`${archive} has ${size}, more than ${MOST / 2 ** 20}`);
+console.log(`${archive}: ${size}. On the host with the GPU: tar xzf, then ./test-gpu and ./bench-gpu`);

@@ -99,6 +99,7 @@ async function main(): Promise<void> {
   const { cuda, reason } = loadCuda();
   if (cuda === undefined) {
     console.log(`NOT RUN: ${reason}`);
+    process.exitCode = 3;
     return;
   }
   const torch = await PyTorch.start(options.python, { device: 'cuda', authors: options.authors }).catch(
