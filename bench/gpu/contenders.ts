@@ -11,10 +11,13 @@ export interface Rule {
   readonly checkGradients: boolean;
   /** Bytes that a step moves at least, a parameter, where nothing stays on chip. */
   readonly bytes: number;
+  /** Whether the learning rate is another in every step, as a schedule makes it. */
+  readonly scheduled?: boolean;
 }
 
 export const RULES: readonly Rule[] = [
   { name: 'vradam', group: VRADAM_DEFAULTS, checkGradients: true, bytes: 36 },
+  { name: 'vradam scheduled', group: VRADAM_DEFAULTS, checkGradients: true, bytes: 36, scheduled: true },
   { name: 'adamw', group: ADAMW_DEFAULTS, checkGradients: true, bytes: 32 },
   { name: 'adamw unchecked', group: ADAMW_DEFAULTS, checkGradients: false, bytes: 28 },
 ];

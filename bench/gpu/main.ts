@@ -1,6 +1,7 @@
 // Steps on a GPU against the bandwidth of its memory, and against PyTorch on the same GPU in the same run.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadCuda } from '../../src/engines/cuda-addon.js';
@@ -14,7 +15,7 @@ import { outcomeRows } from './targets.js';
 
 const HELP = `Times steps of the CUDA engine.
 
-  --sizes LIST     parameters, separated by commas (default 1e3,1e4,1e5,1e6,4e6,1e7,1e8,1e9)
+  --sizes LIST     parameters, separated by commas (default 1e3,1e4,1e5,1e6,4e6,1e7,1.6e7,1.7e7,1e8,1e9)
   --tensors LIST   tensors that they are cut into (default 1,500)
   --rounds N       times that each is timed (default 7)
   --turn SECONDS   how long each time takes, about (default 0.1)
@@ -25,7 +26,7 @@ const HELP = `Times steps of the CUDA engine.
 
 const { values: options } = parseArgs({
   options: {
-    sizes: { type: 'string', default: '1e3,1e4,1e5,1e6,4e6,1e7,1e8,1e9' },
+    sizes: { type: 'string', default: '1e3,1e4,1e5,1e6,4e6,1e7,1.6e7,1.7e7,1e8,1e9' },
     tensors: { type: 'string', default: '1,500' },
     rounds: { type: 'string', default: '7' },
     turn: { type: 'string', default: '0.1' },
@@ -114,6 +115,23 @@ async function main(): Promise<void> {
   console.log(`${cuda.device.name}: a copy moves ${(copy / 1e9).toFixed(0)} GB/s, read and written`);
 
   const rows: Row[] = [];
+  const name = cuda.device.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+  const file = options.json ?? fileURLToPath(new URL(`../results/${name}.json`, import.meta.url));
+  const commit = packedCommit();
+  const save = () => {
+    if (file === '') return;
+    mkdirSync(dirname(file), { recursive: true });
+    const results: GpuResults = {
+      gpu: cuda.device,
+      driver: driverSays(),
+      machine: { ...(commit === undefined ? {} : { commit }), ...describeMachine() },
+      torch: typeof torch === 'string' ? undefined : torch.version,
+      copyBandwidth: copy,
+      rounds: ROUNDS,
+      rows,
+    };
+    writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
+  };
   for (const parameters of numbers(options.sizes)) {
     for (const tensors of numbers(options.tensors)) {
       if (parameters < tensors) continue;
@@ -143,6 +161,8 @@ async function main(): Promise<void> {
         await torch.drop();
       }
     }
+    // A run that is cut off leaves what it has.
+    save();
   }
   if (typeof torch !== 'string') torch.stop();
 
@@ -192,21 +212,7 @@ async function main(): Promise<void> {
     )}`,
   );
 
-  const name = cuda.device.name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
-  const file = options.json ?? fileURLToPath(new URL(`../results/${name}.json`, import.meta.url));
   if (file === '') return;
-  mkdirSync(new URL('../results/', import.meta.url), { recursive: true });
-  const commit = packedCommit();
-  const results: GpuResults = {
-    gpu: cuda.device,
-    driver: driverSays(),
-    machine: { ...(commit === undefined ? {} : { commit }), ...describeMachine() },
-    torch: typeof torch === 'string' ? undefined : torch.version,
-    copyBandwidth: copy,
-    rounds: ROUNDS,
-    rows,
-  };
-  writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
   console.log(
     `The figures are in ${file}; npm run bench:gpu-docs -- FILE puts them into docs/verified-on-gpu.md.`,
   );
