@@ -1,5 +1,6 @@
 {
-  # Sources and flags are listed once, in native/sources.json.
+  # Sources and flags are listed once, in native/sources.json; the kernels' targets are made of it.
+  "includes": ["native/cpu/kernels.gypi"],
   "variables": {
     "streams%": 0,
     "engine_sources": ["<!@(node scripts/sources.cjs engine)"],
@@ -34,22 +35,13 @@
   },
   "targets": [
     {
-      "target_name": "kernels_scalar",
-      "type": "static_library",
-      "sources": ["<@(kernel_sources)"],
-      "defines": ["VRADAM_ISA=scalar", "VRADAM_CORE_NAMESPACE=scalar"],
-      "cflags_cc": ["<!@(node scripts/sources.cjs instructionSets scalar)"],
-    },
-    {
       "target_name": "vradam",
       "sources": ["<@(engine_sources)", "<@(tensorflow_sources)", "<@(addon_sources)"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # The second: where a terminated worker refuses an exception, drop it instead of aborting the process.
       "defines": ["NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
-      "dependencies": ["kernels_scalar"],
+      "dependencies": ["<@(kernel_targets)"],
       "conditions": [
-        ["target_arch=='x64' or target_arch=='ia32'", {"dependencies": ["kernels_sse2", "kernels_avx2", "kernels_avx512"]}],
-        ["target_arch=='arm64'", {"dependencies": ["kernels_neon"]}],
         ["OS=='linux'", {
           "libraries": ["-ldl", "-lpthread"],
           "sources": ["native/node/glibc_floor.cpp"],
@@ -70,45 +62,6 @@
           "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
           "defines": ["NAPI_CPP_EXCEPTIONS"],
           "cflags_cc": ["-march=native"],
-        },
-      ],
-    }],
-    ["target_arch=='x64' or target_arch=='ia32'", {
-      "targets": [
-        {
-          "target_name": "kernels_sse2",
-          "type": "static_library",
-          "sources": ["<@(kernel_sources)"],
-          "defines": ["VRADAM_ISA=sse2", "VRADAM_CORE_NAMESPACE=sse2"],
-          "cflags_cc": ["<!@(node scripts/sources.cjs instructionSets sse2)"],
-        },
-        {
-          "target_name": "kernels_avx2",
-          "type": "static_library",
-          "sources": ["<@(kernel_sources)"],
-          "defines": ["VRADAM_ISA=avx2", "VRADAM_CORE_NAMESPACE=avx2"],
-          "cflags_cc": ["<!@(node scripts/sources.cjs instructionSets avx2)"],
-          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["<!@(node scripts/sources.cjs instructionSets avx2)"]},
-          "msvs_settings": {"VCCLCompilerTool": {"AdditionalOptions": ["/arch:AVX2"]}},
-        },
-        {
-          "target_name": "kernels_avx512",
-          "type": "static_library",
-          "sources": ["<@(kernel_sources)"],
-          "defines": ["VRADAM_ISA=avx512", "VRADAM_CORE_NAMESPACE=avx512"],
-          "cflags_cc": ["<!@(node scripts/sources.cjs instructionSets avx512)"],
-          "xcode_settings": {"OTHER_CPLUSPLUSFLAGS": ["<!@(node scripts/sources.cjs instructionSets avx512)"]},
-          "msvs_settings": {"VCCLCompilerTool": {"AdditionalOptions": ["/arch:AVX512"]}},
-        },
-      ],
-    }],
-    ["target_arch=='arm64'", {
-      "targets": [
-        {
-          "target_name": "kernels_neon",
-          "type": "static_library",
-          "sources": ["<@(kernel_sources)"],
-          "defines": ["VRADAM_ISA=neon", "VRADAM_CORE_NAMESPACE=neon"],
         },
       ],
     }],

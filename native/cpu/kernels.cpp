@@ -259,12 +259,17 @@ void update(Store store, const float* p_in, float* p_out, const float* g, float*
 #define VRADAM_JOIN_(a, b) a##b
 #define VRADAM_JOIN(a, b) VRADAM_JOIN_(a, b)
 
-const Kernels& VRADAM_JOIN(kernels_, VRADAM_ISA)() {
-  static const Kernels table = {
-      VRADAM_TEXT(VRADAM_ISA), largest_gradient, sum_squared_gradient,
-      gradient_penalty,        velocity_penalty, update,
-  };
-  return table;
-}
+// A table is data: it can be read where its functions cannot run.
+const Kernels VRADAM_JOIN(kernels_, VRADAM_ISA) = {
+    VRADAM_TEXT(VRADAM_ISA),
+#if defined(__AVX512F__)
+    kAvx2 | kAvx512,
+#elif defined(__AVX2__)
+    kAvx2,
+#else
+    kBaseline,
+#endif
+    largest_gradient,        sum_squared_gradient, gradient_penalty, velocity_penalty, update,
+};
 
 }  // namespace vradam

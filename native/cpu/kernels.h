@@ -6,6 +6,7 @@
 
 #include "../core/power.h"
 #include "../core/scalars.h"
+#include "instruction_sets.h"
 
 namespace vradam {
 
@@ -16,10 +17,18 @@ enum class Store : std::uint8_t {
   kStreaming,  // other memory, past the caches: saves reading it before it is overwritten
 };
 
+// What kernels need of a processor, as bits.
+enum Features : std::uint32_t {
+  kBaseline = 0,
+  kAvx2 = 1,    // with FMA
+  kAvx512 = 2,  // F, VL, BW and DQ
+};
+
 // Reading passes take n elements that begin at a chunk, write one sum per chunk, and return the largest
 // |gradient| as magnitude_bits.
 struct Kernels {
   const char* name;
+  std::uint32_t needs;  // of Features
   std::int32_t (*largest_gradient)(const float* g, std::size_t n, float c);
   std::int32_t (*sum_squared_gradient)(const float* g, std::size_t n, double* sums);
   std::int32_t (*gradient_penalty)(Power power, double exponent, const float* g, std::size_t n, float c,
@@ -30,16 +39,8 @@ struct Kernels {
                  std::size_t n, const UpdateScalars& scalars);
 };
 
-#if defined(VRADAM_X86)
-const Kernels& kernels_scalar();
-const Kernels& kernels_sse2();
-const Kernels& kernels_avx2();
-const Kernels& kernels_avx512();
-#elif defined(VRADAM_ARM64)
-const Kernels& kernels_scalar();
-const Kernels& kernels_neon();
-#else
-const Kernels& kernels_scalar();
-#endif
+#define VRADAM_DECLARE_KERNELS(set) extern const Kernels kernels_##set;
+VRADAM_INSTRUCTION_SETS(VRADAM_DECLARE_KERNELS)
+#undef VRADAM_DECLARE_KERNELS
 
 }  // namespace vradam
