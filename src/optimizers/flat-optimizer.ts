@@ -106,9 +106,12 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     const stepper = this.#stepper;
     stepper.assertUsable();
     const buffers = this.#arrays.check(parameters, gradients);
-    const scalars = stepper.prepare();
+    const { parametersIn, parametersOut, gradients: given } = buffers;
+    const { learningRates, gradientScale } = stepper.prepare();
     if (stepper.groups.haveSchedules) this.#arrays.checkStillThere(buffers);
-    return stepper.conclude(stepper.engine.step({ ...buffers, ...scalars }));
+    return stepper.conclude(
+      stepper.engine.step({ parametersIn, parametersOut, gradients: given, learningRates, gradientScale }),
+    );
   }
 
   /**

@@ -36,18 +36,17 @@ export type StepPlace = Pick<StepReport, 'step' | 'engine' | 'adapter'>;
 
 /** The report of a step from its outcome. */
 export function reportOf(
-  place: StepPlace,
+  { step, engine, adapter }: StepPlace,
   outcome: Omit<StepOutcome, 'refusal'>,
   { groups, clipNorm }: ResolvedOptions,
 ): StepReport {
-  return {
-    ...place,
+  // Spreads would take V8 longer than a small step.
+  const report: StepReport = {
+    step,
+    engine,
+    adapter,
     applied: outcome.applied,
     copiedBytes: outcome.copiedBytes ?? 0,
-    ...(clipNorm !== undefined && {
-      gradientNorm: outcome.gradientNorm,
-      clipCoefficient: outcome.clipCoefficient,
-    }),
     groups: groups.map(({ name, settings }, i) => {
       if (!outcome.applied) return { name, effectiveLearningRate: Number.NaN };
       const effectiveLearningRate = outcome.effectiveLearningRates[i]!;
@@ -55,6 +54,11 @@ export function reportOf(
       return { name, effectiveLearningRate, penalty: outcome.penalties[i]! };
     }),
   };
+  if (clipNorm !== undefined) {
+    report.gradientNorm = outcome.gradientNorm;
+    report.clipCoefficient = outcome.clipCoefficient;
+  }
+  return report;
 }
 
 /**
