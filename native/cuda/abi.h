@@ -15,7 +15,7 @@ constexpr std::uint32_t kCudaAbi = 4;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
-  kUnavailable = 1,  // there is no device to work with; nothing has changed
+  kUnavailable = 1,  // no device, or one that would not take a command; nothing has changed
   kOutOfMemory = 2,  // nothing has changed
   kDeviceLost = 3,   // the device failed: what it held, parameters and state included, is lost
   kMisplaced = 4,    // memory that is not this device's; nothing has changed
@@ -58,7 +58,7 @@ struct CudaApi {
   // Says whether there is a device that these kernels run on, and why not in a sentence.
   CudaStatus (*probe)(CudaDevice* device, CudaFailure* failure);
 
-  // Device memory, zeroed. `release` may be called while steps that use it are enqueued: it waits for them.
+  // Device memory, zeroed. `release` may be called while steps that use it are enqueued: it comes after them.
   CudaStatus (*allocate)(std::uint64_t bytes, void** memory, CudaFailure* failure);
   void (*release)(void* memory);
   // In the order of the stream. The host's memory is free again at return.

@@ -156,10 +156,10 @@ Napi::Object report_layout(Napi::Env env) {
   return layout;
 }
 
-// The engine, and what is under way with it: a call, a step off the event loop, or one that TensorFlow was
-// offered. The event loop alone says so.
+// The engine, and what is under way with it: a call, a step off the event loop, or one in a slot
+// of TensorFlow. The event loop alone says so.
 struct EngineWrap::Held {
-  enum class Use { kNone, kCall, kWorker, kOffer };
+  enum class Use { kNone, kCall, kWorker, kInSlot };
 
   std::unique_ptr<Engine> engine;
   Use use = Use::kNone;
@@ -298,7 +298,7 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::methods() {
       InstanceMethod<&EngineWrap::remove_tensor>("removeTensor"),
       InstanceMethod<&EngineWrap::step>("step"),
       InstanceMethod<&EngineWrap::step_async>("stepAsync"),
-      InstanceMethod<&EngineWrap::offer_step>("offerStep"),
+      InstanceMethod<&EngineWrap::put_step>("putStep"),
       InstanceMethod<&EngineWrap::take_step>("takeStep"),
       InstanceMethod<&EngineWrap::read_tensor>("readTensor"),
       InstanceMethod<&EngineWrap::write_tensor>("writeTensor"),
@@ -427,10 +427,10 @@ Napi::Value EngineWrap::step_async(const Napi::CallbackInfo& info) {
   });
 }
 
-// offerStep(slot, tensors: Uint32Array, learningRates, gradientScale): puts a step where the op finds it.
+// putStep(slot, tensors: Uint32Array, learningRates, gradientScale): puts a step where the op finds it.
 // Pair i of the op's inputs belongs to tensors[i], ascending numbers of tensors; every other one is left
 // alone. Until takeStep the engine does nothing else.
-void EngineWrap::offer_step(const Napi::CallbackInfo& info) {
+void EngineWrap::put_step(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Held> held = this->held(info.Env());
   use(info.Env(), [&](Engine& engine) {
     std::vector<StepScalars> scalars = scalars_arguments(info, 2, engine);
@@ -452,7 +452,7 @@ void EngineWrap::offer_step(const Napi::CallbackInfo& info) {
     slot->engine = std::shared_ptr<Engine>(held, &engine);
     slot->tensors.assign(tensors, tensors + count);
     slot->scalars = std::move(scalars);
-    held->use = Held::Use::kOffer;
+    held->use = Held::Use::kInSlot;
   });
 }
 
@@ -461,11 +461,11 @@ Napi::Value EngineWrap::take_step(const Napi::CallbackInfo& info) {
   using State = StepSlot::State;
   const Napi::Env env = info.Env();
   const std::shared_ptr<Held> held = this->held(env);
-  if (held->use == Held::Use::kOffer) held->use = Held::Use::kNone;
+  if (held->use == Held::Use::kInSlot) held->use = Held::Use::kNone;
   const std::shared_ptr<StepSlot> slot = slot_argument(info);
   const State state = std::exchange(slot->state, State::kEmpty);
   if (std::exchange(slot->engine, nullptr).get() != held->engine.get() || state == State::kEmpty) {
-    throw engine_error(env, "No step of this optimizer is offered");
+    throw engine_error(env, "No step of this optimizer is in the slot");
   }
   double* const report = report_argument(info, 1, *held->engine);
   if (state == State::kFailed) throw error(env, slot->code, slot->message);

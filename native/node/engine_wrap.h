@@ -47,7 +47,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void remove_tensor(const Napi::CallbackInfo& info);
   void step(const Napi::CallbackInfo& info);
   Napi::Value step_async(const Napi::CallbackInfo& info);
-  void offer_step(const Napi::CallbackInfo& info);
+  void put_step(const Napi::CallbackInfo& info);
   Napi::Value take_step(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
   void write_tensor(const Napi::CallbackInfo& info);

@@ -1,7 +1,7 @@
 import { backend as currentBackend, type DataId, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { loadAddon } from '../engines/addon.js';
 import { loadCuda, whyNoCuda } from '../engines/cuda-addon.js';
-import { canOffer } from '../engines/offer.js';
+import { runsInTensorflow } from '../engines/tensorflow-engine.js';
 import { VRAdamError } from '../errors.js';
 import type { AdapterType } from './adapter.js';
 import { portable } from './portable.js';
@@ -92,7 +92,7 @@ export const tensorflow: AdapterType = {
   },
 
   obstacle(engine) {
-    if (!canOffer(engine)) return `The engine ${engine.name} cannot run inside TensorFlow`;
+    if (!runsInTensorflow(engine)) return `The engine ${engine.name} cannot run inside TensorFlow`;
     const backend = currentBackend() as unknown as TensorflowBackend;
     const connection = connectionOf(backend);
     if (typeof connection === 'string') return connection;
@@ -104,7 +104,7 @@ export const tensorflow: AdapterType = {
     step(engine, scalars, variables, gradients) {
       const backend = currentBackend() as unknown as TensorflowBackend;
       const connection = connectionOf(backend);
-      if (typeof connection === 'string' || !canOffer(engine)) {
+      if (typeof connection === 'string' || !runsInTensorflow(engine)) {
         throw new VRAdamError('ERR_VRADAM_ENGINE', `The step cannot run inside TensorFlow: ${connection}`);
       }
       const tensors = [...gradients.keys()].filter((i) => gradients[i] !== null);
@@ -113,7 +113,7 @@ export const tensorflow: AdapterType = {
       const inputs = [...tensors.map((i) => variables[i]!), ...tensors.map((i) => gradients[i]!)];
       const copiedBytes = bytesInJavaScript(backend, inputs);
 
-      engine.offerStep(connection.slot, tensors, scalars.learningRates, scalars.gradientScale);
+      engine.putStep(connection.slot, tensors, scalars.learningRates, scalars.gradientScale);
       const { outputs, failure } = runOp(backend, connection, inputs, tensors.length);
       try {
         const outcome = engine.takeStep(connection.slot);

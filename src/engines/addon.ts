@@ -26,8 +26,8 @@ export interface NativeEngineHandle {
    * Puts a step where the op VRAdamStep finds it: pair i of the op's inputs belongs to `tensors[i]`, ascending
    * numbers of tensors; the others are left alone.
    */
-  offerStep(slot: number, tensors: Uint32Array, learningRates: Float64Array, gradientScale: number): void;
-  /** Whether the op made the step that was offered, whose report it then fills; empties the slot. */
+  putStep(slot: number, tensors: Uint32Array, learningRates: Float64Array, gradientScale: number): void;
+  /** Whether the op made the step in the slot, whose report it then fills; empties the slot. */
   takeStep(slot: number, report: Float64Array): boolean;
   /** Fills the two arrays and returns the tensor's step count. */
   readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;

@@ -1,7 +1,7 @@
 import type { Addon, NativeEngineHandle, ReportLayout } from './addon.js';
 import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
-import type { OfferingEngine } from './offer.js';
+import type { TensorflowEngine } from './tensorflow-engine.js';
 import { defaultThreads } from './threads.js';
 
 /** The record of each group that the addon takes: nine numbers, in the order of `GroupSettings` in native/core/scalars.h. */
@@ -22,7 +22,9 @@ function packGroups(groups: readonly GroupSettings[]): Float64Array {
 }
 
 /** An engine of the addon. */
-export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle> implements OfferingEngine {
+export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle>
+  implements TensorflowEngine
+{
   readonly name: 'cpu' | 'cuda';
   protected readonly handle: Handle;
   protected readonly layout: ReportLayout;
@@ -77,14 +79,14 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     return this.outcomeOf(report);
   }
 
-  offerStep(
+  putStep(
     slot: number,
     tensors: readonly number[],
     learningRates: readonly number[],
     gradientScale: number,
   ): void {
     translateNative(() =>
-      this.handle.offerStep(slot, Uint32Array.from(tensors), this.ratesOf(learningRates), gradientScale),
+      this.handle.putStep(slot, Uint32Array.from(tensors), this.ratesOf(learningRates), gradientScale),
     );
   }
 

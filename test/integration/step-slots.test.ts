@@ -29,7 +29,7 @@ it('the slot of a thread, through which its steps reach TensorFlow, goes when th
       engine.addTensor(0, 1);
       const offer = (slot) => {
         try {
-          engine.offerStep(slot, Uint32Array.of(0), Float64Array.of(1e-3), 1);
+          engine.putStep(slot, Uint32Array.of(0), Float64Array.of(1e-3), 1);
           engine.takeStep(slot, new Float64Array(addon.report.groups + addon.report.fieldsPerGroup));
           return 'taken';
         } catch (error) {

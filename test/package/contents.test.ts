@@ -36,7 +36,7 @@ const needed: Readonly<Record<string, RegExp>> = {
   'unpacker of link-tensorflow': /^dist\/cli\/unpack_wheel\.py$/,
   addon: /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/vradam(\.glibc|\.musl)?\.node$/,
   'sources for vradam build': /^addon\/(binding\.gyp\.in|CMakeLists\.txt|scripts\/sources\.cjs)$/,
-  'native sources': /^addon\/native\/[\w/-]+\.(cpp|h|cu|cuh|cc|json|txt)$/,
+  'native sources': /^addon\/native\/[\w/-]+\.(cpp|h|cu|cuh|cc|gypi|json|txt)$/,
   'headers for vradam build': /^addon\/node-addon-api\/(napi[\w.-]*\.h|index\.js|package\.json|LICENSE\.md)$/,
 };
 const plugin = /^prebuilds\/[\w-]+\/(libvradam_cuda\.so|vradam_cuda\.dll)(\.sha256)?$/;
