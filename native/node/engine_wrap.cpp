@@ -337,8 +337,7 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   auto held = std::make_shared<Held>();
   translated(info.Env(), [&] {
     const auto* const api = static_cast<const CudaApi*>(info.Data());
-    held->engine =
-        api == nullptr ? make_cpu(info, std::move(settings)) : make_cuda(info, *api, std::move(settings));
+    held->engine = api == nullptr ? make_cpu(info, settings) : make_cuda(info, *api, settings);
   });
   held_ = std::move(held);
   hold(kEngineBytes);
