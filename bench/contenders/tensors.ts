@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { DeviceSteps } from '../../src/browser/device-steps.js';
 import { capabilities } from '../../src/engines/capabilities.js';
 import { adam, vradam } from '../../src/index.js';
+import { DeviceSteps } from '../../src/optimizers/device-steps.js';
 import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
 import { VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { stepContender } from '../rounds.js';
@@ -10,7 +10,7 @@ import { activate, type BackendName, type FoundBackend } from './backends.js';
 import { type ContenderEntry, LEARNING_RATE, type Model, type Prepared, type Rule } from './contender.js';
 
 /** VRAdam made of TensorFlow.js operations, which is what a browser gets. */
-class OperationsOptimizer extends TensorFlowOptimizer<DeviceSteps> {
+class OperationsOptimizer extends TensorFlowOptimizer {
   static readonly className = 'VRAdamOperations';
 
   constructor(learningRate: number) {

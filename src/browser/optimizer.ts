@@ -1,4 +1,5 @@
 import { serialization } from '@tensorflow/tfjs-core';
+import { DeviceSteps } from '../optimizers/device-steps.js';
 import { TensorFlowOptimizer } from '../optimizers/tensorflow-optimizer.js';
 import {
   type FactoryDefaults,
@@ -7,8 +8,7 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import type { CheckpointPath } from '../state/checkpoint.js';
-import { DeviceSteps } from './device-steps.js';
-import { noFiles } from './platform.js';
+import { checkEngine, noFiles } from './platform.js';
 
 /**
  * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js in a
@@ -20,7 +20,7 @@ import { noFiles } from './platform.js';
  * and with `onNonFinite: 'throw'` every step after it, until the error is thrown by a later call of `applyGradients`.
  * Results are those of Node.js within float32's rounding, not to the bit.
  */
-export class VRAdamOptimizer extends TensorFlowOptimizer<DeviceSteps> {
+export class VRAdamOptimizer extends TensorFlowOptimizer {
   /** The name under which saved models find this class. */
   static readonly className = 'VRAdam';
 
@@ -35,7 +35,10 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<DeviceSteps> {
     options: VRAdamOptions = {},
     defaults: FactoryDefaults = VRADAM_DEFAULTS,
   ) {
-    super(learningRate, options, defaults, (resolved) => new DeviceSteps(resolved));
+    super(learningRate, options, defaults, (resolved) => {
+      checkEngine(resolved.engine);
+      return new DeviceSteps(resolved);
+    });
   }
 
   /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` always: a browser has no files. */

@@ -7,7 +7,7 @@ import type { Platform } from '../engines/platform.js';
 import { VRAdamError } from '../errors.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
-import { matchesVariable, type VariableSteps } from './tensorflow-optimizer.js';
+import { matchesVariable, type VariableSteps } from './variable-steps.js';
 
 /** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
 const platform: Platform = {

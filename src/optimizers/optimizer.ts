@@ -1,4 +1,5 @@
 import { serialization } from '@tensorflow/tfjs-core';
+import type { TensorState } from '../engines/engine.js';
 import {
   type FactoryDefaults,
   type Schedule,
@@ -8,6 +9,7 @@ import {
 import { type CheckpointPath, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { describeOptions } from '../state/description.js';
 import { AdaptedSteps } from './adapted-steps.js';
+import { DeviceSteps } from './device-steps.js';
 import { TensorFlowOptimizer } from './tensorflow-optimizer.js';
 
 /**
@@ -17,7 +19,7 @@ import { TensorFlowOptimizer } from './tensorflow-optimizer.js';
  *
  * @example model.compile({ optimizer: vradam(1e-3, { weightDecay: 1e-2 }), loss: 'meanSquaredError' });
  */
-export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedSteps> {
+export class VRAdamOptimizer extends TensorFlowOptimizer {
   /** The name under which saved models find this class. */
   static readonly className = 'VRAdam';
 
@@ -44,19 +46,24 @@ export class VRAdamOptimizer extends TensorFlowOptimizer<AdaptedSteps> {
    *   `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   async save(path: CheckpointPath): Promise<void> {
-    const { steps } = this;
+    const { steps, iterations } = this;
     steps.gate.assertIdle();
     this.forgetDisposed();
-    const tensors = [
-      ...this.variables.map(({ name, shape }, i) => ({
-        name,
-        shape,
-        read: () => steps.engine.readTensor(i),
-      })),
-      ...this.waiting.map((state) => ({ name: state.name, shape: state.shape, read: () => state })),
-    ];
     const metadata = describeOptions(this.options, steps.tensors);
-    await saveCheckpoint(path, this.iterations, tensors, metadata);
+    const named = this.variables.map(({ name, shape }) => ({ name, shape }));
+    const waiting = this.waiting.map((state) => ({
+      name: state.name,
+      shape: state.shape,
+      read: () => state,
+    }));
+    // A device is read now, all of it; an engine while the file is written, before anything else can run.
+    const states =
+      steps instanceof DeviceSteps
+        ? await Promise.all(named.map((_, i) => steps.engine.readTensor(i)))
+        : undefined;
+    const read = (i: number) => states?.[i] ?? (steps.engine.readTensor(i) as TensorState);
+    const tensors = named.map((each, i) => ({ ...each, read: () => read(i) }));
+    await saveCheckpoint(path, iterations, [...tensors, ...waiting], metadata);
   }
 
   /**

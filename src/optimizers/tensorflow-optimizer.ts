@@ -1,5 +1,6 @@
 import {
   dispose,
+  getBackend,
   type NamedTensorMap,
   Optimizer,
   type Scalar,
@@ -8,11 +9,10 @@ import {
   engine as tensorflow,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import type { EngineName, TensorState } from '../engines/engine.js';
+import { hasDevice } from '../device/select.js';
+import type { TensorState } from '../engines/engine.js';
 import {
   type FactoryDefaults,
-  type GroupMatch,
-  matchesName,
   type ResolvedOptions,
   resolveOptions,
   type Schedule,
@@ -30,58 +30,18 @@ import {
   sameShape,
 } from '../state/saved-state.js';
 import { type NamedTensor, readWeights, WeightTensors } from '../state/saved-weights.js';
-import type { Gate } from '../step/gate.js';
-import type { Groups } from '../step/groups.js';
 import type { StepReport } from '../step/report.js';
-import type { RegisteredTensor } from '../step/stepper.js';
+import { DeviceSteps } from './device-steps.js';
 import { readGradients } from './gradients.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
-
-/** The suffix that TensorFlow.js adds to the name of a layer's variable when the name is taken. */
-const SUFFIX = /_\d+$/;
-
-/**
- * Whether a group takes a variable. Its match sees the name without TensorFlow.js's suffix, so that it holds for a model
- * and for its reloaded copy alike. It also sees the full name, because a variable may well be called `w_1` by its owner.
- */
-export function matchesVariable(match: GroupMatch, name: string): boolean {
-  return matchesName(match, name.replace(SUFFIX, '')) || (SUFFIX.test(name) && matchesName(match, name));
-}
-
-/** Makes the steps of an optimizer and owns its state. Tensors are numbered in order of registration. */
-export interface VariableSteps {
-  readonly gate: Gate;
-  readonly groups: Groups;
-  /** Holds the state, which it gives as a copy, as it is at the call, and takes as a copy. */
-  readonly engine: {
-    readonly name: EngineName;
-    readTensor(tensor: number): TensorState | Promise<TensorState>;
-    writeTensor(tensor: number, state: TensorState): void;
-  };
-  readonly tensors: readonly RegisteredTensor[];
-  /** Attempted steps. */
-  iterations: number;
-  readonly skippedSteps: number;
-  readonly lastStep: StepReport | undefined;
-  /** The report of the last attempted step, waited for; absent where it is there at once. */
-  readLastStep?(): Promise<StepReport | undefined>;
-  /** Adds a tensor with a state of zeros to its group. */
-  register(name: string, size: number, shape: readonly number[]): void;
-  /** Frees a tensor's state. The numbers of later tensors move down by one. */
-  unregister(tensor: number): void;
-  /**
-   * One step; variable and gradient `i` belong to tensor `i`. A gradient is null where the tensor is left alone; its
-   * variable may then be disposed. Everything that can be checked without reading values has been checked.
-   */
-  step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
-}
+import type { VariableSteps } from './variable-steps.js';
 
 /**
  * The contract of `tf.Optimizer`: which variables belong to the optimizer, what it accepts as gradients, what it
  * saves and restores. How steps are made is left to `VariableSteps`.
  */
-export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends Optimizer {
-  protected readonly steps: Steps;
+export abstract class TensorFlowOptimizer extends Optimizer {
+  #steps: VariableSteps;
   readonly #options: ResolvedOptions;
   readonly #weights = new WeightTensors();
   /** By tensor number. State belongs to the variable itself, not to its name. */
@@ -101,11 +61,15 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
     learningRate: number | Schedule,
     options: VRAdamOptions,
     defaults: FactoryDefaults,
-    makeSteps: (options: ResolvedOptions) => Steps,
+    makeSteps: (options: ResolvedOptions) => VariableSteps,
   ) {
     super();
     this.#options = resolveOptions(learningRate, options, defaults);
-    this.steps = makeSteps(this.#options);
+    this.#steps = makeSteps(this.#options);
+  }
+
+  protected get steps(): VariableSteps {
+    return this.#steps;
   }
 
   /** As given, with the learning rates as they are now. */
@@ -195,6 +159,7 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
       this.steps.groups.check(Object.keys(tensorflow().registeredVariables), own);
     }
     this.forgetDisposed();
+    if (this.#options.engine === 'auto' && hasDevice(getBackend())) this.#goOnDevice();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
 
@@ -342,6 +307,22 @@ export abstract class TensorFlowOptimizer<Steps extends VariableSteps> extends O
     if (this.#variables.length === 0) this.#waiting = [];
     this.#numbers.clear();
     for (const [number, { name }] of this.#variables.entries()) this.#numbers.set(name, number);
+  }
+
+  /** Leaves the steps to the device of the current backend, which takes over the state. */
+  #goOnDevice(): void {
+    const before = this.#steps;
+    if (before instanceof DeviceSteps) return;
+    const steps = new DeviceSteps(this.options);
+    for (const [i, { name, size, shape }] of this.#variables.entries()) {
+      steps.register(name, size, shape);
+      steps.engine.writeTensor(i, before.engine.readTensor(i) as TensorState);
+    }
+    steps.iterations = before.iterations;
+    steps.skippedSteps = before.skippedSteps;
+    steps.lastStep = before.lastStep;
+    before.gate.dispose();
+    this.#steps = steps;
   }
 
   /** New variables in the order of their registration, each with the state that waits for it. */

@@ -1,25 +1,27 @@
-import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import type { Device } from '../device/device.js';
+import { DeviceState } from '../device/device-state.js';
+import { readReport } from '../device/report.js';
+import { selectDevice } from '../device/select.js';
 import { VRAdamError } from '../errors.js';
-import { matchesVariable, type VariableSteps } from '../optimizers/tensorflow-optimizer.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Gate } from '../step/gate.js';
 import { Groups } from '../step/groups.js';
 import { reportOf, type StepReport } from '../step/report.js';
 import { cannotHold, engineSettings, type RegisteredTensor } from '../step/stepper.js';
-import { DeviceState, readReport } from './operations.js';
-import { checkEngine } from './platform.js';
+import { matchesVariable, type VariableSteps } from './variable-steps.js';
 
 /** What a step did, still on the device. */
 interface PendingReport {
   readonly values: Tensor;
   readonly step: number;
+  readonly adapter: string;
   /** Refusals that had been thrown when it was made. */
   readonly era: number;
 }
 
 /**
- * Steps in operations of TensorFlow.js, which the device makes whenever it gets there. What they did is read one report
- * at a time.
+ * Steps that the device of the current backend makes whenever it gets there. What they did is read one report at a time.
  */
 export class DeviceSteps implements VariableSteps {
   readonly gate = new Gate(() => this.#free());
@@ -30,6 +32,7 @@ export class DeviceSteps implements VariableSteps {
   skippedSteps = 0;
   lastStep: StepReport | undefined;
   readonly #options: ResolvedOptions;
+  #device: Device | undefined;
   /** The step whose refusal is still to be thrown. */
   #refusedStep = 0;
   /** Refusals that were thrown: reports of steps from before the last one say nothing new. */
@@ -40,9 +43,7 @@ export class DeviceSteps implements VariableSteps {
   #reading: Promise<void> | undefined;
   #inFlight: PendingReport | undefined;
 
-  /** @throws VRAdamError `ERR_VRADAM_ENGINE` for an engine of native code. */
   constructor(options: ResolvedOptions) {
-    checkEngine(options.engine);
     this.#options = options;
     this.groups = new Groups(options.groups, this.gate, matchesVariable);
     this.engine = new DeviceState(engineSettings(options));
@@ -89,14 +90,16 @@ export class DeviceSteps implements VariableSteps {
     this.gate.assertNotFreed();
     const { gradientScale } = this.#options;
     const attempt = this.iterations + 1;
-    const values = this.engine.step({ variables, gradients, attempt, learningRates, gradientScale });
+    this.#device = selectDevice(getBackend(), this.engine, this.#device);
+    const values = this.#device.step({ variables, gradients, attempt, learningRates, gradientScale });
     this.iterations = attempt;
     this.#newest?.values.dispose();
-    this.#newest = { values, step: attempt, era: this.#era };
+    this.#newest = { values, step: attempt, adapter: this.#device.name, era: this.#era };
     this.#reading ??= this.#readReports();
   }
 
   #free(): void {
+    this.#device?.dispose?.();
     this.engine.dispose();
     this.#newest?.values.dispose();
     this.#inFlight?.values.dispose();
@@ -124,13 +127,9 @@ export class DeviceSteps implements VariableSteps {
     }
   }
 
-  #take({ step, era }: PendingReport, values: Float32Array): void {
+  #take({ step, adapter, era }: PendingReport, values: Float32Array): void {
     const { refusals, ...outcome } = readReport(values);
-    this.lastStep = reportOf(
-      { step, engine: this.engine.name, adapter: 'operations' },
-      outcome,
-      this.#options,
-    );
+    this.lastStep = reportOf({ step, engine: this.engine.name, adapter }, outcome, this.#options);
     const { onNonFinite } = this.#options;
     if (onNonFinite === 'skip') this.skippedSteps = refusals;
     if (onNonFinite === 'throw' && era === this.#era && refusals > 0) this.#refusedStep = refusals;

@@ -1,0 +1,115 @@
+import {
+  concat,
+  keep,
+  mul,
+  slice,
+  type Tensor,
+  type Tensor1D,
+  tensor,
+  tensor1d,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
+import type { EngineSettings, TensorState } from '../engines/engine.js';
+
+/** A tensor's state but for its step count. */
+export interface DeviceTensor {
+  readonly group: number;
+  readonly shape: readonly number[];
+  velocity: Tensor;
+  secondMoment: Tensor;
+}
+
+/** Replaces a kept tensor by a new one. */
+export function replace<T extends Tensor>(old: Tensor, fresh: T): T {
+  keep(fresh);
+  old.dispose();
+  return fresh;
+}
+
+/**
+ * The state of an optimizer as tensors of TensorFlow.js, which nobody else sees: so a device may write them where they
+ * lie, and they follow from one backend to another.
+ */
+export class DeviceState {
+  /** No native code; what makes the steps is the backend's affair. */
+  readonly name = 'javascript';
+  readonly settings: EngineSettings;
+  /** In order of registration. */
+  readonly tensors: DeviceTensor[] = [];
+  /**
+   * Refusals (where they are sticky, the step that was refused first, or 0; else how many), then the step count of every
+   * tensor.
+   */
+  counts: Tensor1D = keep(tensor1d([0], 'float32'));
+
+  /** @param settings Refusals are sticky with `haltOnRefusal`. */
+  constructor(settings: EngineSettings) {
+    this.settings = settings;
+  }
+
+  /** Adds a tensor with a state of zeros. */
+  add(group: number, shape: readonly number[]): void {
+    // Where there is no room for one of them, none is left behind.
+    tidy(() => {
+      const [velocity, secondMoment] = [zeros([...shape]), zeros([...shape])];
+      this.#spliceCounts(1 + this.tensors.length, 0, 0);
+      this.tensors.push({ group, shape, velocity: keep(velocity), secondMoment: keep(secondMoment) });
+    });
+  }
+
+  /** Frees a tensor's state. The numbers of later tensors move down by one. */
+  remove(number: number): void {
+    this.#spliceCounts(1 + number, 1);
+    for (const { velocity, secondMoment } of this.tensors.splice(number, 1)) {
+      velocity.dispose();
+      secondMoment.dispose();
+    }
+  }
+
+  /** Lets steps be applied again. */
+  forgetRefusal(): void {
+    this.#spliceCounts(0, 1, 0);
+  }
+
+  /** A copy of a tensor's state, as it is at the call. */
+  async readTensor(number: number): Promise<TensorState> {
+    const { velocity, secondMoment } = this.tensors[number]!;
+    const copies = tidy(() => {
+      const steps = slice(this.counts, 1 + number, 1);
+      // Not clones: later steps may write where the state lies.
+      return [velocity, secondMoment, steps].map((each) => keep(mul(each, 1)));
+    });
+    try {
+      const [v, s, steps] = await Promise.all(copies.map((each) => each.data<'float32'>()));
+      return { velocity: v!.slice(), secondMoment: s!.slice(), steps: steps![0]! };
+    } finally {
+      for (const each of copies) each.dispose();
+    }
+  }
+
+  writeTensor(number: number, { velocity, secondMoment, steps }: TensorState): void {
+    const state = this.tensors[number]!;
+    const shape = [...state.shape];
+    state.velocity = replace(state.velocity, tensor(velocity.slice(), shape, 'float32'));
+    state.secondMoment = replace(state.secondMoment, tensor(secondMoment.slice(), shape, 'float32'));
+    this.#spliceCounts(1 + number, 1, steps);
+  }
+
+  dispose(): void {
+    for (let number = this.tensors.length - 1; number >= 0; number--) this.remove(number);
+    this.counts.dispose();
+  }
+
+  #spliceCounts(start: number, deleted: number, ...inserted: number[]): void {
+    const { counts } = this;
+    const fresh = tidy(() => {
+      const pieces: Tensor1D[] = [];
+      if (start > 0) pieces.push(slice(counts, 0, start));
+      if (inserted.length > 0) pieces.push(tensor1d(inserted, 'float32'));
+      if (start + deleted < counts.size) pieces.push(slice(counts, start + deleted));
+      return concat(pieces);
+    });
+    this.counts = replace(counts, fresh);
+  }
+}
