@@ -4,7 +4,9 @@ export default defineConfig({
   // The examples import the package by its name; here that is src.
   resolve: { tsconfigPaths: true },
   test: {
-    include: ['unit', 'integration', 'fuzz', 'docs'].map((folder) => `test/${folder}/**/*.test.ts`),
+    include: ['unit', 'integration', 'browser', 'fuzz', 'docs'].map(
+      (folder) => `test/${folder}/**/*.test.ts`,
+    ),
     pool: 'forks',
     reporters: ['default', './test/not-run.ts'],
     globalSetup: 'scripts/build-native.mjs',

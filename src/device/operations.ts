@@ -119,7 +119,8 @@ function makeStep(
   let gradientNorm: Tensor = scalar(Number.NaN);
   let clipCoefficient: Tensor = scalar(1);
   if (clipNorm !== undefined) {
-    const squares = given.map(({ raw }) => sumOfPowers(raw, 2));
+    // The webgpu backend has no sum of nothing.
+    const squares = given.filter(({ raw }) => raw.size > 0).map(({ raw }) => sumOfPowers(raw, 2));
     gradientNorm = squares.length > 0 ? mul(sqrt(addN(squares)), gradientScale) : scalar(0);
     // A norm that is NaN compares as false, and so does not spread.
     clipCoefficient = div(clipNorm, where(greater(gradientNorm, clipNorm), gradientNorm, scalar(clipNorm)));

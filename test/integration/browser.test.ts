@@ -1,15 +1,13 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createContext, runInContext } from 'node:vm';
 import * as tf from '@tensorflow/tfjs-core';
 import { build } from 'esbuild';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import * as browser from '../../src/browser/index.js';
 import * as node from '../../src/index.js';
-import { distance, goldens, optionsOf } from '../unit/golden.js';
+import { distance } from '../unit/distance.js';
+import { goldens, optionsOf } from '../unit/golden.js';
 import { backends, use } from './backends.js';
 import { examples, numbers, perceptron, weightsOf } from './models.js';
 
@@ -452,8 +450,6 @@ describe('in the browser', () => {
 
 describe('bundled for the browser', () => {
   const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
-  const folder = mkdtempSync(join(tmpdir(), 'vradam-browser-'));
-  afterAll(() => rmSync(folder, { recursive: true }));
 
   /** Trains a line on the cpu backend and hands on where it ended. */
   const PAGE = `
@@ -510,60 +506,4 @@ describe('bundled for the browser', () => {
     const result = await runInContext(`${outputFiles[0]!.text}; page.train()`, context);
     expect(result).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'operations' });
   });
-
-  const chromium = ['chromium', 'chromium-browser', 'google-chrome'].find(
-    (name) => spawnSync(name, ['--version']).status === 0,
-  );
-
-  /** What the page's function gives, run by Chromium. */
-  async function inChromium(page: string, call: string, flags: readonly string[]): Promise<unknown> {
-    const { outputFiles } = await bundle(page, []);
-    const show = (result: string) => `document.title = JSON.stringify(${result})`;
-    const shown = `page.${call}.then((result) => ${show('result')}, (error) => ${show('String(error)')})`;
-    const script = outputFiles[0]!.text.replaceAll('</script', '<\\/script');
-    writeFileSync(join(folder, 'page.html'), `<title></title><script>${script}; ${shown}</script>`);
-    const args = ['--headless', '--no-sandbox', '--virtual-time-budget=20000', '--dump-dom', ...flags];
-    const { stdout } = spawnSync(chromium!, [...args, `file://${join(folder, 'page.html')}`], {
-      encoding: 'utf8',
-    });
-    return JSON.parse(/<title>(.*?)<\/title>/.exec(stdout)?.[1] ?? 'null');
-  }
-
-  it('it trains in Chromium', async ({ skip }) => {
-    skip(!chromium, 'there is no Chromium here');
-    const result = await inChromium(PAGE, 'train()', ['--disable-gpu']);
-    expect(result).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'operations' });
-  });
-
-  it('WebGL that renders float32 keeps the epsilon that was given', async ({ skip }) => {
-    skip(!chromium, 'there is no Chromium here');
-    const page = `
-      import * as tf from '@tensorflow/tfjs-core';
-      import '@tensorflow/tfjs-backend-webgl';
-      import { FlatOptimizer, vradam } from 'vradam';
-      export async function compare() {
-        await tf.setBackend('webgl');
-        const start = [1, -2, 3];
-        const gradient = [1e-5, -2e-5, 3e-6];
-        const expected = Float32Array.from(start);
-        const flat = new FlatOptimizer(3, { learningRate: 0.01 });
-        const x = tf.variable(tf.tensor1d(start), true, 'x');
-        const optimizer = vradam(0.01);
-        for (let i = 0; i < 30; i++) {
-          flat.step(expected, Float32Array.from(gradient));
-          optimizer.applyGradients({ x: tf.tensor1d(gradient) });
-        }
-        const actual = await x.data();
-        return {
-          float32: tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED'),
-          precision: tf.backend().floatPrecision(),
-          distance: Math.max(...actual.map((value, i) => Math.abs(value - expected[i]))),
-        };
-      }
-    `;
-    const flags = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
-    const result = await inChromium(page, 'compare()', flags);
-    expect(result).toMatchObject({ float32: true, precision: 16 });
-    expect((result as { distance: number }).distance).toBeLessThan(1e-5);
-  }, 120_000);
 });

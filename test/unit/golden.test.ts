@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { FlatOptimizer } from '../../src/flat.js';
 import { resolveOptionsWithLearningRate, VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { distance } from './distance.js';
 import { engines } from './engines.js';
-import { distance, type Golden, goldens, optionsOf } from './golden.js';
+import { type Golden, goldens, optionsOf } from './golden.js';
 
 interface Checkpoint {
   step: number;
