@@ -9,7 +9,7 @@ import { packageRoot } from '../src/engines/addon.js';
 import { run } from './child-process.js';
 import { Failure, failureOf } from './failure.js';
 import { fitting, notEmpty, type Subcommand } from './subcommand.js';
-import { cacheFolder, compile, findToolchain } from './toolchain.js';
+import { cacheFolder, compile, defaultPython, findToolchain } from './toolchain.js';
 import { packageVersion } from './version.js';
 
 /** The options of `vradam build`, as the list below explains them. */
@@ -56,7 +56,15 @@ async function put(from: string, to: string): Promise<void> {
   mkdirSync(path.dirname(to), { recursive: true });
   const partial = `${to}.${process.pid}.partial`;
   await copyFile(from, partial);
-  await rename(partial, to);
+  try {
+    await rename(partial, to);
+  } catch (error) {
+    rmSync(partial);
+    // Windows replaces no library that a program has loaded.
+    throw new Failure(`${to} cannot be replaced: ${(error as Error).message}`, {
+      remedy: 'End the programs that have loaded it, and run this again.',
+    });
+  }
 }
 
 /** A folder with the sources as node-gyp wants them, which is removed whatever comes of `use`. */
@@ -94,7 +102,7 @@ async function withStaging<T>(root: string, use: (staging: string) => Promise<T>
 export async function buildAddon(options: BuildOptions, log: (text: string) => void): Promise<BuildResult> {
   const root = packageRoot();
   const { folder, environment } = destination(root, options.out);
-  log('Looking for Python, a C++ compiler, make and node-gyp');
+  log('Looking for Python, a C++ compiler and node-gyp');
   const tools = await findToolchain(process.cwd(), options.python);
   return withStaging(root, async (staging) => {
     log(
@@ -134,7 +142,7 @@ export async function buildCudaPlugin(
   log('Looking for nvcc and cmake');
   const tools = {
     nvcc: 'Install the CUDA toolkit (https://developer.nvidia.com/cuda-toolkit-archive) and put its bin folder on PATH.',
-    cmake: 'Install CMake 3.20 or later, such as: apt-get install cmake.',
+    cmake: 'Install CMake 3.20 or later, such as: apt-get install cmake, winget install Kitware.CMake.',
   };
   for (const [tool, remedy] of Object.entries(tools)) {
     if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0) {
@@ -183,7 +191,8 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
   name: 'build',
   summary: 'compiles the addon for this machine, or with --cuda the CUDA plugin',
   details:
-    'For where no prebuilt one runs. It needs a C++20 compiler, make and Python 3.9 or later; npm brings node-gyp. ' +
+    'For where no prebuilt one runs. It needs a C++20 compiler with make (on Windows, Visual Studio; not yet run there) ' +
+    'and Python 3.9 or later; npm brings node-gyp. ' +
     "Without a network, Node's headers must lie beside Node.",
   options: [
     new Option(
@@ -198,7 +207,7 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
       '--out <dir>',
       "folder for the result; default: the package's own, or a cache folder where that is read-only",
     ).argParser(notEmpty),
-    new Option('--python <program>', 'Python that node-gyp runs').argParser(notEmpty).default('python3'),
+    new Option('--python <program>', 'Python that node-gyp runs').argParser(notEmpty).default(defaultPython),
   ],
   run: async (given) => {
     if (given.architectures && !given.cuda)

@@ -21,6 +21,8 @@ export interface CommandOptions {
 }
 
 function quote(word: string): string {
+  if (process.platform === 'win32')
+    return /[\s"&|<>^()]/.test(word) ? `"${word.replaceAll('"', '\\"')}"` : word;
   return /^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 

@@ -39,9 +39,15 @@ function majorMinor(text: string): readonly [number, number] | undefined {
   return match ? [Number(match[1]), Number(match[2])] : undefined;
 }
 
+const WINDOWS = process.platform === 'win32';
+
+/** What Python is called where nobody names one. On Windows, `python3` is a link to the shop. */
+export const defaultPython = WINDOWS ? 'python' : 'python3';
+
 async function findPython(command: string): Promise<Python> {
   const result = await run(command, ['-c', questions], { timeout: 60_000 });
-  const remedy = 'Install Python 3.9 or later, or name one with --python, such as --python .venv/bin/python.';
+  const own = WINDOWS ? '.venv\\Scripts\\python.exe' : '.venv/bin/python';
+  const remedy = `Install Python 3.9 or later, or name one with --python, such as --python ${own}.`;
   if (!result.found) throw new Failure(`There is no Python called '${command}'.`, { remedy });
   try {
     const { version, glibc, site } = JSON.parse(result.stdout) as {
@@ -83,8 +89,8 @@ async function* nodeGyps(directory: string): AsyncGenerator<string> {
   } catch {
     // Not in the project: npm has one.
   }
-  const prefix = path.dirname(path.dirname(realpathSync(process.execPath)));
-  yield inside(path.join(prefix, 'lib', 'node_modules', 'npm'));
+  const node = path.dirname(realpathSync(process.execPath));
+  yield inside(path.join(node, WINDOWS ? '' : '../lib', 'node_modules', 'npm'));
   if (process.env.npm_execpath) yield inside(path.dirname(path.dirname(process.env.npm_execpath)));
   const global = await run('npm', ['root', '-g'], { timeout: 60_000 });
   if (global.code === 0) {
@@ -116,7 +122,22 @@ async function findNodeGyp(directory: string, python: Python): Promise<string> {
   );
 }
 
+/** Whether Visual Studio's installer knows of C++ tools; node-gyp finds them in the same way. */
+async function requireVisualStudio(): Promise<void> {
+  const programs = process.env['ProgramFiles(x86)'] ?? 'C:\\Program Files (x86)';
+  const lister = path.join(programs, 'Microsoft Visual Studio', 'Installer', 'vswhere.exe');
+  const tools = 'Microsoft.VisualStudio.Component.VC.Tools.x86.x64';
+  const { stdout } = await run(lister, ['-latest', '-products', '*', '-requires', tools]);
+  if (stdout.includes('installationPath')) return;
+  throw new Failure('There is no Visual Studio with tools for C++.', {
+    remedy:
+      'Install them: winget install Microsoft.VisualStudio.2022.BuildTools ' +
+      '--override "--passive --add Microsoft.VisualStudio.Workload.VCTools --includeRecommended"',
+  });
+}
+
 async function requireCompiler(): Promise<void> {
+  if (WINDOWS) return requireVisualStudio();
   const remedy =
     'Install a C++ compiler and make, such as: apt-get install g++ make, dnf install gcc-c++ make.';
   const make = process.env.MAKE ?? 'make';
@@ -198,11 +219,12 @@ export async function compile(
   );
   if (result.code === 0 && existsSync(built)) return;
   const remedy = 'Mend what the messages name, and run this again.';
-  const command = `cd ${folder} && ${result.typed}`;
+  const command = `cd ${WINDOWS ? '/d ' : ''}${folder} && ${result.typed}`;
   throw failureOf(`The ${what} could not be compiled.`, result, compilerFailures, remedy, command);
 }
 
 /** The folder for what is downloaded and built. */
 export function cacheFolder(): string {
-  return path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'vradam');
+  const local = WINDOWS ? process.env.LOCALAPPDATA : undefined;
+  return path.join(process.env.XDG_CACHE_HOME || local || path.join(homedir(), '.cache'), 'vradam');
 }

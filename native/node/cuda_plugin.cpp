@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -15,7 +16,9 @@ namespace {
 
 #if defined(_WIN32)
 void* open_library(const std::string& path, std::string* why) {
-  const HMODULE library = LoadLibraryA(path.c_str());
+  std::wstring wide(path.size() + 1, L'\0');  // UTF-16 never takes more units than UTF-8
+  MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, wide.data(), static_cast<int>(wide.size()));
+  const HMODULE library = LoadLibraryW(wide.c_str());
   if (library == nullptr) *why = "error " + std::to_string(GetLastError());
   return reinterpret_cast<void*>(library);
 }

@@ -158,7 +158,7 @@ function tryLoad(): AddonLoad {
     const gypBuild = require('node-gyp-build') as { (root: string): Addon; path(root: string): string };
     return { path: gypBuild.path(root), addon: gypBuild(root) };
   } catch (error) {
-    const sentence = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+    const sentence = (error instanceof Error ? error.message : String(error)).split(/\r?\n/)[0] ?? '';
     return {
       reason: `The native addon could not be loaded (${sentence}); "npx vradam build" compiles it here`,
     };

@@ -13,6 +13,7 @@ import {
 import { open, rename } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 
@@ -38,7 +39,18 @@ const fileOperations = {
   sync: promisify(fsync),
   close: closeSync,
   /** Puts a file in the place of another, in one step that cannot be seen half done. */
-  rename,
+  async rename(from: string, to: string): Promise<void> {
+    for (let wait = 1; ; wait *= 2) {
+      try {
+        return await rename(from, to);
+      } catch (error) {
+        // Windows replaces no file that somebody reads; virus scanners and backups soon let go of it.
+        const held = ['EPERM', 'EACCES', 'EBUSY'].includes(String((error as { code?: unknown }).code));
+        if (process.platform !== 'win32' || !held || wait > LONGEST_WAIT) throw error;
+        await setTimeout(wait);
+      }
+    }
+  },
   /** Waits until the disk has the names in a folder. */
   async syncFolder(path: string): Promise<void> {
     // Windows cannot open a folder; there, renaming is journaled by the file system.
@@ -67,6 +79,9 @@ export interface Piece {
 
 /** Linux writes at most 2 GiB at a time. */
 const LARGEST_WRITE = 2 ** 30;
+
+/** Milliseconds; all waits together are twice as long. */
+const LONGEST_WAIT = 2048;
 
 /**
  * Writes a file so that, whatever happens, its path leads to the old contents or to the new, whole: into a
@@ -113,8 +128,13 @@ export async function writeAtomically(
   await operations.syncFolder(folder);
 }
 
+/** The names of Windows's devices, which mean them in every folder and with every ending. */
+const DEVICE = /^(con|prn|aux|nul|com\d|lpt\d) *(\..*)?$/i;
+
 /** Where the contents lie that a path leads to, and their mode; undefined where there are none yet. */
 function lookAt(path: string): { target: string; mode: number | undefined } {
+  // Node asks for such a file by a path that makes an ordinary one, which other programs then cannot open.
+  if (process.platform === 'win32' && DEVICE.test(basename(path))) throw new Error('there is a device');
   try {
     const target = realpathSync(path);
     const stats = statSync(target);
@@ -132,10 +152,10 @@ function lookAt(path: string): { target: string; mode: number | undefined } {
 
 /**
  * How the names of temporary files for a path begin: with the path's and this machine's, because nobody here knows
- * whether the processes of another machine live.
+ * whether the processes of another machine live. Cut, for the longest name that a file may have leaves no room.
  */
 function prefixOf(target: string): string {
-  return `.${basename(target)}.${crc32(hostname()).toString(16)}-`;
+  return `.${basename(target).slice(0, 60)}.${crc32(hostname()).toString(16)}-`;
 }
 
 /** Removes the temporary files for this path whose processes have ended. */

@@ -161,6 +161,13 @@ describe('writing a file atomically', () => {
     expect(readFileSync(join(folder, 'another'))).toEqual(NEW);
   });
 
+  it('takes the longest name that a file may have', async () => {
+    const longest = join(folder, '目'.repeat(85));
+    await writeAtomically(longest, pieces);
+    expect(readFileSync(longest)).toEqual(NEW);
+    expect(readdirSync(folder)).toHaveLength(2);
+  });
+
   it.runIf(existsSync('/proc/self/fd'))('really waits for the disk: file, renaming, folder', async () => {
     await writeAtomically(file, pieces);
     const temporary = asked[0]!.slice('write '.length);

@@ -289,7 +289,9 @@ describe('vradam link-tensorflow', () => {
         undo();
         const again = await run();
         expect(again).toMatchObject({ ok: true, alreadyLinked: false });
-        expect(again.notes.join('\n')).toMatch(reason);
+        // Node.js 23 and later have a note of their own.
+        const told = again.notes.filter((note) => !note.includes('isNullOrUndefined'));
+        expect(told.join('\n')).toMatch(reason);
         expect(again.steps.find(({ step }) => step === 'wheel')?.detail).toMatch(/^unpacked earlier/);
         expect(await run()).toMatchObject({ alreadyLinked: true });
       },
