@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "../../native/core/control_word.h"
 #include "../../native/core/plan.h"
 #include "../../native/core/portability.h"
-#include "../../native/cpu/control_word.h"
 #include "../../native/cpu/state_memory.h"
 #include "../../native/cpu/thread_pool.h"
 #include "../../native/node/arguments.h"

@@ -26,10 +26,32 @@ struct TensorShape {
 // Where the memory of a step lies.
 enum class Memory : std::uint8_t { kHost, kDevice };
 
+// The first gradient that refuses a step, in order of registration.
+struct Refusal {
+  std::uint32_t tensor;
+  std::uint64_t element;
+  float value;
+};
+
+// The rest of the tensors, where an engine has a part of them: whole blocks (plan.h), so that the chunks of
+// all parts are those of the whole. Asked after each reading pass, and before anything is written. An engine
+// on a device asks in the same place: it reads its chunk sums back, and the sums of the whole decide.
+class OtherParts {
+ public:
+  virtual ~OtherParts() = default;
+  // `sums` are the chunk sums of this part, laid out as Plan::lay_out_chunks says: `run_begin` begins each
+  // run, and ends the last. Returns the sum of each run over all parts, in the one order; `refusal` becomes
+  // the first one of all parts. Throws EngineFailure with nothing changed.
+  virtual std::vector<double> add(bool by_group, const double* sums,
+                                  const std::vector<std::uint64_t>& run_begin,
+                                  std::optional<Refusal>& refusal) = 0;
+};
+
 struct StepArguments {
   const TensorBuffers* tensors = nullptr;  // one per tensor
   const StepScalars* scalars = nullptr;    // one per group
   Memory memory = Memory::kHost;
+  OtherParts* others = nullptr;  // where the engine has a part of each tensor
 };
 
 // What a step did, in the layout of a report.
@@ -55,8 +77,9 @@ class StepResult {
 
 // An engine cannot do what it was asked for. A sentence without its full stop.
 struct EngineFailure : std::runtime_error {
-  EngineFailure(const std::string& sentence, bool of_memory)
-      : std::runtime_error(sentence), out_of_memory(of_memory) {}
+  EngineFailure(const std::string& sentence, bool of_memory, const char* of_code = "ERR_VRADAM_ENGINE")
+      : std::runtime_error(sentence), code(of_code), out_of_memory(of_memory) {}
+  const char* code;    // of src/errors.ts
   bool out_of_memory;  // of a device; nothing has changed
 };
 

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <limits>
 
+#include "../core/control_word.h"
 #include "../core/power.h"
 #include "../core/rule.h"
-#include "control_word.h"
 #include "thread_pool.h"
 
 namespace vradam {
@@ -109,8 +109,8 @@ void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of
   each_block(elements, [&](const Block& block, std::uint32_t b) { magnitudes_[b] = read_block(block); });
 }
 
-std::optional<CpuEngine::Refusal> CpuEngine::find_refusal(const StepArguments& arguments,
-                                                          const std::vector<float>& factors) const {
+std::optional<Refusal> CpuEngine::find_refusal(const StepArguments& arguments,
+                                               const std::vector<float>& factors) const {
   for (std::size_t b = 0; b < plan_.blocks().size(); ++b) {
     const Block& block = plan_.blocks()[b];
     if (!arguments.tensors[block.tensor].active) continue;
@@ -124,6 +124,19 @@ std::optional<CpuEngine::Refusal> CpuEngine::find_refusal(const StepArguments& a
   return std::nullopt;
 }
 
+std::vector<double> CpuEngine::add_up(const StepArguments& arguments, bool by_group,
+                                      std::optional<Refusal>& refusal) {
+  if (arguments.others != nullptr) {
+    return arguments.others->add(by_group, sums_.data(), group_begin_, refusal);
+  }
+  std::vector<double> totals(group_begin_.size() - 1);
+  for (std::size_t k = 0; k < totals.size(); ++k) {
+    if (by_group && plan_.settings().groups[k].beta3 == 0.0) continue;
+    totals[k] = reduce_chunks(sums_.data() + group_begin_[k], group_begin_[k + 1] - group_begin_[k]);
+  }
+  return totals;
+}
+
 StepResult CpuEngine::step(const StepArguments& arguments) {
   const ControlWord ieee;
   const EngineSettings& settings = plan_.settings();
@@ -134,21 +147,14 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
   result[kReportClipCoefficient] = 1.0;
   result[kReportRefusedTensor] = result[kReportRefusedElement] = -1.0;
   for (std::size_t k = 0; k < groups; ++k) result.penalty(k) = std::numeric_limits<double>::quiet_NaN();
-  const auto refused = [&](const std::vector<float>& factors) {
-    const std::optional<Refusal> refusal = find_refusal(arguments, factors);
-    if (!refusal) return false;
-    result[kReportRefusedTensor] = refusal->tensor;
-    result[kReportRefusedElement] = static_cast<double>(refusal->element);
-    result[kReportRefusedValue] = refusal->value;
-    return true;
-  };
+  std::optional<Refusal> refusal;
 
   // Clipping: the norm of all gradients, in a pass of its own.
   if (plan_.clips()) {
     plan_.lay_out_chunks(arguments.tensors, false, first_chunk_, group_begin_);
     read(arguments, [](std::size_t) { return Reading::kGradientNorm; });
     const double scale = groups == 0 ? 1.0 : arguments.scalars[0].gradient_scale;
-    result[kReportGradientNorm] = scale * std::sqrt(reduce_chunks(sums_.data(), group_begin_.back()));
+    result[kReportGradientNorm] = scale * std::sqrt(add_up(arguments, false, refusal)[0]);
     result[kReportClipCoefficient] = clip_coefficient(*settings.clip_norm, result[kReportGradientNorm]);
   }
   std::vector<float> factors(groups);
@@ -159,20 +165,28 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
     const GroupSettings& group = settings.groups[tensors[i].group];
     scalars_[i] = update_scalars(group, state_[i].steps + 1, 0.0, factors[tensors[i].group]);
   }
-  if (plan_.clips() && settings.check_gradients && refused(factors)) return result;
+  if (plan_.clips() && settings.check_gradients) refusal = find_refusal(arguments, factors);
 
   // The penalty of each group, and what no pass has checked yet.
   plan_.lay_out_chunks(arguments.tensors, true, first_chunk_, group_begin_);
-  read(arguments, [&](std::size_t i) { return plan_.reading_of_group(tensors[i].group); });
-  // These magnitudes are of gradients already scaled.
-  if (!plan_.clips() && settings.check_gradients && refused(std::vector<float>(groups, 1.0f))) return result;
+  if (!refusal) {
+    read(arguments, [&](std::size_t i) { return plan_.reading_of_group(tensors[i].group); });
+    // These magnitudes are of gradients already scaled.
+    if (!plan_.clips() && settings.check_gradients) {
+      refusal = find_refusal(arguments, std::vector<float>(groups, 1.0f));
+    }
+  }
+  const std::vector<double> penalties = add_up(arguments, true, refusal);
+  if (refusal) {
+    result[kReportRefusedTensor] = refusal->tensor;
+    result[kReportRefusedElement] = static_cast<double>(refusal->element);
+    result[kReportRefusedValue] = refusal->value;
+    return result;
+  }
   std::vector<float> eta(groups);
   for (std::size_t k = 0; k < groups; ++k) {
     const GroupSettings& group = settings.groups[k];
-    if (group.beta3 != 0.0) {
-      result.penalty(k) =
-          reduce_chunks(sums_.data() + group_begin_[k], group_begin_[k + 1] - group_begin_[k]);
-    }
+    if (group.beta3 != 0.0) result.penalty(k) = penalties[k];
     const double rate = effective_learning_rate(arguments.scalars[k].learning_rate, group.beta3,
                                                 result.penalty(k), group.lr_cutoff);
     result.effective_learning_rate(k) = rate;

@@ -31,12 +31,6 @@ class CpuEngine : public Engine {
     StateMemory memory;
     std::uint64_t steps = 0;  // t: steps applied to this tensor
   };
-  // The first element in order of registration that refuses a step.
-  struct Refusal {
-    std::uint32_t tensor;
-    std::uint64_t element;
-    float value;
-  };
 
   unsigned threads_for(std::uint64_t elements) const;
   // Calls f(block, number) for every block, on as many threads as so many elements are worth.
@@ -48,6 +42,8 @@ class CpuEngine : public Engine {
   // factors[group] scales what the magnitudes were taken of.
   std::optional<Refusal> find_refusal(const StepArguments& arguments,
                                       const std::vector<float>& factors) const;
+  // The sum of each run of chunks that was read, and the first refusal, of the tensors as a whole.
+  std::vector<double> add_up(const StepArguments& arguments, bool by_group, std::optional<Refusal>& refusal);
 
   Plan plan_;
   const Kernels& kernels_;

@@ -4,7 +4,7 @@
 #include <system_error>
 #include <thread>
 
-#include "control_word.h"
+#include "../core/control_word.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <csignal>

@@ -157,7 +157,7 @@ void compute(void*, KernelContext* context) noexcept {
   } catch (const Failure& failure) {
     fail(leave(failure));
   } catch (const EngineFailure& failure) {
-    fail(leave({"ERR_VRADAM_ENGINE", failure.what()}));
+    fail(leave({failure.code, failure.what()}));
   } catch (const std::bad_alloc&) {
     fail(leave({"ERR_VRADAM_ENGINE", "Out of memory; nothing has changed"}));
   }

@@ -24,12 +24,10 @@ export function emulatedPlugin(): string {
   const library = join(folder, 'libvradam_cuda_emulation.so');
   const sources = sourcesOf('native/cuda/sources.json') as Sources;
   const { flags } = sourcesOf('native/sources.json') as { flags: string[] };
-  const inputs = ['native/core', 'native/cuda', 'native/cpu/control_word.h', ...sources.emulation].flatMap(
-    (place) => {
-      const path = join(root, place);
-      return statSync(path).isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [path];
-    },
-  );
+  const inputs = ['native/core', 'native/cuda', ...sources.emulation].flatMap((place) => {
+    const path = join(root, place);
+    return statSync(path).isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [path];
+  });
   const newest = Math.max(...inputs.map((path) => statSync(path).mtimeMs));
   if (existsSync(library) && statSync(library).mtimeMs >= newest) return library;
   mkdirSync(folder, { recursive: true });

@@ -18,7 +18,7 @@
 #include <mutex>
 #include <vector>
 
-#include "../../native/cpu/control_word.h"
+#include "../../native/core/control_word.h"
 #include "../../native/cuda/passes.cuh"
 #include "../../native/cuda/reasons.h"
 #include "../../native/cuda/runtime.h"

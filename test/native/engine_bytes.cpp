@@ -4,9 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "../../native/core/control_word.h"
 #include "../../native/core/reduction.h"
 #include "../../native/core/rule.h"
-#include "../../native/cpu/control_word.h"
 #include "../../native/cpu/dispatch.h"
 #include "../../native/cpu/engine.h"
 #include "check.h"
