@@ -18,6 +18,8 @@ export interface DeviceTensor {
   readonly shape: readonly number[];
   velocity: Tensor;
   secondMoment: Tensor;
+  /** What a device keeps for later steps, freed with the state. */
+  kept: readonly Tensor[];
 }
 
 /** Replaces a kept tensor by a new one. */
@@ -54,16 +56,21 @@ export class DeviceState {
     tidy(() => {
       const [velocity, secondMoment] = [zeros([...shape]), zeros([...shape])];
       this.#spliceCounts(1 + this.tensors.length, 0, 0);
-      this.tensors.push({ group, shape, velocity: keep(velocity), secondMoment: keep(secondMoment) });
+      this.tensors.push({
+        group,
+        shape,
+        velocity: keep(velocity),
+        secondMoment: keep(secondMoment),
+        kept: [],
+      });
     });
   }
 
   /** Frees a tensor's state. The numbers of later tensors move down by one. */
   remove(number: number): void {
     this.#spliceCounts(1 + number, 1);
-    for (const { velocity, secondMoment } of this.tensors.splice(number, 1)) {
-      velocity.dispose();
-      secondMoment.dispose();
+    for (const { velocity, secondMoment, kept } of this.tensors.splice(number, 1)) {
+      for (const tensor of [velocity, secondMoment, ...kept]) tensor.dispose();
     }
   }
 

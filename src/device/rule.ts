@@ -10,20 +10,25 @@ export interface ShaderRule {
   readonly parameter: string;
 }
 
-/** +0 where a variable is subnormal; see native/core/rule.h. */
-const tiny0 = (x: string) => `${x} *= step(1.1754943508222875e-38, abs(${x}));`;
-
-/** VRAdam, AdamW and Adam, with the scalars b1, o1, b2, o2, r1, r2, eps, wd and eta. */
-export const VRADAM: ShaderRule = {
-  velocity: `v = b1 * v + o1 * g; ${tiny0('v')}`,
-  secondMoment: `s = b2 * s + o2 * (g * g); ${tiny0('s')}`,
-  parameter: 'p -= eta * ((v * r1) / (sqrt(s * r2) + eps) + wd * p);',
-};
+/**
+ * VRAdam, AdamW and Adam, with the scalars b1, o1, b2, o2, r1, r2, eps, wd and eta.
+ *
+ * @param type What p, v, s and g are: f32, vec4<f32> or vec4.
+ */
+export function vradam(type: string): ShaderRule {
+  // +0 where it is subnormal; see native/core/rule.h.
+  const tiny0 = (x: string) => `${x} *= step(${type}(1.1754943508222875e-38), abs(${x}));`;
+  return {
+    velocity: `v = b1 * v + o1 * g; ${tiny0('v')}`,
+    secondMoment: `s = b2 * s + o2 * (g * g); ${tiny0('s')}`,
+    parameter: 'p -= eta * ((v * r1) / (sqrt(s * r2) + eps) + wd * p);',
+  };
+}
 
 /**
  * |x|^power as an expression, the term of a penalty's sum.
  *
- * @param type What `x` is: f32 or vec4.
+ * @param type What `x` is: f32, vec4<f32> or vec4.
  */
 export function penaltyTerm(power: number, type: string): string {
   if (power === 1) return 'abs(x)';
@@ -38,9 +43,10 @@ export function penaltyTerm(power: number, type: string): string {
  * for granted that no number is either.
  *
  * @param bitsOf The language's function that gives them.
+ * @param type What it gives: u32, vec4<u32> or uvec4.
  */
-export function magnitude(bitsOf: string): string {
-  return `${bitsOf}(g) & 0x7fffffffu`;
+export function magnitude(bitsOf: string, type: string): string {
+  return `${bitsOf}(g) & ${type}(0x7fffffffu)`;
 }
 
 /** The magnitude of 2⁶⁴, from which on a square is not finite in float32: such a gradient refuses its step. */

@@ -4,10 +4,9 @@ import { preferredEngine, selectAdapter } from '../adapters/select.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import { node } from '../engines/node.js';
 import type { Platform } from '../engines/platform.js';
-import { VRAdamError } from '../errors.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
-import { matchesVariable, type VariableSteps } from './variable-steps.js';
+import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
 
 /** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
 const platform: Platform = {
@@ -53,7 +52,7 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
     const scalars = this.prepare();
     this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
-    for (const [i, gradient] of gradients.entries()) checkThere(variables[i]!, gradient);
+    checkThere(variables, gradients);
     const outcome = this.#adapter.step(this.engine, scalars, variables, gradients);
     this.conclude(outcome, this.#adapter.name);
   }
@@ -62,15 +61,4 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
     super.free();
     this.#adapter = undefined;
   }
-}
-
-/**
- * Checks that variable and gradient are still there after schedules, which are code of the user, have run.
- *
- * @throws ERR_VRADAM_SHAPE naming the variable.
- */
-function checkThere(variable: Variable, gradient: Tensor | null): void {
-  if (gradient === null || !(variable.isDisposed || gradient.isDisposed)) return;
-  const what = variable.isDisposed ? 'the variable' : 'the gradient of';
-  throw new VRAdamError('ERR_VRADAM_SHAPE', `A schedule disposed ${what} '${variable.name}' during the step`);
 }

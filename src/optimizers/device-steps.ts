@@ -9,7 +9,7 @@ import { Gate } from '../step/gate.js';
 import { Groups } from '../step/groups.js';
 import { reportOf, type StepReport } from '../step/report.js';
 import { cannotHold, engineSettings, type RegisteredTensor } from '../step/stepper.js';
-import { matchesVariable, type VariableSteps } from './variable-steps.js';
+import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
 
 /** What a step did, still on the device. */
 interface PendingReport {
@@ -88,6 +88,7 @@ export class DeviceSteps implements VariableSteps {
     }
     const learningRates = this.groups.learningRatesAt(this.iterations);
     this.gate.assertNotFreed();
+    checkThere(variables, gradients);
     const { gradientScale } = this.#options;
     const attempt = this.iterations + 1;
     this.#device = selectDevice(getBackend(), this.engine, this.#device);

@@ -1,5 +1,6 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { EngineName, TensorState } from '../engines/engine.js';
+import { VRAdamError } from '../errors.js';
 import { type GroupMatch, matchesName } from '../options/options.js';
 import type { Gate } from '../step/gate.js';
 import type { Groups } from '../step/groups.js';
@@ -43,4 +44,18 @@ export interface VariableSteps {
    * variable may then be disposed. Everything that can be checked without reading values has been checked.
    */
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
+}
+
+/**
+ * Checks that variables and gradients are still there after schedules, which are code of the user, have run.
+ *
+ * @throws ERR_VRADAM_SHAPE naming the variable.
+ */
+export function checkThere(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
+  for (const [i, gradient] of gradients.entries()) {
+    const { isDisposed, name } = variables[i]!;
+    if (gradient === null || !(isDisposed || gradient.isDisposed)) continue;
+    const what = isDisposed ? 'the variable' : 'the gradient of';
+    throw new VRAdamError('ERR_VRADAM_SHAPE', `A schedule disposed ${what} '${name}' during the step`);
+  }
 }
