@@ -10,9 +10,8 @@
   },
   "target_defaults": {
     "default_configuration": "Release",
-    "cflags_cc": ["-std=gnu++20", "-O3", "-fexceptions", "-fvisibility=hidden", "-Wall", "-Wextra", "<!@(node scripts/sources.cjs flags)"],
+    "cflags_cc": ["-fexceptions", "<!@(node scripts/sources.cjs addonFlags)", "<!@(node scripts/sources.cjs flags)"],
     "cflags_cc!": ["-fno-exceptions", "-std=gnu++17"],
-    "defines": ["NAPI_VERSION=8"],
     "xcode_settings": {
       "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
       "CLANG_CXX_LANGUAGE_STANDARD": "gnu++20",
@@ -31,6 +30,7 @@
     "conditions": [
       ["target_arch=='x64' or target_arch=='ia32'", {"defines": ["VRADAM_X86"]}],
       ["target_arch=='arm64'", {"defines": ["VRADAM_ARM64"]}],
+      ["OS=='linux'", {"cflags_cc": ["-include", "<(module_root_dir)/native/node/glibc_floor.h"]}],
     ],
   },
   "targets": [
@@ -38,14 +38,13 @@
       "target_name": "vradam",
       "sources": ["<@(engine_sources)", "<@(tensorflow_sources)", "<@(addon_sources)"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      # The second: where a terminated worker refuses an exception, drop it instead of aborting the process.
-      "defines": ["NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      # The last: where a terminated worker refuses an exception, drop it instead of aborting the process.
+      "defines": ["<!@(node scripts/sources.cjs addonDefines)"],
       "dependencies": ["<@(kernel_targets)"],
       "conditions": [
         ["OS=='linux'", {
           "libraries": ["-ldl", "-lpthread"],
           "sources": ["native/node/glibc_floor.cpp"],
-          "cflags_cc": ["-include", "<(module_root_dir)/native/node/glibc_floor.h"],
         }],
       ],
     },

@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const MADE = 'Made of native/sources.json by scripts/instruction-sets.mjs; do not edit.';
 
 /** By architecture: the preprocessor's word for it, and gyp's condition. */
-const ARCHITECTURES = {
+export const ARCHITECTURES = {
   x86: { define: 'VRADAM_X86', condition: "target_arch=='x64' or target_arch=='ia32'" },
   arm64: { define: 'VRADAM_ARM64', condition: "target_arch=='arm64'" },
 };

@@ -1,7 +1,7 @@
-// Makes build-prebuild/prebuilds/<platform>-<arch>/ with prebuildify: the stripped addon that the package carries.
-// Not in prebuilds/, where it would stand in for an addon that failed to build in a clone, and not by way of build/,
-// which stays as it is. Compiles only where a source has changed since the last time. A CUDA plugin that was built in build-cuda/ is put beside the addon, with its checksum;
-// with --no-compile, that is all it does.
+// Makes build-prebuild/prebuilds/: the stripped addon of every platform whose toolchain is here, as the package carries
+// them. Not in prebuilds/, where one would stand in for an addon that failed to build in a clone. Compiles what has
+// changed since the last time: what is written is a makefile. A CUDA plugin that was built in build-cuda/ is put beside
+// the addon, with its checksum; with --no-compile, that is all it does.
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -10,71 +10,89 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { ARCHITECTURES } from './instruction-sets.mjs';
 import { has, run } from './processes.mjs';
+import { toolchains } from './toolchains.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const staging = join(root, 'build-prebuild', 'work');
+// All paths are relative to the repository.
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+const { symbols } = createRequire(import.meta.url)('node-api-headers');
+const prebuilds = 'build-prebuild/prebuilds';
 const onlyCollect = process.argv.includes('--no-compile');
-const tuple = `${process.platform}-${process.env.npm_config_arch ?? process.arch}`;
-const target = join(root, 'build-prebuild', 'prebuilds', tuple);
-const stampFile = join(root, 'build-prebuild', `${tuple}.sha256`);
+const sources = JSON.parse(readFileSync('native/sources.json', 'utf8'));
 
-/** Everything the addon is made of, as one checksum. */
-function fingerprint() {
-  const hash = createHash('sha256').update(`${process.version} ${tuple}`);
-  const sources = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort();
-  for (const file of [join(root, 'binding.gyp'), ...sources]) hash.update(file).update(readFileSync(file));
-  return hash.digest('hex');
+const INCLUDE = ['-I', 'node_modules/node-addon-api', '-I', 'node_modules/node-api-headers/include'];
+const MAKEFILE = 'build-prebuild/Makefile';
+
+/** The rules of a makefile for an addon. */
+function rules(file, { architecture, compiler, flags, own, imports, link }) {
+  const work = `build-prebuild/work/${file.replace('.node', '')}`;
+  mkdirSync(work, { recursive: true });
+  const define = [ARCHITECTURES[architecture].define, ...sources.addonDefines].map((name) => `-D${name}`);
+  const common = [...compiler, ...sources.addonFlags, ...sources.flags, ...flags, ...define];
+  const made = [];
+  const rule = (target, needed, command) => {
+    made.push(target);
+    return `${target}: ${needed} ${MAKEFILE}\n\t${command.join(' ')} ${target}\n`;
+  };
+  const object = (source, suffix, more) => {
+    const target = `${work}/${basename(source, '.cpp')}${suffix}.o`;
+    return rule(target, source, [...common, ...more, '-MMD', '-MP', '-c', source, '-o']);
+  };
+  const plain = [...sources.engine, ...sources.tensorflow, ...sources.addon, ...own];
+  const lines = plain.map((source) => object(source, '', INCLUDE));
+  for (const [name, set] of Object.entries(sources.instructionSets)) {
+    if (set.architecture !== architecture && set.architecture !== 'any') continue;
+    const more = [...set.flags, `-DVRADAM_ISA=${name}`, `-DVRADAM_CORE_NAMESPACE=${name}`];
+    for (const source of sources.kernels) lines.push(object(source, `_${name}`, more));
+  }
+  lines.push(`-include ${work}/*.d\n`);
+  if (imports) {
+    const names = [...symbols.v8.js_native_api_symbols, ...symbols.v8.node_api_symbols];
+    writeFileSync(`${work}/node.def`, `NAME node.exe\nEXPORTS\n${names.join('\n')}\n`);
+    const command = [imports, '--input-def', `${work}/node.def`, '--output-delaylib'];
+    lines.push(rule(`${work}/node.a`, '', command));
+  }
+  const addon = [...compiler, '-shared', '-s', ...made, ...link, '-o'];
+  return [rule(`${prebuilds}/${file}`, made.join(' '), addon), ...lines];
+}
+
+/** Whether a platform's toolchain is here; says so where it is not. */
+function isHere([file, { compiler, install }]) {
+  mkdirSync(dirname(`${prebuilds}/${file}`), { recursive: true });
+  if (has(compiler[0])) return true;
+  console.log(`NOT RUN: ${file} needs ${basename(compiler[0])} (${install})`);
+  rmSync(`${prebuilds}/${file}`, { force: true });
+  return false;
 }
 
 function compile() {
-  rmSync(staging, { recursive: true, force: true });
-  mkdirSync(staging, { recursive: true });
-  for (const item of ['native', 'node_modules', 'scripts', 'binding.gyp', 'package.json']) {
-    symlinkSync(join(root, item), join(staging, item));
-  }
-  const args = [
-    join(root, 'node_modules', 'prebuildify', 'bin.js'),
-    '--napi',
-    '--strip',
-    '--tag-libc',
-    '--quiet',
-  ];
-  // node-gyp finds Node's headers beside Node only where it is told so; else it asks the network for them.
-  const prefix = dirname(dirname(process.execPath));
-  const env = {
-    ...process.env,
-    npm_config_jobs: String(availableParallelism()),
-    JOBS: String(availableParallelism()),
-  };
-  if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) env.npm_config_nodedir = prefix;
-  run(process.execPath, args, { cwd: staging, env });
-  rmSync(target, { recursive: true, force: true });
-  mkdirSync(target, { recursive: true });
-  const made = join(staging, 'prebuilds', tuple);
-  for (const file of readdirSync(made)) copyFileSync(join(made, file), join(target, file));
+  const here = Object.entries(toolchains).filter(isHere);
+  const all = `all: ${here.map(([file]) => `${prebuilds}/${file}`).join(' ')}\n.DELETE_ON_ERROR:\n`;
+  const makefile = [all, ...here.flatMap((entry) => rules(...entry))].join('\n');
+  // Newer than what it makes, it makes everything anew.
+  if (!existsSync(MAKEFILE) || readFileSync(MAKEFILE, 'utf8') !== makefile) writeFileSync(MAKEFILE, makefile);
+  run('make', ['--silent', `--jobs=${availableParallelism()}`, `--file=${MAKEFILE}`]);
 }
 
 /** The CUDA plugin: built here where there is nvcc, else the one in build-cuda/, which somebody has put there. */
 function cudaPlugin(name) {
-  const own = join('build-prebuild', 'cuda');
+  const own = 'build-prebuild/cuda';
   if (!onlyCollect && has('nvcc') && has('cmake')) {
-    const quiet = { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] };
+    const quiet = { stdio: ['ignore', 'ignore', 'inherit'] };
     const options = ['-DCMAKE_BUILD_TYPE=Release', '-DVRADAM_CUDA=ON', '-DVRADAM_NATIVE_TESTS=OFF'];
     run('cmake', ['-S', '.', '-B', own, ...options], quiet);
     run('cmake', ['--build', own, '--config', 'Release', `-j${availableParallelism()}`], quiet);
   }
   return [own, 'build-cuda']
-    .flatMap((place) => ['', 'Release'].map((part) => join(root, place, 'native', 'cuda', part, name)))
+    .flatMap((place) => ['', 'Release'].map((part) => join(place, 'native', 'cuda', part, name)))
     .find((place) => existsSync(place));
 }
 
@@ -82,9 +100,10 @@ function cudaPlugin(name) {
 function addCudaPlugin() {
   const name = process.platform === 'win32' ? 'vradam_cuda.dll' : 'libvradam_cuda.so';
   const built = cudaPlugin(name);
+  const target = `${prebuilds}/${process.platform}-${process.arch}`;
   for (const file of [name, `${name}.sha256`]) rmSync(join(target, file), { force: true });
   if (built === undefined) {
-    console.log(`NOT RUN: no nvcc, and no CUDA plugin in build-cuda/; ${tuple} goes without ${name}`);
+    console.log(`NOT RUN: no nvcc, and no CUDA plugin in build-cuda/; the package goes without ${name}`);
     return;
   }
   const plugin = join(target, name);
@@ -93,19 +112,10 @@ function addCudaPlugin() {
   writeFileSync(`${plugin}.sha256`, `${sum}  ${name}\n`);
 }
 
-const stamp = fingerprint();
-const fresh =
-  existsSync(stampFile) &&
-  readFileSync(stampFile, 'utf8') === stamp &&
-  existsSync(target) &&
-  readdirSync(target).some((file) => file.endsWith('.node'));
-if (!fresh && !onlyCollect) {
-  compile();
-  writeFileSync(stampFile, stamp);
-}
+if (!onlyCollect) compile();
 addCudaPlugin();
-for (const file of readdirSync(target).sort()) {
-  console.log(
-    `build-prebuild/prebuilds/${tuple}/${file} ${(readFileSync(join(target, file)).length / 1e6).toFixed(2)} MB`,
-  );
+for (const file of readdirSync(prebuilds, { recursive: true }).sort()) {
+  if (!/\.\w+$/.test(file)) continue;
+  const megabytes = readFileSync(join(prebuilds, file)).length / 1e6;
+  console.log(`${prebuilds}/${file} ${megabytes.toFixed(2)} MB`);
 }

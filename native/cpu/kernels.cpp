@@ -11,12 +11,6 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__GLIBC__) && defined(__x86_64__)
-// The oldest pow, so that a prebuilt binary loads on old systems. It differs from the newer one in errno
-// only.
-__asm__(".symver pow,pow@GLIBC_2.2.5");
-#endif
-
 namespace vradam {
 inline namespace VRADAM_CORE_NAMESPACE {
 namespace {

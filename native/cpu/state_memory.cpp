@@ -14,7 +14,6 @@ namespace vradam {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 std::size_t round_up(std::size_t bytes, std::size_t to) {
@@ -22,6 +21,8 @@ std::size_t round_up(std::size_t bytes, std::size_t to) {
 }
 
 #if defined(__linux__)
+constexpr std::size_t kPage = 4096;
+
 // Address space costs nothing, so huge pages may be aligned by reserving one more; whole ones only are
 // asked for, so that no more than the state itself becomes resident.
 void* map_zeroed(std::size_t bytes) {

@@ -8,7 +8,9 @@
 #include "cuda_module.h"
 #include "engine_wrap.h"
 
-#if defined(__linux__)
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <dlfcn.h>
 #endif
 
@@ -17,9 +19,13 @@ namespace {
 
 // Node unloads an addon when the last environment that loaded it exits; the pool's threads run on.
 void stay_loaded() {
-#if defined(__linux__)
+  const auto* const here = reinterpret_cast<const char*>(&stay_loaded);
+#if defined(_WIN32)
+  HMODULE self;
+  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, here, &self);
+#else
   Dl_info self;
-  if (dladdr(reinterpret_cast<const void*>(&stay_loaded), &self) != 0) {
+  if (dladdr(here, &self) != 0) {
     dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
   }
 #endif
