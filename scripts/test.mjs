@@ -10,7 +10,7 @@ const vitest = ['node_modules/vitest/vitest.mjs', 'run'];
 
 const steps = [
   npm('lint'),
-  node('tsc --noEmit', 'node_modules/typescript/bin/tsc', '--noEmit'),
+  npm('typecheck'),
   node('vitest run', ...vitest),
   node('vitest run (the CUDA engine, emulated)', ...vitest, '--config', 'test/gpu/vitest.config.ts'),
   ...['test:native', 'test:ptx', 'test:mutations', 'test:arm64', 'test:package', 'test:tfjs-node'].map(npm),

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { batchOf, CLASSES, PIXELS, trainingDigits } from '../examples/mnist/digits.js';
+import { trainingDigits } from '../examples/mnist/data-set.js';
+import { batchOf, CLASSES, PIXELS } from '../examples/mnist/digits.js';
 import { makeOptimizer, type ScheduledOptimizer } from '../examples/training/optimizers.js';
 import { normalValues, seededRandom, seedOf } from '../examples/training/random.js';
 import type { Task } from '../examples/training/task.js';

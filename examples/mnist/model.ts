@@ -1,6 +1,6 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { CLASSES, PIXELS } from './digits.js';
+import { type Batch, CLASSES, PIXELS } from './digits.js';
 
 /** The networks that the example can train. */
 export const MODELS = ['mlp', 'cnn'] as const;
@@ -78,6 +78,11 @@ export function digitModel(name: ModelName, hidden: number, seed: number): Digit
       model.dispose();
     },
   };
+}
+
+/** Mean softmax cross-entropy of scores against the labels of a batch, a scalar. */
+export function crossEntropy(logits: tf.Tensor2D, { targets, count }: Batch): tf.Scalar {
+  return tf.losses.softmaxCrossEntropy(tf.tensor2d(targets, [count, CLASSES]), logits) as tf.Scalar;
 }
 
 /** How many rows of the scores (`count` × 10) have their maximum at the label. */

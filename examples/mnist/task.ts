@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { seededRandom, seedOf, shuffledIndices } from '../training/random.js';
 import type { Task } from '../training/task.js';
-import { type Batch, batchOf, CLASSES, type Digits, PIXELS, testDigits, trainingDigits } from './digits.js';
-import { countCorrect, digitModel, type ModelName } from './model.js';
+import { testDigits, trainingDigits } from './data-set.js';
+import { type Batch, batchOf, type Digits, PIXELS } from './digits.js';
+import { countCorrect, crossEntropy, digitModel, type ModelName } from './model.js';
 
 /** Which network is trained, and on what. */
 export interface DigitTaskOptions {
@@ -33,11 +34,6 @@ export interface DigitTask extends Task<Batch> {
 }
 
 const EVALUATION_BATCH = 1000;
-
-/** Mean softmax cross-entropy of scores against the labels of a batch, a scalar. */
-function crossEntropy(logits: tf.Tensor2D, { targets, count }: Batch): tf.Scalar {
-  return tf.losses.softmaxCrossEntropy(tf.tensor2d(targets, [count, CLASSES]), logits) as tf.Scalar;
-}
 
 /** Makes the model, on the current backend. Each epoch takes every digit once, in an order of its own. */
 export function digitTask({ model: name, hidden, batchSize, limit, seed }: DigitTaskOptions): DigitTask {

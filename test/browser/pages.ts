@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Page } from 'playwright-core';
+import type { BrowserContextOptions, Page } from 'playwright-core';
 import type { TestContext } from 'vitest';
 import { findChromium, launch } from '../../scripts/chromium.js';
 import { buildSite, type Served, serve } from '../../scripts/site.js';
@@ -23,7 +23,7 @@ export interface Opened {
 
 /** Pages of a site, in one Chromium. */
 export interface Pages {
-  open(path?: string): Promise<Opened>;
+  open(path?: string, options?: BrowserContextOptions): Promise<Opened>;
   close(): Promise<void>;
 }
 
@@ -32,8 +32,8 @@ export async function pagesOf(folder: string, headers?: Readonly<Record<string, 
   const served: Served = await serve(folder, 0, headers);
   const browser = await launch(chromium!);
   return {
-    async open(path = '') {
-      const page = await browser.newPage();
+    async open(path = '', options = {}) {
+      const page = await browser.newPage(options);
       const complaints: string[] = [];
       page.on('pageerror', (error) => complaints.push(String(error)));
       page.on('console', (message) => {
