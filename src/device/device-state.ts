@@ -74,9 +74,9 @@ export class DeviceState {
     }
   }
 
-  /** Lets steps be applied again. */
-  forgetRefusal(): void {
-    this.#spliceCounts(0, 1, 0);
+  /** Sets the first of the counts; with 0, steps are applied again. */
+  setRefusals(refusals: number): void {
+    this.#spliceCounts(0, 1, refusals);
   }
 
   /** A copy of a tensor's state, as it is at the call. */

@@ -30,8 +30,6 @@ interface WebGPUBackend extends KernelBackend {
     /** `values` is the host's copy, made by the first read. */
     get(dataId: DataId): { resource: GPUBuffer; values: BackendValues | null };
   };
-  /** What recorded commands use, which keeps its memory until they are submitted. */
-  readonly commandQueueOwnedIds: WeakSet<DataId>;
   commandEncoder: GPUCommandEncoder | null;
   computePassEncoder: GPUComputePassEncoder | null;
   ensureCommandEncoderReady(): void;
@@ -470,7 +468,6 @@ class WebGPUSteps implements Device {
     const { present, clipping, deciding, buffers } = this.#planFor(device, gradients, gradientScale);
     const bufferOf = ({ dataId }: TensorInfo): GPUBuffer => {
       backend.uploadToGPU(dataId);
-      backend.commandQueueOwnedIds.add(dataId);
       return backend.tensorMap.get(dataId).resource;
     };
     /** One that is written where it lies; the host's copy, if there is one, is then old. */
@@ -564,7 +561,6 @@ export const webgpu: DeviceType = {
     const backend = currentBackend() as Partial<WebGPUBackend>;
     const missing = [
       ...METHODS.filter((name) => typeof backend[name] !== 'function'),
-      ...(backend.commandQueueOwnedIds instanceof WeakSet ? [] : ['commandQueueOwnedIds']),
       ...(typeof backend.tensorMap?.get === 'function' ? [] : ['tensorMap']),
       ...(typeof backend.device?.createComputePipeline === 'function' ? [] : ['device']),
       ...(['commandEncoder', 'computePassEncoder'] as const).filter((name) => !(name in backend)),

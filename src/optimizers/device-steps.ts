@@ -49,6 +49,14 @@ export class DeviceSteps implements VariableSteps {
     this.engine = new DeviceState(engineSettings(options));
   }
 
+  /** Goes on counting where other steps ended. */
+  goOnFrom({ iterations, skippedSteps, lastStep }: VariableSteps): void {
+    this.iterations = iterations;
+    this.skippedSteps = skippedSteps;
+    this.lastStep = lastStep;
+    this.engine.setRefusals(skippedSteps);
+  }
+
   async readLastStep(): Promise<StepReport | undefined> {
     while (this.#reading !== undefined) await this.#reading;
     return this.lastStep;
@@ -80,7 +88,7 @@ export class DeviceSteps implements VariableSteps {
     if (refused > 0) {
       this.#refusedStep = 0;
       this.#era++;
-      this.engine.forgetRefusal();
+      this.engine.setRefusals(0);
       throw new VRAdamError(
         'ERR_VRADAM_NON_FINITE',
         `Expected finite gradients but those of step ${refused} were not, or their squares in float32; that step and those after it were refused and nothing has changed`,

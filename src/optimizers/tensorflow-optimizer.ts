@@ -318,9 +318,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
       steps.register(name, size, shape);
       steps.engine.writeTensor(i, before.engine.readTensor(i) as TensorState);
     }
-    steps.iterations = before.iterations;
-    steps.skippedSteps = before.skippedSteps;
-    steps.lastStep = before.lastStep;
+    steps.goOnFrom(before);
     before.gate.dispose();
     this.#steps = steps;
   }

@@ -6,6 +6,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { webgpu } from '../../src/device/webgpu.js';
 import {
   FlatOptimizer,
   schedules,
@@ -279,20 +280,30 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
     await tf.setBackend('cpu');
     const own = variables();
     using optimizer = vradam(1e-2, { onNonFinite: 'skip' });
-    for (let step = 0; step < 3; step++) apply(optimizer, gradient, step);
+    const faulty: Gradient = (name, step) => {
+      const values = gradient(name, step);
+      if (name === 'a0' && (step === 1 || step === 4)) values[2] = Number.NaN;
+      return values;
+    };
+    for (let step = 0; step < 3; step++) apply(optimizer, faulty, step);
     expect(optimizer.lastStep).toMatchObject({ step: 3, adapter: 'cpu' });
     await tf.setBackend('webgpu');
     optimizer.setLearningRate(1e-3);
-    for (let step = 3; step < 6; step++) apply(optimizer, gradient, step);
+    for (let step = 3; step < 6; step++) apply(optimizer, faulty, step);
     expect(await optimizer.readLastStep()).toMatchObject({ step: 6, adapter: 'webgpu' });
+    expect(optimizer.skippedSteps).toBe(2);
 
-    const flat = new FlatOptimizer(record(sizeOf), { learningRate: 1e-2, engine: 'javascript' });
+    const flat = new FlatOptimizer(record(sizeOf), {
+      learningRate: 1e-2,
+      engine: 'javascript',
+      onNonFinite: 'skip',
+    });
     const parameters = record(start);
     for (let step = 0; step < 6; step++) {
       if (step === 3) flat.setLearningRate(1e-3);
       flat.step(
         parameters,
-        record((name) => gradient(name, step)),
+        record((name) => faulty(name, step)),
       );
     }
     expect(
@@ -389,19 +400,39 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
     tf.dispose(gradients);
   });
 
-  it('a backend that has changed inside is served by operations, and a warning says what is missing', async () => {
+  it('a backend that has changed inside is told apart', () => {
+    expect(webgpu.obstacle!()).toBeUndefined();
+    const inside = backend() as unknown as Record<string, unknown>;
+    inside.submitQueue = undefined;
+    expect(webgpu.obstacle!()).toMatch(/lacks submitQueue$/);
+    delete inside.submitQueue;
+  });
+
+  it('a backend that cannot be served is served by operations, and a warning says why', async () => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
     const own = variables();
     using optimizer = vradam(1e-3);
     apply(optimizer, gradient, 0);
-    const replaceOwnedIds = (descriptor: PropertyDescriptor) =>
-      Object.defineProperty(backend(), 'commandQueueOwnedIds', { ...descriptor, configurable: true });
-    replaceOwnedIds({ get: () => ({ add: () => {}, has: () => true }), set: () => {} });
+    vi.spyOn(webgpu, 'obstacle').mockReturnValue('There is an obstacle');
     apply(optimizer, gradient, 1);
     apply(optimizer, gradient, 2);
     expect((await optimizer.readLastStep())!.adapter).toBe('operations');
-    replaceOwnedIds({ value: new WeakSet(), writable: true });
-    expect(warn.mock.calls).toEqual([[expect.stringMatching(/lacks commandQueueOwnedIds/)]]);
+    expect(warn.mock.calls).toEqual([[expect.stringMatching(/There is an obstacle/)]]);
     expect(distance(await valuesOf(own), exactly(1e-3, {}, 3, gradient).values)).toBeLessThan(1e-6);
+  });
+
+  it('a report that arrives after its refusal was thrown does not throw it again', async () => {
+    tf.variable(tf.tensor1d([1, 2]), true, 'x');
+    using optimizer = vradam(0.1);
+    const step = (...gradient: number[]) =>
+      tf.tidy(() => optimizer.applyGradients({ x: tf.tensor1d(gradient) }));
+    step(1, Number.NaN);
+    step(1, 1);
+    // The first report has been read, and the second is on its way.
+    while (optimizer.lastStep?.step !== 1) await new Promise(setImmediate);
+    expect(() => step(1, 1)).toThrow(/those of step 1 were not/);
+    expect((await optimizer.readLastStep())!.step).toBe(2);
+    step(1, 1);
+    expect(await optimizer.readLastStep()).toMatchObject({ step: 3, applied: true });
   });
 });
