@@ -1,10 +1,11 @@
 import type { Device, DeviceType } from './device.js';
 import type { DeviceState } from './device-state.js';
 import { operations } from './operations.js';
+import { webgl } from './webgl.js';
 import { webgpu } from './webgpu.js';
 
 /** The device of each TensorFlow.js backend that has one of its own. */
-const DEVICES: Readonly<Record<string, DeviceType>> = { webgpu };
+const DEVICES: Readonly<Record<string, DeviceType>> = { webgl, webgpu };
 
 /** Whether steps on this backend of TensorFlow.js are best made by its device, instead of by an engine of the host. */
 export function hasDevice(backend: string): boolean {
