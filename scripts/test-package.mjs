@@ -49,7 +49,7 @@ const onlyInstall = process.argv[2] === 'install';
 const made = node('scripts/package.mjs') === 0;
 const sound = made && (onlyInstall || audit());
 const filter = onlyInstall ? ['install'] : [];
-const installing = '**/{install,pages,document,runtimes,examples}.test.ts';
+const installing = '**/{install,pages,document,runtimes,platforms,examples}.test.ts';
 const without = registryAnswers() ? [] : ['--exclude', installing];
 const vitest = [
   'node_modules/vitest/vitest.mjs',

@@ -13,7 +13,7 @@ const steps = [
   npm('typecheck'),
   node('vitest run', ...vitest),
   node('vitest run (the CUDA engine, emulated)', ...vitest, '--config', 'test/gpu/vitest.config.ts'),
-  ...['test:native', 'test:ptx', 'test:mutations', 'test:arm64', 'test:package', 'test:tfjs-node'].map(npm),
+  ...['test:native', 'test:ptx', 'test:mutations', 'test:package', 'test:tfjs-node'].map(npm),
 ];
 
 let passed = 0;

@@ -2,10 +2,13 @@ import { spawnSync } from 'node:child_process';
 import {
   accessSync,
   chmodSync,
+  closeSync,
   constants,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -98,13 +101,18 @@ export class CleanRoom {
 
   run(command: string, args: readonly string[], options: RunOptions = {}): Outcome {
     const start = performance.now();
-    const { status, stdout, stderr, error } = spawnSync(command, args, {
+    // Into files: programs in Wine can write to no pipe of ours.
+    const written = ['stdout', 'stderr'].map((name) => path.join(this.folder, name));
+    const files = written.map((file) => openSync(file, 'w'));
+    const { status, error } = spawnSync(command, args, {
       cwd: options.folder ?? path.join(this.folder, 'project'),
       env: { ...this.#env, ...options.env },
-      encoding: 'utf8',
+      stdio: ['ignore', ...files],
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
     });
+    files.map(closeSync);
     if (error) throw error;
+    const [stdout, stderr] = written.map((file) => readFileSync(file, 'utf8')) as [string, string];
     return { code: status, stdout, stderr, milliseconds: performance.now() - start };
   }
 

