@@ -21,26 +21,29 @@ function colors() {
 }
 type Colors = ReturnType<typeof colors>;
 
+const dark = matchMedia('(prefers-color-scheme: dark)');
+
 /** A chart with a caption, which follows the width of the page and its light or dark scheme. */
 export class Chart {
   readonly #chart: echarts.ECharts;
-  readonly #drawing: HTMLElement;
+  readonly #figure = document.createElement('figure');
+  readonly #drawing = document.createElement('div');
+  readonly #resizing: ResizeObserver;
   readonly #title: string;
   #option: (colors: Colors) => object = () => ({});
 
   constructor(parent: HTMLElement, title: string) {
     this.#title = title;
-    const figure = document.createElement('figure');
     const caption = document.createElement('figcaption');
     caption.textContent = title;
-    this.#drawing = document.createElement('div');
     this.#drawing.className = 'drawing';
     this.#drawing.setAttribute('role', 'img');
-    figure.append(caption, this.#drawing);
-    parent.append(figure);
+    this.#figure.append(caption, this.#drawing);
+    parent.append(this.#figure);
     this.#chart = echarts.init(this.#drawing);
-    new ResizeObserver(() => this.#chart.resize()).observe(this.#drawing);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
+    this.#resizing = new ResizeObserver(() => this.#chart.resize());
+    this.#resizing.observe(this.#drawing);
+    dark.addEventListener('change', this.#draw);
   }
 
   /**
@@ -54,11 +57,19 @@ export class Chart {
     this.#draw();
   }
 
-  #draw(): void {
+  /** Takes it off the page. */
+  dispose(): void {
+    this.#resizing.disconnect();
+    dark.removeEventListener('change', this.#draw);
+    this.#chart.dispose();
+    this.#figure.remove();
+  }
+
+  readonly #draw = (): void => {
     const now = colors();
     const option = { animation: false, textStyle: { fontFamily: 'inherit' }, ...this.#option(now) };
     this.#chart.setOption(option, { notMerge: true });
-  }
+  };
 }
 
 /** What axes of a chart have in common. */

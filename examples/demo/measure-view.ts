@@ -18,7 +18,7 @@ const TURN = 0.1;
 interface BackendResult {
   readonly backend: BackendName;
   /** What it computes on, where that can be told. */
-  readonly device?: string;
+  device?: string;
   readonly measurements: Measurement[];
   /** Why there are none or not all. */
   failure?: string;
@@ -135,14 +135,15 @@ export function measureTask(): Task {
       const turns = backends.length * sizes.length * rounds * 3;
       let turn = 0;
       results = [];
+      for (const chart of charts.values()) chart.dispose();
       charts.clear();
-      byId('measure-charts').replaceChildren();
       for (const backend of backends) {
         if (isStopped()) break;
+        const result: BackendResult = { backend, measurements: [] };
+        results.push(result);
         try {
           const device = await startBackend(backend);
-          const result: BackendResult = { backend, ...(device ? { device } : {}), measurements: [] };
-          results.push(result);
+          if (device) result.device = device;
           for (const size of sizes) {
             if (isStopped()) break;
             say(`Measuring ${BACKENDS[backend].title}: ${sizeText(size)} variables`);
@@ -157,13 +158,12 @@ export function measureTask(): Task {
             show();
           }
         } catch (error) {
-          const failure = error instanceof Error ? error.message : String(error);
-          results = results.filter((result) => result.backend !== backend);
-          results.push({ backend, measurements: [], failure });
+          result.failure = error instanceof Error ? error.message : String(error);
           show();
         }
       }
       save.disabled = results.every(({ measurements }) => measurements.length === 0);
+      if (!isStopped()) advance(1); // the turns of a backend that is not to be had too
       say(isStopped() ? 'Stopped' : 'Measured');
     },
   };
