@@ -7,7 +7,7 @@ const dts = { banner: '/// <reference lib="esnext.disposable" />' };
 
 export default defineConfig([
   {
-    entry: { index: 'src/index.ts', flat: 'src/flat.ts' },
+    entry: { index: 'src/index.ts', flat: 'src/flat.ts', group: 'src/group.ts' },
     format: ['esm', 'cjs'],
     target: 'node20',
     // The entries share their classes: an error of one is an error of the other. Splitting CommonJS needs the other.

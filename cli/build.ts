@@ -6,6 +6,8 @@ import path from 'node:path';
 import process from 'node:process';
 import { InvalidArgumentError, Option } from 'commander';
 import { packageRoot } from '../src/engines/addon.js';
+import type { GroupEngine } from '../src/engines/group.js';
+import { groupPluginFile, groupPluginVariable } from '../src/engines/group-plugin.js';
 import { run } from './child-process.js';
 import { Failure, failureOf } from './failure.js';
 import { fitting, notEmpty, type Subcommand } from './subcommand.js';
@@ -186,10 +188,54 @@ export async function buildCudaPlugin(
   });
 }
 
+/** What each plugin that carries a group's messages is compiled and linked with. */
+const groupPlugins: Readonly<Record<GroupEngine, { compiler: string; words: string[]; remedy: string }>> = {
+  gloo: {
+    compiler: process.env.CXX || 'c++',
+    words: ['-lgloo'],
+    remedy: 'Install a C++20 compiler and Gloo, such as: apt-get install g++ libgloo-dev.',
+  },
+  mpi: {
+    compiler: process.env.MPICXX || 'mpicxx',
+    words: [],
+    remedy: 'Install an MPI with its compiler, such as: apt-get install libopenmpi-dev.',
+  },
+};
+
+/**
+ * Builds a plugin that carries the messages of a group, with the library of this machine.
+ *
+ * @param log Hears of each step, a sentence without a full stop.
+ * @throws Failure with the end of the compiler's output; then nothing has changed.
+ */
+export async function buildGroupPlugin(
+  engine: GroupEngine,
+  options: BuildOptions,
+  log: (text: string) => void,
+): Promise<BuildResult> {
+  const root = packageRoot();
+  const { compiler, words, remedy } = groupPlugins[engine];
+  const { folder, environment } = destination(root, options.out);
+  const file = path.join(folder, groupPluginFile(engine));
+  return withStaging(root, async (staging) => {
+    const built = path.join(staging, path.basename(file));
+    const sources = [engine, 'plugin'].map((name) => path.join(staging, 'native', 'group', `${name}.cpp`));
+    const flags = ['-std=c++20', '-O2', '-fPIC', '-shared', '-fvisibility=hidden', '-o', built];
+    log(`Compiling with ${compiler}`);
+    const result = await run(compiler, [...flags, ...sources, ...words]);
+    if (result.code !== 0) throw failureOf(`The ${engine} plugin could not be compiled.`, result, [], remedy);
+    await put(built, file);
+    return {
+      file,
+      environment: environment === undefined ? undefined : `${groupPluginVariable(engine)}=${file}`,
+    };
+  });
+}
+
 /** `vradam build`. */
-export const build: Subcommand<BuildOptions & { cuda?: true }> = {
+export const build: Subcommand<BuildOptions & { cuda?: true; gloo?: true; mpi?: true }> = {
   name: 'build',
-  summary: 'compiles the addon for this machine, or with --cuda the CUDA plugin',
+  summary: 'compiles the addon for this machine, or a plugin: with --cuda, --gloo or --mpi',
   details:
     'For where no prebuilt one runs. It needs a C++20 compiler with make (on Windows, Visual Studio; not yet run there) ' +
     'and Python 3.9 or later; npm brings node-gyp. ' +
@@ -199,6 +245,8 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
       '--cuda',
       'build the CUDA plugin, with nvcc and cmake, such as for a driver older than the prebuilt wants',
     ),
+    new Option('--gloo', 'build the plugin for groups of processes over TCP, with libgloo'),
+    new Option('--mpi', 'build the plugin for groups of processes under MPI, with mpicxx'),
     new Option(
       '--architectures <list>',
       'compute capabilities to build it for, such as 75;86; default: those of the prebuilt one',
@@ -214,7 +262,12 @@ export const build: Subcommand<BuildOptions & { cuda?: true }> = {
       throw new InvalidArgumentError('--architectures goes with --cuda.');
     const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
     const start = performance.now();
-    const { file, environment } = await (given.cuda ? buildCudaPlugin(given, log) : buildAddon(given, log));
+    const engine = given.gloo ? 'gloo' : given.mpi ? 'mpi' : undefined;
+    const { file, environment } = await (given.cuda
+      ? buildCudaPlugin(given, log)
+      : engine
+        ? buildGroupPlugin(engine, given, log)
+        : buildAddon(given, log));
     process.stdout.write(`✔ ${file} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`);
     if (environment) {
       process.stdout.write(`Put this into the environment, so that it is found: ${environment}\n`);

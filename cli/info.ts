@@ -7,6 +7,8 @@ import type { AdapterName } from '../src/adapters/adapter.js';
 import type { CudaDevice } from '../src/engines/addon.js';
 import { loadAddon } from '../src/engines/addon.js';
 import { loadCuda } from '../src/engines/cuda-addon.js';
+import type { GroupEngine } from '../src/engines/group.js';
+import { loadGroupPlugin } from '../src/engines/group-plugin.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { findPackage, linkState, type PackageName, packageNames } from './link-tensorflow/package.js';
 import { notEmpty, type Subcommand } from './subcommand.js';
@@ -39,6 +41,8 @@ export interface InfoReport {
   readonly instructionSets: readonly string[];
   readonly threads: number;
   readonly cuda: { readonly device: CudaDevice } | { readonly reason: string };
+  /** What carries the messages of groups of processes. */
+  readonly groups: Readonly<Record<GroupEngine, { readonly library: string } | { readonly reason: string }>>;
   readonly tfjsCore: string | undefined;
   readonly backends: readonly BackendInfo[];
   /** Of each installed tfjs-node: whether `vradam link-tensorflow` linked it, or why it is not linked. */
@@ -62,6 +66,8 @@ const variables = [
   'VRADAM_THREADS',
   'VRADAM_CUDA',
   'VRADAM_CUDA_PLUGIN',
+  'VRADAM_GLOO_PLUGIN',
+  'VRADAM_MPI_PLUGIN',
   'VRADAM_PREBUILD',
   'PREBUILDS_ONLY',
   'CUDA_VISIBLE_DEVICES',
@@ -90,6 +96,11 @@ async function linkOf(folder: string, name: PackageName): Promise<{ text: string
   } catch (error) {
     return { text: error instanceof Error ? error.message : String(error), usable: false };
   }
+}
+
+function groupPlugin(engine: GroupEngine): { library: string } | { reason: string } {
+  const { plugin, reason } = loadGroupPlugin(engine);
+  return plugin ? { library: plugin.library } : { reason };
 }
 
 /**
@@ -136,6 +147,7 @@ export async function collectInfo(folder: string): Promise<InfoReport> {
     instructionSets: addon?.instructionSets ?? [],
     threads: defaultThreads(),
     cuda: cuda.cuda ? { device: cuda.cuda.device } : { reason: cuda.reason },
+    groups: { gloo: groupPlugin('gloo'), mpi: groupPlugin('mpi') },
     tfjsCore: installedVersion(folder, '@tensorflow/tfjs-core'),
     backends,
     links,
@@ -173,6 +185,10 @@ function rows(report: InfoReport): [string, string][] {
           `driver for CUDA ${cuda.device.cudaVersion}`
         : `none. ${cuda.reason}`,
     ],
+    ...Object.entries(report.groups).map(([engine, found]): [string, string] => [
+      `groups: ${engine}`,
+      'library' in found ? found.library : `none. ${found.reason}`,
+    ]),
     [
       'TensorFlow.js',
       report.tfjsCore === undefined ? `none in ${report.folder}` : `tfjs-core ${report.tfjsCore}`,

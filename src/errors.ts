@@ -10,6 +10,8 @@ export type VRAdamErrorCode =
   | 'ERR_VRADAM_ENGINE'
   /** A saved state does not fit the optimizer; nothing changed. */
   | 'ERR_VRADAM_CHECKPOINT'
+  /** The ranks of a group differ, and nothing changed; or the group could not be joined, failed or was closed. */
+  | 'ERR_VRADAM_GROUP'
   /** The optimizer was used after `dispose`. */
   | 'ERR_VRADAM_DISPOSED';
 

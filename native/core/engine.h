@@ -98,6 +98,8 @@ class Engine {
   virtual std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) = 0;
   // Frees a tensor's state; the numbers of later ones move down by one.
   virtual void remove_tensor(std::uint32_t tensor) = 0;
+  // What the ranks of a group call a tensor among each other.
+  virtual void name_tensor(std::uint32_t, std::string) {}
   virtual StepResult step(const StepArguments& arguments) = 0;
   // Copies `size` elements of each, and returns or takes t.
   virtual std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) = 0;

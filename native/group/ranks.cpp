@@ -33,7 +33,7 @@ std::vector<std::string> split(const char* text, std::uint64_t length) {
 
 }  // namespace
 
-Ranks::Ranks(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
+Ranks::Ranks(std::shared_ptr<Transport> transport) : transport_(std::move(transport)) {}
 
 std::uint64_t Ranks::window() const {
   return std::max<std::uint64_t>(kBlock, kTransfer / sizeof(float) / size());

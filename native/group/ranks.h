@@ -43,7 +43,7 @@ class Fingerprint {
 // rank has the turn; each throws GroupError. After a failure, each throws that failure again.
 class Ranks {
  public:
-  explicit Ranks(std::unique_ptr<Transport> transport);
+  explicit Ranks(std::shared_ptr<Transport> transport);
 
   std::uint32_t rank() const { return transport_->rank(); }
   std::uint32_t size() const { return transport_->size(); }
@@ -77,7 +77,7 @@ class Ranks {
   // Elements of four bytes in a message to each rank.
   std::uint64_t window() const;
 
-  std::unique_ptr<Transport> transport_;
+  std::shared_ptr<Transport> transport_;
   std::mutex turn_;
   std::string doing_ = "joining";
   std::string failure_;

@@ -34,8 +34,9 @@ class ShardedEngine : public Engine, private OtherParts {
   void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
                    std::uint64_t steps) override;
 
-  // How the ranks call a tensor among each other.
-  void name_tensor(std::uint32_t tensor, std::string name) { tensors_[tensor].name = std::move(name); }
+  void name_tensor(std::uint32_t tensor, std::string name) override {
+    tensors_[tensor].name = std::move(name);
+  }
 
  private:
   struct Tensor {

@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "cuda_module.h"
 #include "engine_wrap.h"
+#include "group_wrap.h"
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -56,6 +57,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("report", report_layout(env));
   exports.Set("openTensorflow", Napi::Function::New<open_tensorflow>(env, "openTensorflow"));
   exports.Set("openCuda", Napi::Function::New<open_cuda>(env, "openCuda"));
+  exports.Set("openGroup", Napi::Function::New<open_group>(env, "openGroup"));
   return exports;
 }
 

@@ -24,11 +24,14 @@ inline Napi::Error shape_error(Napi::Env env, const std::string& message) {
   return error(env, "ERR_VRADAM_SHAPE", message);
 }
 
-// `of_memory`: of a GPU that has no room, because of which nothing has changed.
-inline Napi::Error engine_error(Napi::Env env, const std::string& message, bool of_memory = false) {
-  const Napi::Error failure = error(env, "ERR_VRADAM_ENGINE", message);
-  if (of_memory) failure.Value().Set("outOfMemory", true);
-  return failure;
+inline Napi::Error engine_error(Napi::Env env, const std::string& message) {
+  return error(env, "ERR_VRADAM_ENGINE", message);
+}
+
+inline Napi::Error engine_error(Napi::Env env, const EngineFailure& failure) {
+  const Napi::Error thrown = error(env, failure.code, failure.what());
+  if (failure.out_of_memory) thrown.Value().Set("outOfMemory", true);
+  return thrown;
 }
 
 constexpr const char* kOutOfMemory = "Out of memory; nothing has changed";
@@ -39,7 +42,7 @@ auto translated(Napi::Env env, const F& f) {
   try {
     return f();
   } catch (const EngineFailure& failure) {
-    throw engine_error(env, failure.what(), failure.out_of_memory);
+    throw engine_error(env, failure);
   } catch (const std::bad_alloc&) {
     throw engine_error(env, kOutOfMemory);
   }

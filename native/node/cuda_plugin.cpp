@@ -5,38 +5,10 @@
 #include <mutex>
 #include <string>
 
-#if defined(_WIN32)
-#include <windows.h>
-#else
-#include <dlfcn.h>
-#endif
+#include "library.h"
 
 namespace vradam {
 namespace {
-
-#if defined(_WIN32)
-void* open_library(const std::string& path, std::string* why) {
-  std::wstring wide(path.size() + 1, L'\0');  // UTF-16 never takes more units than UTF-8
-  MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, wide.data(), static_cast<int>(wide.size()));
-  const HMODULE library = LoadLibraryW(wide.c_str());
-  if (library == nullptr) *why = "error " + std::to_string(GetLastError());
-  return reinterpret_cast<void*>(library);
-}
-
-void* find_symbol(void* library, const char* name) {
-  return reinterpret_cast<void*>(GetProcAddress(reinterpret_cast<HMODULE>(library), name));
-}
-#else
-void* open_library(const std::string& path, std::string* why) {
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) *why = dlerror();
-  return library;
-}
-
-void* find_symbol(void* library, const char* name) {
-  return dlsym(library, name);
-}
-#endif
 
 CudaPlugin open(const std::string& path) {
   CudaPlugin plugin;

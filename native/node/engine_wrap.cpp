@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -10,9 +11,11 @@
 #include "../cpu/engine.h"
 #include "../cpu/thread_pool.h"
 #include "../cuda/client.h"
+#include "../group/sharded_engine.h"
 #include "../tensorflow/step_slot.h"
 #include "arguments.h"
 #include "cuda_memory_wrap.h"
+#include "group_wrap.h"
 
 namespace vradam {
 
@@ -225,8 +228,8 @@ class EngineWrap::Worker : public Napi::AsyncWorker {
     try {
       work(*held_->engine);
     } catch (const EngineFailure& failure) {
+      failure_ = failure;
       SetError(failure.what());
-      out_of_memory_ = failure.out_of_memory;
     } catch (const std::bad_alloc&) {
       SetError(kOutOfMemory);
     }
@@ -239,7 +242,8 @@ class EngineWrap::Worker : public Napi::AsyncWorker {
   void OnError(const Napi::Error& failure) override {
     const Napi::HandleScope scope(Env());
     conclude();
-    deferred_.Reject(engine_error(Env(), failure.Message(), out_of_memory_).Value());
+    deferred_.Reject(
+        (failure_ ? engine_error(Env(), *failure_) : engine_error(Env(), failure.Message())).Value());
   }
 
  protected:
@@ -250,7 +254,7 @@ class EngineWrap::Worker : public Napi::AsyncWorker {
 
  private:
   Napi::Promise::Deferred deferred_;
-  bool out_of_memory_ = false;
+  std::optional<EngineFailure> failure_;
 };
 
 // Holds every array, so that none goes away.
@@ -344,7 +348,7 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   holders_->add(this);
 }
 
-// …, threads: number, instructionSet: string
+// …, threads: number, instructionSet: string, group: Group | undefined
 std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, EngineSettings settings) {
   const auto threads = static_cast<unsigned>(count_argument(info, 3, "threads", ThreadPool::kMaxThreads));
   if (!info[4].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
@@ -355,7 +359,9 @@ std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, Eng
     for (const Kernels* k : available_kernels()) known += (known.empty() ? "" : ", ") + std::string(k->name);
     throw engine_error(info.Env(), "This machine has no instruction set '" + name + "'; it has " + known);
   }
-  return std::make_unique<CpuEngine>(std::move(settings), *kernels, threads);
+  auto engine = std::make_unique<CpuEngine>(std::move(settings), *kernels, threads);
+  if (info[5].IsUndefined()) return engine;
+  return std::make_unique<ShardedEngine>(std::move(engine), GroupWrap::ranks_of(info.Env(), info[5]));
 }
 
 std::shared_ptr<EngineWrap::Held> EngineWrap::held(Napi::Env env) const {
@@ -377,7 +383,7 @@ auto EngineWrap::use(Napi::Env env, const F& f) {
   return translated(env, [&] { return f(*call.held->engine); });
 }
 
-// addTensor(group, size) → the tensor's number
+// addTensor(group, size, name) → the tensor's number
 Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
   return use(info.Env(), [&](Engine& engine) -> Napi::Value {
     const double last_group = static_cast<double>(engine.settings().groups.size() - 1);
@@ -387,6 +393,7 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
     try {
       const std::uint32_t tensor = engine.add_tensor(group, size);
       hold(tensor_bytes(size));
+      if (info[2].IsString()) engine.name_tensor(tensor, info[2].As<Napi::String>().Utf8Value());
       return Napi::Number::New(info.Env(), tensor);
     } catch (const std::bad_alloc&) {
       throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +

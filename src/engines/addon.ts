@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 
 /** An engine: native/node/engine_wrap.cpp. Used by one call or step at a time. */
 export interface NativeEngineHandle {
-  addTensor(group: number, size: number): number;
+  /** `name`: how the ranks of a group call it among each other. */
+  addTensor(group: number, size: number, name?: string): number;
   removeTensor(tensor: number): void;
   /** Fills the report. */
   step(
@@ -97,6 +98,35 @@ export interface CudaAddon {
   stopClock(): number;
 }
 
+/** A rank of a group of processes: native/node/group_wrap.cpp. Once connected, all ranks call the same in the same order. */
+export interface GroupHandle {
+  rank(): number;
+  size(): number;
+  /** What the other ranks have to know of this one. */
+  address(): Uint8Array;
+  /** Connects to all others, by the addresses of all ranks. */
+  connect(addresses: readonly Uint8Array[]): Promise<void>;
+  /** Fills the arrays with those of rank 0. */
+  broadcast(arrays: readonly Float32Array[]): void;
+  /** Everything that waits fails, and everything that comes. */
+  abort(): void;
+  /** Resolves when every rank has closed. */
+  close(): Promise<void>;
+}
+
+/** A plugin that carries the messages of a group, opened. */
+export interface GroupAddon {
+  /** What it is made with, for people. */
+  readonly library: string;
+  /** `timeout` in milliseconds; `host`: by which name or address of this machine the other ranks reach it. */
+  readonly Group: new (
+    rank: number,
+    size: number,
+    timeout: number,
+    host: string,
+  ) => GroupHandle;
+}
+
 /** Where the figures of a step are in its report: native/core/step.h. */
 export interface ReportLayout {
   readonly gradientNorm: number;
@@ -125,6 +155,7 @@ export interface Addon {
     checkGradients: boolean,
     threads: number,
     instructionSet: string,
+    group?: GroupHandle,
   ) => NativeEngineHandle;
   readonly report: ReportLayout;
   /** What this machine can run, fastest first. */
@@ -136,6 +167,8 @@ export interface Addon {
   openTensorflow(): { op: string; slot: number };
   /** Opens the CUDA plugin at a path, once for the process, or says why its engine cannot be used here. */
   openCuda(path: string): CudaAddon | { readonly reason: string };
+  /** Opens a plugin that carries messages, or says why it cannot be used here. */
+  openGroup(path: string): GroupAddon | { readonly reason: string };
 }
 
 /** The addon, or why there is none. */

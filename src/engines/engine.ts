@@ -1,3 +1,5 @@
+import type { Group } from './group.js';
+
 /** What executes a step. */
 export type EngineName = 'javascript' | 'cpu' | 'cuda';
 
@@ -28,6 +30,8 @@ export interface EngineSettings {
   readonly threads: number | undefined;
   /** Whether steps that were enqueued behind a refused one do nothing until the host knows; default false. */
   readonly haltOnRefusal?: boolean;
+  /** The processes that share the state and make each step together. */
+  readonly group?: Group | undefined;
 }
 
 /**
@@ -74,8 +78,11 @@ export interface TensorState {
 /** Executes steps and owns the state. Tensors are numbered in order of registration. */
 export interface Engine {
   readonly name: EngineName;
-  /** Registers a tensor of `size` elements in a group and returns its number. Its state starts as zeros. */
-  addTensor(group: number, size: number): number;
+  /**
+   * Registers a tensor of `size` elements in a group and returns its number. Its state starts as zeros. With `name`
+   * the ranks of a group of processes call it among each other.
+   */
+  addTensor(group: number, size: number, name?: string): number;
   /** Frees a tensor's state; the numbers of later tensors move down by one. */
   removeTensor(tensor: number): void;
   step(input: StepInput): StepOutcome;

@@ -53,8 +53,8 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     this.handle = translateNative(() => make(packGroups(groups), clipNorm ?? Number.NaN, checkGradients));
   }
 
-  addTensor(group: number, size: number): number {
-    const tensor = translateNative(() => this.handle.addTensor(group, size));
+  addTensor(group: number, size: number, name?: string): number {
+    const tensor = translateNative(() => this.handle.addTensor(group, size, name));
     this.#sizes.push(size);
     return tensor;
   }
@@ -164,6 +164,6 @@ export function createCpuEngine(
     'cpu',
     addon.report,
     settings,
-    (...common) => new addon.Engine(...common, threads, instructionSet),
+    (...common) => new addon.Engine(...common, threads, instructionSet, settings.group?.handle),
   );
 }

@@ -267,7 +267,8 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
         hasParameters: isWithParameters && state.parameters !== undefined,
       })),
     ];
-    await this.#platform.checkpoints.save(path, iterations, saved, describeOptions(this.#current, tensors));
+    const metadata = describeOptions(this.#current, tensors);
+    await this.#platform.checkpoints.save(path, iterations, saved, metadata, this.#options.group);
   }
 
   /**

@@ -63,7 +63,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer {
         : undefined;
     const read = (i: number) => states?.[i] ?? (steps.engine.readTensor(i) as TensorState);
     const tensors = named.map((each, i) => ({ ...each, read: () => read(i) }));
-    await saveCheckpoint(path, iterations, [...tensors, ...waiting], metadata);
+    await saveCheckpoint(path, iterations, [...tensors, ...waiting], metadata, this.options.group);
   }
 
   /**

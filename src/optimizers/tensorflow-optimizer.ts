@@ -6,7 +6,9 @@ import {
   type Scalar,
   type serialization,
   type Tensor,
+  tensor,
   engine as tensorflow,
+  tidy,
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { hasDevice } from '../device/select.js';
@@ -50,6 +52,8 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   /** States that were set and wait for their variables: all of them before the first step, later those of frozen layers. */
   #waiting: readonly SavedTensor[] = [];
   #groupsAreChecked = false;
+  /** Variables that began with the values of rank 0. */
+  readonly #shared = new WeakSet<Variable>();
   #isDisposed = false;
 
   /**
@@ -126,6 +130,9 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    */
   override minimize(f: () => Scalar, returnCost = false, varList?: Variable[]): Scalar | null {
     this.steps.gate.assertIdle();
+    this.#share(
+      varList ?? Object.values(tensorflow().registeredVariables).filter(({ trainable }) => trainable),
+    );
     const { value, grads } = this.computeGradients(f, varList);
     let returned = false;
     try {
@@ -162,6 +169,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
     if (this.#options.engine === 'auto' && hasDevice(getBackend())) this.#goOnDevice();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
+    this.#share(given.map(({ variable }) => variable));
 
     this.#groupsAreChecked = true;
     for (const { variable, state } of states) this.#register(variable, state);
@@ -321,6 +329,20 @@ export abstract class TensorFlowOptimizer extends Optimizer {
     steps.goOnFrom(before);
     before.gate.dispose();
     this.#steps = steps;
+  }
+
+  /** Gives variables that have not been shared yet the values that they have at rank 0 of the group. */
+  #share(variables: readonly Variable[]): void {
+    const { group } = this.#options;
+    if (group === undefined) return;
+    const fresh = [...new Set(variables)].filter((variable) => !this.#shared.has(variable));
+    if (fresh.length === 0) return;
+    const values = fresh.map((variable) => Float32Array.from(variable.dataSync()));
+    group.broadcast(values);
+    for (const [i, variable] of fresh.entries()) {
+      tidy(() => variable.assign(tensor(values[i]!, variable.shape, variable.dtype as 'float32')));
+      this.#shared.add(variable);
+    }
   }
 
   /** New variables in the order of their registration, each with the state that waits for it. */

@@ -1,4 +1,5 @@
 import { type EngineName, type GroupSettings, MAX_THREADS } from '../engines/engine.js';
+import { Group as ProcessGroup } from '../engines/group.js';
 import { invalid, shorten, VRAdamError } from '../errors.js';
 
 /** Learning rate as a function of the number of attempted steps before this one (0 at the first). */
@@ -54,6 +55,11 @@ export interface VRAdamOptions extends Omit<Hyperparameters, 'learningRate'> {
   /** Largest number of threads of a step of the cpu engine, from 1 to 256. */
   threads?: number;
   /**
+   * What `joinGroup` of vradam/group gave: each process of it has a part of the state, and every step takes the mean of
+   * their gradients, gives all of them the same parameters, and is made by all of them.
+   */
+  group?: ProcessGroup;
+  /**
    * On TensorFlow.js's own cpu backend: whether steps write over arrays that `dataSync()` and `data()` of a variable
    * returned. A little faster, without a second copy of the parameters; clones and slices are safe either way.
    * Default false: nothing that was read ever changes.
@@ -82,6 +88,7 @@ export interface ResolvedOptions {
   readonly onNonFinite: OnNonFinite;
   readonly engine: 'auto' | EngineName;
   readonly threads: number | undefined;
+  readonly group: ProcessGroup | undefined;
   readonly inPlace: boolean;
 }
 
@@ -169,6 +176,13 @@ const OPTIONS: Table<OptimizerSettings> = {
       `an integer from 1 to ${MAX_THREADS}`,
       (x) => Number.isInteger(x) && x >= 1 && x <= MAX_THREADS,
     ),
+    fallback: undefined,
+  },
+  group: {
+    check: (value, argument) => {
+      if (value instanceof ProcessGroup) return value;
+      throw invalid(HYPERPARAMETER, argument, 'a group that joinGroup gave', value);
+    },
     fallback: undefined,
   },
   inPlace: { check: flag, fallback: false },
@@ -391,7 +405,11 @@ export function resolveOptions(
   });
   resolved.push({ name: 'default', match: undefined, learningRate: rate, ownLearningRate: false, settings });
 
-  return { groups: resolved, ...resolve(OPTIONS, read) };
+  const rest = resolve(OPTIONS, read);
+  if (rest.group === undefined) return { groups: resolved, ...rest };
+  // Only that engine has parts of tensors.
+  const engine = oneOf(['auto', 'cpu'], "'auto' or 'cpu' beside group")(rest.engine, 'engine') && 'cpu';
+  return { groups: resolved, ...rest, engine };
 }
 
 /**

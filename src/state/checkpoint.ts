@@ -82,6 +82,7 @@ function failed(verb: 'read' | 'written', path: string, cause: unknown): VRAdamE
  * Writes a checkpoint: at any moment, the path leads to the old file or to the new one, whole. The state is taken
  * before the call returns its promise, so later steps do not change what is saved.
  *
+ * @param group Where all ranks of a group save together: they read every tensor, and rank 0 writes the file.
  * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the file cannot be written or the state holds what no checkpoint
  *   may (a velocity that is not finite, a second moment that is negative or not finite); an old file is still there.
  */
@@ -90,12 +91,21 @@ export async function saveCheckpoint(
   iterations: number,
   tensors: readonly CheckpointTensor[],
   metadata: Readonly<Record<string, string>>,
+  group?: { readonly rank: number },
 ): Promise<void> {
   const file = pathOf(path);
+  const left = [...tensors];
+  const readNext = () => left.shift()!.read();
   try {
-    await writeAtomically(file, piecesOf(iterations, tensors, metadata));
+    const taken = tensors.map((tensor) => ({ ...tensor, read: readNext }));
+    if (group === undefined || group.rank === 0) {
+      await writeAtomically(file, piecesOf(iterations, taken, metadata));
+    }
   } catch (error) {
     throw failed('written', file, error);
+  } finally {
+    // The others wait for what they read together.
+    while (group !== undefined && left.length > 0) readNext();
   }
 }
 

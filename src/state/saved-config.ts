@@ -92,7 +92,7 @@ function hyperparametersFromConfig(config: object): Record<string, unknown> {
  * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` where a function matches a group or is a learning rate.
  */
 export function configOf(resolved: ResolvedOptions): ConfigDict {
-  const { groups, engine: _, threads: __, ...options } = resolved;
+  const { groups, engine: _, threads: __, group: ___, ...options } = resolved;
   const own = groups.slice(0, -1);
   const { learningRate, settings } = groups.at(-1)!;
   const config = hyperparametersToConfig({ learningRate, ...settings, ...options }, 'the optimizer');

@@ -26,6 +26,7 @@ export function engineSettings(options: ResolvedOptions): EngineSettings {
     checkGradients: options.onNonFinite !== 'ignore',
     threads: options.threads,
     haltOnRefusal: options.onNonFinite === 'throw',
+    group: options.group,
   };
 }
 
@@ -81,8 +82,8 @@ export class Stepper {
   changeEngine(name: EngineName): void {
     const next = this.#platform.createEngine(name, engineSettings(this.#options));
     try {
-      for (const [i, { group, size }] of this.#tensors.entries()) {
-        next.addTensor(group, size);
+      for (const [i, { group, size, name }] of this.#tensors.entries()) {
+        next.addTensor(group, size, name);
         next.writeTensor(i, this.#engine.readTensor(i));
       }
     } catch (error) {
@@ -124,7 +125,7 @@ export class Stepper {
     this.assertUsable();
     const group = this.groups.of(name);
     try {
-      this.#engine.addTensor(group, size);
+      this.#engine.addTensor(group, size, name);
     } catch (error) {
       throw cannotHold(this.#engine.name, name, size, error);
     }

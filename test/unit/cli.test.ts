@@ -144,6 +144,8 @@ describe('vradam info', () => {
       'instructions',
       'threads',
       'CUDA',
+      'groups: gloo',
+      'groups: mpi',
       'TensorFlow.js',
     ]) {
       expect(stdout).toMatch(new RegExp(`^${row} +\\S`, 'm'));

@@ -1,0 +1,269 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { buildSync } from 'esbuild';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest';
+import { joinGroup } from '../../src/group.js';
+import { FlatOptimizer } from '../../src/index.js';
+import {
+  arrays,
+  digest,
+  digestOfState,
+  type Ended,
+  gradients,
+  OPTIONS,
+  SIZES,
+  type Task,
+} from '../group/rank.js';
+import { trainVariables } from '../group/variables.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const programOf = (name: string) =>
+  join(root, 'node_modules', '.cache', 'vradam', `${name}-${process.pid}.mjs`);
+const program = programOf('rank');
+const folder = mkdtempSync(join(tmpdir(), 'vradam-group-'));
+/** Of each engine: why it cannot be tested here. */
+const lacking: Record<string, string | undefined> = {};
+
+function build(engine: 'gloo' | 'mpi'): string | undefined {
+  const words = ['--import', 'tsx', 'cli/main.ts', 'build', `--${engine}`, '--out', folder];
+  const { status, stderr } = spawnSync(process.execPath, words, { cwd: root, encoding: 'utf8' });
+  const file = join(folder, 'build-group', `libvradam_${engine}.so`);
+  process.env[`VRADAM_${engine.toUpperCase()}_PLUGIN`] = file;
+  return status === 0 && existsSync(file) ? undefined : stderr;
+}
+
+beforeAll(() => {
+  lacking.gloo = existsSync('/usr/include/gloo') ? build('gloo') : 'apt-get install libgloo-dev';
+  const isThere =
+    spawnSync('mpirun', ['--version']).status === 0 && spawnSync('mpicxx', ['--version']).status === 0;
+  lacking.mpi = isThere ? build('mpi') : 'apt-get install libopenmpi-dev openmpi-bin';
+  for (const name of ['rank', 'variables']) {
+    buildSync({
+      entryPoints: [join(root, 'test', 'group', `${name}.ts`)],
+      outfile: programOf(name),
+      bundle: true,
+      packages: 'external',
+      platform: 'node',
+      format: 'esm',
+      target: 'node20',
+    });
+  }
+}, 120_000);
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+  for (const name of ['rank', 'variables']) rmSync(programOf(name), { force: true });
+});
+
+const needs = (engine: string) => (context: TestContext) => {
+  if (lacking[engine] !== undefined) context.skip(`no ${engine} here: ${lacking[engine]}`);
+};
+
+let stores = 0;
+const freshStore = () => pathToFileURL(join(folder, `store-${stores++}`)).href;
+
+interface Rank {
+  readonly child: ChildProcess;
+  readonly begun: Promise<unknown>;
+  /** What it said of its end, or how it ended; a rank that hangs is killed, and then says 'hung'. */
+  readonly end: Promise<Ended | string>;
+}
+
+function watch(child: ChildProcess): Rank {
+  let text = '';
+  let errors = '';
+  child.stdout!.on('data', (more) => (text += more));
+  child.stderr!.on('data', (more) => (errors += more));
+  const end = new Promise<Ended | string>((resolve) => {
+    let hung = false;
+    const guard = setTimeout(() => {
+      hung = true;
+      child.kill('SIGKILL');
+    }, 60_000);
+    child.on('close', (code, signal) => {
+      clearTimeout(guard);
+      if (hung) resolve(`hung: ${text}${errors}`);
+      else resolve(text.startsWith('{') ? (JSON.parse(text) as Ended) : `${signal ?? code}: ${errors}`);
+    });
+  });
+  const begun = new Promise((resolve) => child.on('message', resolve).on('close', resolve));
+  return { child, begun, end };
+}
+
+/** Starts the ranks of a group, which find each other in a folder unless the task says otherwise. */
+function start(
+  size: number,
+  task: Omit<Task, 'join'>,
+  store = freshStore(),
+  timeout = 20_000,
+  file = program,
+): Rank[] {
+  return Array.from({ length: size }, (_, rank) => {
+    const whole: Task = { join: { rank, size, store, timeout }, ...task };
+    const stdio = ['ignore', 'pipe', 'pipe', 'ipc'] as const;
+    return watch(spawn(process.execPath, [file, JSON.stringify(whole)], { stdio: [...stdio] }));
+  });
+}
+
+const endsOf = (ranks: readonly Rank[]) => Promise.all(ranks.map(({ end }) => end));
+
+/** One process that is given the reduced gradients: what every rank should have after each step. */
+async function expected(size: number, steps: number, load?: string) {
+  const optimizer = new FlatOptimizer(SIZES, { ...OPTIONS, gradientScale: 1 / size });
+  const parameters = arrays(7);
+  if (load) await optimizer.load(load, { parameters });
+  const reports: string[] = [];
+  const after = new Map([[optimizer.iterations, digest(Object.values(parameters))]]);
+  while (optimizer.iterations < steps) {
+    const sum = gradients(0, size, optimizer.iterations);
+    const all = Array.from({ length: size }, (_, rank) => gradients(rank, size, optimizer.iterations));
+    for (const name of Object.keys(sum) as (keyof typeof SIZES)[]) {
+      sum[name]!.forEach((_, i) => {
+        let total = all[0]![name]![i]!;
+        for (const one of all.slice(1)) total += one[name]![i]!;
+        sum[name]![i] = total;
+      });
+    }
+    reports.push(JSON.stringify(optimizer.step(parameters, sum)));
+    after.set(optimizer.iterations, digest(Object.values(parameters)));
+  }
+  return { parameters: after, state: digestOfState(optimizer), reports: digest(reports) };
+}
+
+const same = (one: Awaited<ReturnType<typeof expected>>, steps: number) => ({
+  done: steps,
+  parameters: one.parameters.get(steps),
+  state: one.state,
+  reports: one.reports,
+});
+
+// Processes by the dozen, on busy cores.
+const PATIENCE = { timeout: 120_000 };
+
+describe('a group by Gloo', PATIENCE, () => {
+  beforeEach(needs('gloo'));
+
+  it.each([1, 2, 3, 4])('of %i processes has the bytes of one', async (size) => {
+    const one = await expected(size, 5);
+    for (const end of await endsOf(start(size, { steps: 5, isSynchronous: size === 3 }))) {
+      expect(end).toMatchObject(same(one, 5));
+    }
+  });
+
+  it('meets where rank 0 listens', async () => {
+    const port = 20_000 + (process.pid % 20_000);
+    const one = await expected(3, 3);
+    for (const end of await endsOf(start(3, { steps: 3 }, `tcp://127.0.0.1:${port}`))) {
+      expect(end).toMatchObject(same(one, 3));
+    }
+  });
+
+  it('saves one file, which any number of ranks loads', async () => {
+    const save = join(folder, 'whole.safetensors');
+    await endsOf(start(4, { steps: 4, save, saveAfter: 4 }));
+    for (const size of [1, 3]) {
+      const one = await expected(size, 7, save);
+      for (const end of await endsOf(start(size, { steps: 7, load: save }))) {
+        expect(end).toMatchObject(same(one, 7));
+      }
+    }
+  });
+
+  it('trains variables of TensorFlow.js, which begin as they are at rank 0', async () => {
+    const parameters = await trainVariables(3, [0, 1]);
+    const ranks = start(2, { steps: 3 }, freshStore(), 20_000, programOf('variables'));
+    for (const end of await endsOf(ranks)) {
+      expect(end).toMatchObject({ parameters });
+    }
+  });
+
+  it('whose ranks differ says which and where, and changes nothing', async () => {
+    const one = await expected(2, 0);
+    for (const end of await endsOf(start(2, { steps: 2, lacking: 1 }))) {
+      expect(end).toMatchObject({ done: 0, parameters: one.parameters.get(0) });
+      expect((end as Ended).error).toEqual({
+        code: 'ERR_VRADAM_GROUP',
+        message:
+          "The ranks of the group differ: rank 1 has 'no gradient of bias' where rank 0 has 'a gradient of bias'. " +
+          'Nothing has changed',
+      });
+    }
+  });
+
+  it('says who did not come', async () => {
+    const store = freshStore();
+    await expect(joinGroup({ rank: 0, size: 2, store, timeout: 300 })).rejects.toMatchObject({
+      code: 'ERR_VRADAM_GROUP',
+      message: `Rank 0 could not join the group at ${store}: not all of the 2 ranks came within 300 ms`,
+    });
+  });
+
+  // Random moments of each kind; VRADAM_GROUP_MOMENTS makes them more.
+  const moments = Number(process.env.VRADAM_GROUP_MOMENTS ?? 2);
+  it.each(['SIGKILL', 'SIGSTOP', 'exit', 'throw'] as const)(
+    'that loses a rank by %s has no mixture, and goes on from its checkpoint',
+    async (how) => {
+      for (let moment = 0; moment < moments; moment++) {
+        const size = 3;
+        const save = join(folder, `before-${how}-${moment}.safetensors`);
+        const lost = moment % size;
+        const after = Math.random() * 300;
+        const isSignal = how === 'SIGKILL' || how === 'SIGSTOP';
+        const ranks = start(
+          size,
+          {
+            steps: 10_000,
+            save,
+            saveAfter: 2,
+            isSynchronous: isSignal && moment % 2 === 1,
+            ...(isSignal ? {} : { end: { rank: lost, how, after } }),
+          },
+          freshStore(),
+          how === 'SIGSTOP' ? 8000 : 20_000,
+        );
+        if (isSignal) {
+          await ranks[lost]!.begun;
+          await new Promise((resolve) => setTimeout(resolve, after));
+          ranks[lost]!.child.kill(how);
+        }
+        const survivors = (await endsOf(ranks.filter((_, rank) => rank !== lost))) as Ended[];
+        ranks[lost]!.child.kill('SIGKILL');
+        await ranks[lost]!.end;
+        const one = await expected(size, Math.max(...survivors.map(({ done }) => done)) || 0);
+        for (const end of survivors) {
+          expect(end, JSON.stringify(end)).toMatchObject({
+            parameters: one.parameters.get(end.done),
+            error: { code: 'ERR_VRADAM_GROUP', message: expect.stringMatching(/ (step|reading|broadcast)/) },
+            saving: 'ERR_VRADAM_GROUP',
+          });
+        }
+        if (!existsSync(save) || moment > 0) continue;
+        const resumed = await expected(2, 5, save);
+        for (const end of await endsOf(start(2, { steps: 5, load: save }))) {
+          expect(end).toMatchObject(same(resumed, 5));
+        }
+      }
+    },
+    600_000,
+  );
+});
+
+describe('a group by MPI', PATIENCE, () => {
+  beforeEach(needs('mpi'));
+
+  it.each([2, 4])('of %i processes has the bytes of one', async (size) => {
+    const one = await expected(size, 4);
+    const task: Task = { join: { engine: 'mpi' }, steps: 4 };
+    const words = ['--allow-run-as-root', '--oversubscribe', '-n', String(size), process.execPath, program];
+    const { stdout, stderr } = spawnSync('mpirun', [...words, JSON.stringify(task)], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    const ends = stdout.split('\n').filter((line) => line.startsWith('{'));
+    expect(ends.length, stderr).toBe(size);
+    for (const end of ends) expect(JSON.parse(end)).toMatchObject(same(one, 4));
+  });
+});
