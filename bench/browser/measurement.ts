@@ -7,7 +7,7 @@ import { median, type SpeedUp, speedUp } from '../statistics.js';
 import { gradientValues, parameterValues } from '../values.js';
 
 /** What is timed, as a user would make it; the first is what the others are compared with. */
-const OPTIMIZERS = {
+export const OPTIMIZERS = {
   'tf.train.adam': () => tf.train.adam(LEARNING_RATE),
   adam: () => adam(LEARNING_RATE),
   vradam: () => vradam(LEARNING_RATE),
