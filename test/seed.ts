@@ -5,7 +5,11 @@ function seedOfCommit(): number {
   const cwd = fileURLToPath(new URL('.', import.meta.url));
   try {
     return Number.parseInt(
-      execFileSync('git', ['rev-parse', '--short=7', 'HEAD'], { cwd, encoding: 'utf8' }),
+      execFileSync('git', ['rev-parse', '--short=7', 'HEAD'], {
+        cwd,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }),
       16,
     );
   } catch {

@@ -13,19 +13,18 @@ const THREADS = 256;
 /** A multiprocessor of compute capability 9.0: registers, bytes of shared memory, of which each block takes some. */
 const HOPPER = { registers: 65_536, shared: 233_472, reserved: 1024, threads: 2048 };
 
-/** Bytes of shared memory of a block's figures, and of a chunk. */
-const FIGURES = 1088;
-const CHUNK = 16_384;
+/** Bytes of shared memory of a block's figures. */
+const FIGURES = 2976;
 
-/** The kernels: blocks an SM that each has to keep, its shared memory, and bytes of an element that it moves. */
+/** The kernels: blocks an SM that each has to keep, and bytes of an element that it moves. */
 const KERNELS = {
-  whole_step: { least: 2, shared: undefined, bytes: undefined },
-  norm: { least: 8, shared: FIGURES + CHUNK, bytes: 4 },
-  penalty: { least: 3, shared: FIGURES + CHUNK, bytes: 8 },
-  reduce: { least: 8, shared: FIGURES, bytes: undefined },
-  settle_norm: { least: 8, shared: FIGURES, bytes: undefined },
-  settle: { least: 8, shared: FIGURES, bytes: undefined },
-  update: { least: 3, shared: FIGURES, bytes: 28 },
+  whole_step: { least: 2, bytes: undefined },
+  norm: { least: 6, bytes: 4 },
+  penalty: { least: 3, bytes: 8 },
+  reduce: { least: 8, bytes: undefined },
+  settle_norm: { least: 8, bytes: undefined },
+  settle: { least: 6, bytes: undefined },
+  update: { least: 3, bytes: 28 },
 } as const;
 type Kernel = keyof typeof KERNELS;
 
@@ -50,15 +49,14 @@ export function accounts(): Account[] {
     encoding: 'utf8',
   });
   if (status !== 0) throw new Error(stderr);
-  return Object.entries(KERNELS).map(([kernel, { least, shared, bytes }]) => {
+  return Object.entries(KERNELS).map(([kernel, { least, bytes }]) => {
     const said = new RegExp(
       `entry function '\\S*\\d${kernel}_kernel\\S*'[\\s\\S]*?(\\d+) bytes spill stores, (\\d+) bytes spill loads[\\s\\S]*?Used (\\d+) registers`,
     ).exec(stderr);
     if (said === null) throw new Error(`The assembler says nothing of ${kernel}_kernel`);
     const [stores, loads, registers] = said.slice(1).map(Number) as [number, number, number];
     const byRegisters = Math.floor(HOPPER.registers / (Math.ceil(registers / 8) * 8 * THREADS));
-    // The one launch takes what two blocks leave each other.
-    const byMemory = shared === undefined ? least : Math.floor(HOPPER.shared / (shared + HOPPER.reserved));
+    const byMemory = Math.floor(HOPPER.shared / (FIGURES + HOPPER.reserved));
     const blocks = Math.min(byRegisters, byMemory, HOPPER.threads / THREADS);
     return { kernel, registers, spilled: stores + loads, blocks, least, bytes };
   });

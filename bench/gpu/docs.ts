@@ -1,4 +1,5 @@
-// Puts the figures of runs of bench:gpu into docs/verified-on-gpu.md, beside the targets. Nothing there is typed by hand.
+// Puts the figures of runs of bench:gpu into docs/verified-on-gpu.md, beside the targets, and some of the first run into
+// the README. Nothing there is typed by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { documentProgram, markdownTable, ROOT, readDocument, replaceBlock } from '../report/document.js';
@@ -50,6 +51,57 @@ export function gpuDocument(document: string, runs: Readonly<Record<string, GpuR
   return replaceBlock(document, block, MARKERS, DOCUMENT);
 }
 
+/** Sizes that the README shows, of those that were measured: parameters, and tensors that they are cut into. */
+const SHOWN = [
+  [1e6, 1],
+  [1e7, 1],
+  [1e7, 500],
+  [1e8, 1],
+] as const;
+
+/** The README with some figures of a run. */
+export function gpuReadme(document: string, source: string, results: GpuResults): string {
+  const { gpu, machine, torch, copyBandwidth, rows } = results;
+  const shown = SHOWN.flatMap(([parameters, tensors]) => {
+    const find = (contender: string) =>
+      rows.find(
+        (row) => row.parameters === parameters && row.tensors === tensors && row.contender === contender,
+      );
+    const [vradam, adamw] = [find('vradam'), find('adamw')];
+    if (vradam?.bandwidth === undefined) return [];
+    return [
+      [
+        parameters.toExponential().replace('+', ''),
+        String(tensors),
+        microseconds(vradam.seconds),
+        `${((100 * vradam.bandwidth) / copyBandwidth).toFixed(0)} %`,
+        microseconds(adamw?.seconds),
+        microseconds(find('torch adamw fused')?.seconds),
+        microseconds(find("torch authors' vradam")?.seconds),
+      ],
+    ];
+  });
+  const block = [
+    MARKERS.start,
+    markdownTable(
+      [
+        'parameters',
+        'tensors',
+        'VRAdam, µs',
+        'of a copy',
+        'AdamW, µs',
+        `PyTorch's fused AdamW, µs`,
+        "the authors' VRAdam, µs",
+      ],
+      [true, true, true, true, true, true, true],
+      shown,
+    ),
+    `On an ${gpu.name}, ${machine.date}, PyTorch ${torch ?? 'none'}: a step on device arrays beside PyTorch's on the same GPU, and the share of the bandwidth of a copy (${(copyBandwidth / 1e9).toFixed(0)} GB/s). Every figure is from [${source}](${source}).`,
+    MARKERS.end,
+  ].join('\n\n');
+  return replaceBlock(document, block, MARKERS, 'README.md');
+}
+
 documentProgram(
   import.meta.url,
   'Usage: npm run bench:gpu-docs -- bench/results/GPU.json …',
@@ -58,6 +110,9 @@ documentProgram(
       source,
       JSON.parse(readFileSync(join(ROOT, source), 'utf8')) as GpuResults,
     ]);
-    return { [DOCUMENT]: gpuDocument(readDocument(DOCUMENT), Object.fromEntries(runs)) };
+    return {
+      [DOCUMENT]: gpuDocument(readDocument(DOCUMENT), Object.fromEntries(runs)),
+      'README.md': gpuReadme(readDocument('README.md'), ...runs[0]!),
+    };
   },
 );

@@ -21,6 +21,8 @@ const HELP = `Times steps of the CUDA engine.
   --turn SECONDS   how long each time takes, about (default 0.1)
   --python FILE    Python with PyTorch for the peers (default python3)
   --authors FILE   vradam.py from github.com/pranavjv/vradam, for the authors' optimizer
+  --compiled LIST  parameters of one tensor at which torch.compile's steps are timed, too, which takes it some
+                   ten seconds each (default 1e6,1e8)
   --json FILE      where the figures go (default bench/results/<gpu>.json; '' for nowhere)
   --help`;
 
@@ -32,12 +34,13 @@ const { values: options } = parseArgs({
     turn: { type: 'string', default: '0.1' },
     python: { type: 'string', default: 'python3' },
     authors: { type: 'string' },
+    compiled: { type: 'string', default: '1e6,1e8' },
     json: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
 
-const numbers = (list: string) => list.split(',').map(Number);
+const numbers = (list: string) => list.split(',').filter(Boolean).map(Number);
 
 /** As equal as they can be. */
 function cut(parameters: number, tensors: number): number[] {
@@ -154,7 +157,8 @@ async function main(): Promise<void> {
         }
       }
       if (typeof torch === 'string') continue;
-      for (const name of torch.names) {
+      const compiles = tensors === 1 && numbers(options.compiled).includes(parameters);
+      for (const name of torch.names.filter((one) => compiles || !one.endsWith(' compiled'))) {
         const why = await torch.make(name, sizes);
         if (why === undefined) add(`torch ${name}`, await timed((steps) => torch.time(steps)));
         else add(`torch ${name}`, { reason: why });

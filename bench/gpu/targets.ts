@@ -123,6 +123,16 @@ const TARGETS: readonly Target[] = [
     figure: under(AUTHORS),
   },
   {
+    what: 'VRAdam, a rate that changes every step ÷ one that does not',
+    parameters: [...SMALL, 1e7, ...LARGE],
+    tensors: 1,
+    contender: 'vradam scheduled',
+    limit: 1.03,
+    atLeast: false,
+    unit: '',
+    figure: over('vradam'),
+  },
+  {
     what: 'VRAdam, 1e6, one launch',
     parameters: [1e6],
     tensors: 1,

@@ -23,6 +23,7 @@ import torch
 def load_authors(path):
     spec = importlib.util.spec_from_file_location("authors_vradam", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # torch.compile looks there
     spec.loader.exec_module(module)
     return module.VRADAM
 
@@ -84,6 +85,8 @@ def main():
         "adamw fused": (lambda tensors: torch.optim.AdamW(tensors, fused=True, **adamw), step_of),
         "adamw foreach": (lambda tensors: torch.optim.AdamW(tensors, foreach=True, **adamw), step_of),
     }
+    if on_device:
+        contenders["adamw compiled"] = (lambda tensors: torch.optim.AdamW(tensors, **adamw), compiled_step_of)
     if options.authors:
         vradam = load_authors(options.authors)
         contenders["authors' vradam"] = (lambda tensors: vradam(tensors, eta=1e-6), step_of)

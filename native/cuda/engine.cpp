@@ -77,15 +77,16 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     norms_.begin[level] = DeviceArray<std::uint64_t>(2);
     penalties_.begin[level] = DeviceArray<std::uint64_t>(count + 1);
   }
-  std::vector<cuda::GroupEntry> entries(count);
   for (std::uint32_t k = 0; k < count; ++k) {
-    entries[k].settings = groups[k];
-    entries[k].base = update_scalars(groups[k], 1, 0.0, 0.0);
-    entries[k].reading = plan_.reading_of_group(k);
-    entries[k].power = classify_exponent(groups[k].power);
-    if (entries[k].reading != Reading::kNothing) reads_ = true;
+    cuda::GroupEntry entry{};
+    entry.settings = groups[k];
+    entry.base = update_scalars(groups[k], 1, 0.0, 0.0);
+    entry.reading = plan_.reading_of_group(k);
+    entry.power = classify_exponent(groups[k].power);
+    if (entry.reading != Reading::kNothing) reads_ = true;
+    group_entries_.push_back(entry);
   }
-  upload(device_groups_.data(), entries.data(), count * sizeof(cuda::GroupEntry));
+  upload(device_groups_.data(), group_entries_.data(), count * sizeof(cuda::GroupEntry));
   const cuda::Control control = {cuda::kNoRefusal, 0, 0};
   upload(control_.data(), &control, sizeof control);
   halted_ = static_cast<std::uint32_t*>(runtime::allocate_pinned(sizeof *halted_));
@@ -249,11 +250,14 @@ cuda::StepView CudaEngine::view() const {
   cuda::StepView view{};
   view.tensors = device_entries_.data();
   view.chunks = device_chunks_.data();
-  view.groups = device_groups_.data();
   if (groups > cuda::kGroupsOnChip) {
+    view.many_groups = device_groups_.data();
     view.many_rates = device_rates_.data();
   } else {
+    std::copy(group_entries_.begin(), group_entries_.end(), view.groups);
     std::copy(rates_.begin(), rates_.end(), view.rates);
+    const std::vector<std::uint64_t>& settled = penalties_.counts[penalties_.levels - 1];
+    std::copy(settled.begin(), settled.end(), view.settled_begin);
   }
   view.steps = steps_.data();
   view.scalars = scalars_.data();

@@ -145,6 +145,7 @@ class CudaEngine {
 
   cuda::DeviceArray<cuda::TensorEntry> device_entries_;
   cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;
+  std::vector<cuda::GroupEntry> group_entries_;
   cuda::DeviceArray<cuda::GroupEntry> device_groups_;
   cuda::DeviceArray<StepScalars> device_rates_;
   cuda::DeviceArray<std::uint64_t> steps_;

@@ -21,10 +21,6 @@ constexpr int kBlocksPerMultiprocessor = 2;
 
 #if !defined(VRADAM_SMALL_DEVICE)
 
-// Up to here the step is one launch. Up to 4096 chunks every block can decide for itself; and up to about as
-// much, part of v and g stays on chip, which saves more than passes of many blocks would.
-constexpr std::uint64_t kOneLaunchChunks = kChunk;
-
 // 16 MiB of each array: some hundred microseconds on their way, against some for a launch.
 constexpr std::uint64_t kChunksPerPart = 1024;
 
@@ -37,7 +33,6 @@ constexpr std::uint64_t kMostBlocks = 1u << 30;
 #else
 
 // So that tests take all of these turns with little data.
-constexpr std::uint64_t kOneLaunchChunks = 12;
 constexpr std::uint64_t kChunksPerPart = 5;
 constexpr std::uint64_t kPieceBytes = 1000;
 constexpr std::uint64_t kMostBlocks = 30;
@@ -67,6 +62,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   const Threads threads;
   const Shared shared = shared_of(step.kept);
   const cooperative_groups::grid_group grid = cooperative_groups::this_grid();
+  look_up_chunks(threads, shared, step);
   if (step.clips) {
     norm_pass<false>(threads, shared, step);
     grid.sync();
@@ -108,9 +104,8 @@ const void* const kKernels[] = {
     reinterpret_cast<const void*>(update_kernel),
 };
 
-// Shared memory of passes that sum up a chunk, and of those that do not.
-constexpr std::uint64_t kReadingBytes = shared_bytes(0, false);
-constexpr std::uint64_t kDecidingBytes = sizeof(BlockMemory);
+// Shared memory of the passes apart.
+constexpr std::uint64_t kApartBytes = shared_bytes(0);
 
 // Makes device 0 the calling thread's as long as it lives, and lets that thread allocate and wait here while
 // another library captures streams of its own.
@@ -143,9 +138,8 @@ struct Device {
   std::mutex ordering;
   cudaEvent_t order = nullptr;
   cudaEvent_t clock[2] = {};
-  std::uint32_t most_kept = 0;  // by a block of the one launch that has room for a chunk more
-  std::uint32_t most_kept_alone = 0;
-  std::uint32_t blocks = 0;  // of the one launch that run at once
+  std::uint32_t most_kept = 0;  // chunks, by a block of the one launch
+  std::uint32_t blocks = 0;     // of the one launch that run at once
 
   ~Device() {
     for (cudaStream_t stream : {own, up, down}) {
@@ -188,12 +182,6 @@ CudaDevice describe(cudaDeviceProp* properties) {
   return device;
 }
 
-std::uint32_t kept_in(std::uint64_t bytes, bool keeps_all) {
-  std::uint32_t kept = 0;
-  while (shared_bytes(kept + 1, keeps_all) <= bytes) ++kept;
-  return kept;
-}
-
 // Throws Unavailable: nothing is on the device yet that could be lost.
 std::unique_ptr<Device> open() {
   auto device = std::make_unique<Device>();
@@ -225,8 +213,7 @@ std::unique_ptr<Device> open() {
       properties.sharedMemPerMultiprocessor / kBlocksPerMultiprocessor - properties.reservedSharedMemPerBlock;
   const std::uint64_t most =
       per_block < properties.sharedMemPerBlockOptin ? per_block : properties.sharedMemPerBlockOptin;
-  device->most_kept = kept_in(most, false);
-  device->most_kept_alone = kept_in(most, true);
+  while (device->most_kept < kTeams && shared_bytes(device->most_kept + 1) <= most) ++device->most_kept;
   need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                             static_cast<int>(most)));
   need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -423,15 +410,13 @@ void synchronize_device() {
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
   const Device& on = device();
   LaunchPlan plan;
-  const std::uint64_t most = wanted == CudaLaunches::kOne ? kChunk : kOneLaunchChunks;
-  if (wanted == CudaLaunches::kPasses || chunks > most || groups > kGroupsOnChip) return plan;
-  if (on.blocks == 0) return plan;
+  if (wanted == CudaLaunches::kPasses || groups > kGroupsOnChip || on.blocks == 0) return plan;
+  const std::uint64_t each = (chunks + on.blocks - 1) / on.blocks;
+  if (each > on.most_kept) return plan;
   plan.one_launch = true;
   plan.blocks = static_cast<std::uint32_t>(chunks < on.blocks ? (chunks == 0 ? 1 : chunks) : on.blocks);
-  const std::uint64_t each = (chunks + plan.blocks - 1) / plan.blocks;
-  const bool keeps_all = each <= on.most_kept_alone;
-  plan.kept = keeps_all ? static_cast<std::uint32_t>(each) : on.most_kept;
-  plan.shared_bytes = shared_bytes(plan.kept, keeps_all);
+  plan.kept = static_cast<std::uint32_t>(each);
+  plan.shared_bytes = shared_bytes(plan.kept);
   return plan;
 }
 
@@ -450,31 +435,31 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 }
 
 void launch_norm_pass(Stream stream, const StepView& step) {
-  launch(stream, norm_kernel, blocks_for(step.end_chunk - step.first_chunk), kReadingBytes, step);
+  launch(stream, norm_kernel, blocks_to_read(step), kApartBytes, step);
 }
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
   // Without anything to read, it still prepares every tensor's scalars.
-  const std::uint64_t blocks =
-      step.reads ? step.end_chunk - step.first_chunk : (step.tensor_count + kThreads - 1) / kThreads;
-  launch(stream, penalty_kernel, blocks_for(blocks), kReadingBytes, step);
+  const unsigned blocks =
+      step.reads ? blocks_to_read(step) : blocks_for((step.tensor_count + kThreads - 1) / kThreads);
+  launch(stream, penalty_kernel, blocks, kApartBytes, step);
 }
 
 void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
                         std::uint64_t results) {
-  launch(stream, reduce_kernel, static_cast<unsigned>(results), kDecidingBytes, from, to, runs);
+  launch(stream, reduce_kernel, static_cast<unsigned>(results), kApartBytes, from, to, runs);
 }
 
 void launch_settle_norm(Stream stream, const StepView& step) {
-  launch(stream, settle_norm_kernel, 1, kDecidingBytes, step);
+  launch(stream, settle_norm_kernel, 1, kApartBytes, step);
 }
 
 void launch_settle(Stream stream, const StepView& step) {
-  launch(stream, settle_kernel, 1, kDecidingBytes, step);
+  launch(stream, settle_kernel, 1, kApartBytes, step);
 }
 
 void launch_update_pass(Stream stream, const StepView& step) {
-  launch(stream, update_kernel, blocks_for(step.end_chunk - step.first_chunk), kDecidingBytes, step);
+  launch(stream, update_kernel, blocks_for(step.end_chunk - step.first_chunk), kApartBytes, step);
 }
 
 void start_clock() {

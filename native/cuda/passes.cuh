@@ -11,9 +11,9 @@
 //   penalty_pass  what the groups read before any update: sums for the penalty, and bad gradients
 //   update_pass   decides, then updates everything, or nothing and finds the gradient that refused the step
 //
-// In one launch, every block decides for itself. Where that would be too many blocks, or a run has more than
-// 4096 sums, each pass is a launch of its own (kApart), and reduce_pass, settle_norm and settle, in launches
-// of one block or few, leave the decisions in memory.
+// As long as all chunks can stay on chip between reading and updating, a step is one launch, in which every
+// block decides for itself. Else each pass is a launch of its own (kApart), and reduce_pass, settle_norm and
+// settle, in launches of one block or few, leave the decisions in memory.
 #pragma once
 
 #include "../core/reduction.h"
@@ -25,14 +25,16 @@
 namespace vradam {
 namespace cuda {
 
-// The tree over the lanes of a chunk, into lanes[0], for thread 0 of the block to read.
+// The tree over the lanes of the first chunks, into the first lane of each, for the first thread of its team.
 template <typename Threads>
-VRADAM_DEVICE void reduce_lanes_of_block(const Threads& threads, BlockMemory& memory) {
-  // The first round reads what two warps wrote; the rest stays inside the first warp.
+VRADAM_DEVICE void reduce_lanes(const Threads& threads, BlockMemory& memory, unsigned chunks) {
+  // The first round reads what two warps wrote; the rest stays inside the first warp of each team.
   threads.sync();
   for (unsigned w = kLanes / 2; w != 0; w /= 2) {
     threads.each([&](unsigned t) {
-      if (t < w) memory.lanes[t] += memory.lanes[t + w];
+      double* const lanes = memory.lanes[t / kLanes];
+      const unsigned lane = t % kLanes;
+      if (t / kLanes < chunks && lane < w) lanes[lane] += lanes[lane + w];
     });
     if (w != 1) threads.sync_warp();
   }
@@ -43,39 +45,26 @@ VRADAM_DEVICE void reduce_lanes_of_block(const Threads& threads, BlockMemory& me
 template <typename Threads, typename Then>
 VRADAM_DEVICE void reduce_run(const Threads& threads, BlockMemory& memory, const double* values,
                               std::uint64_t count, const Then& then) {
+  constexpr unsigned kBatch = 8;  // of loads on their way together
   threads.each([&](unsigned t) {
     if (t >= kLanes) return;
     double sum = 0.0;
-    for (std::uint64_t i = t; i < count; i += kLanes) sum += values[i];
-    memory.lanes[t] = sum;
+    for (std::uint64_t first = t; first < count; first += kBatch * kLanes) {
+      double value[kBatch];
+      VRADAM_UNROLL
+      for (unsigned k = 0; k < kBatch; ++k) {
+        const std::uint64_t i = first + k * kLanes;
+        value[k] = i < count ? values[i] : 0.0;  // which adds nothing: no sum is negative
+      }
+      VRADAM_UNROLL
+      for (unsigned k = 0; k < kBatch; ++k) sum += value[k];
+    }
+    memory.lanes[0][t] = sum;
   });
-  reduce_lanes_of_block(threads, memory);
+  reduce_lanes(threads, memory, 1);
   threads.each([&](unsigned t) {
-    if (t == 0) then(memory.lanes[0]);
+    if (t == 0) then(memory.lanes[0][0]);
   });
-}
-
-template <Power kPower>
-VRADAM_DEVICE double sum_lane(const float* x, unsigned lane, unsigned rows, double exponent) {
-  double sum = 0.0;
-  for (unsigned row = 0; row < rows; ++row) sum = add_term<kPower>(sum, x[row * kLanes + lane], exponent);
-  return sum;
-}
-
-VRADAM_DEVICE double sum_lane(Power power, const float* x, unsigned lane, unsigned rows, double exponent) {
-  switch (power) {
-    case Power::kOne:
-      return sum_lane<Power::kOne>(x, lane, rows, exponent);
-    case Power::kTwo:
-      return sum_lane<Power::kTwo>(x, lane, rows, exponent);
-    case Power::kThree:
-      return sum_lane<Power::kThree>(x, lane, rows, exponent);
-    case Power::kFour:
-      return sum_lane<Power::kFour>(x, lane, rows, exponent);
-    case Power::kOther:
-      break;
-  }
-  return sum_lane<Power::kOther>(x, lane, rows, exponent);
 }
 
 // What alternates with the steps, for the step of this number.
@@ -91,6 +80,10 @@ VRADAM_DEVICE const StepScalars& rates_of(const StepView& step, std::uint32_t gr
   return step.many_rates != nullptr ? step.many_rates[group] : step.rates[group];
 }
 
+VRADAM_DEVICE const GroupEntry& group_of(const StepView& step, std::uint32_t group) {
+  return step.many_groups != nullptr ? step.many_groups[group] : step.groups[group];
+}
+
 struct Chunk {
   const TensorEntry& tensor;
   std::uint64_t begin;
@@ -98,107 +91,185 @@ struct Chunk {
   unsigned quads;  // that may be moved as such
 };
 
-VRADAM_DEVICE Chunk chunk_of(const TensorEntry& tensor, const ChunkEntry& entry) {
-  const std::uint64_t begin = std::uint64_t{entry.index} * kChunk;
-  const std::uint64_t rest = tensor.size - begin;
+VRADAM_DEVICE Chunk chunk_of(const OneChunk& one) {
+  const std::uint64_t begin = std::uint64_t{one.entry.index} * kChunk;
+  const std::uint64_t rest = one.tensor.size - begin;
   const unsigned length = rest < kChunk ? static_cast<unsigned>(rest) : static_cast<unsigned>(kChunk);
-  return {tensor, begin, length, tensor.aligned ? length / 4 : 0};
+  return {one.tensor, begin, length, one.tensor.aligned ? length / 4 : 0};
 }
 
-// What one pass reads of a chunk.
+// Blocks of a reading pass apart: with a team for every chunk.
+inline unsigned blocks_to_read(const StepView& step) {
+  const std::uint64_t chunks = step.end_chunk - step.first_chunk;
+  return chunks == 0 ? 1 : static_cast<unsigned>((chunks + kTeams - 1) / kTeams);
+}
+
+// Chunks of this launch that fall to this block: every so many-th.
+template <typename Threads>
+VRADAM_DEVICE std::uint64_t chunks_of_block(const Threads& threads, const StepView& step) {
+  const std::uint64_t count = step.end_chunk - step.first_chunk;
+  const std::uint64_t blocks = threads.blocks();
+  return threads.block() < count ? (count - threads.block() + blocks - 1) / blocks : 0;
+}
+
+VRADAM_DEVICE OneChunk look_up(const StepView& step, std::uint64_t at) {
+  const ChunkEntry entry = step.chunks[at];
+  return {step.tensors[entry.tensor], entry};
+}
+
+// Brings what the tables say of this block's chunks on chip, in a step of one launch.
+template <typename Threads>
+VRADAM_DEVICE void look_up_chunks(const Threads& threads, const Shared& shared, const StepView& step) {
+  threads.each([&](unsigned t) {
+    if (t < chunks_of_block(threads, step)) {
+      shared.memory->chunks[t] = look_up(step, threads.block() + std::uint64_t{t} * threads.blocks());
+    }
+  });
+  threads.sync();
+}
+
+// What one pass reads of a chunk, and where its sum goes.
 struct ChunkReading {
   Reading reading;
   Power power;
-  double exponent;
   bool checks;
   float threshold;  // a gradient, scaled, that refuses the step after multiplication by this may be bad
-  std::int32_t* magnitude;  // of its group
+  double exponent;
   double* sum;
+  UpdateScalars a;
 };
 
-// Reads a chunk: x becomes what is summed up, g the scaled gradient where it is not null.
-template <typename Threads>
-VRADAM_DEVICE void read_chunk(const Threads& threads, BlockMemory& memory, const Chunk& chunk,
-                              const ChunkReading& what, const UpdateScalars& a, float* x, float* g) {
+// What becomes of what is read: a sum, or nothing.
+template <Power kPower>
+struct Sum {
+  static constexpr unsigned kBatch = kPower == Power::kOther ? 1 : 16;
+  double exponent;
+  VRADAM_DEVICE double operator()(double sum, float x) const { return add_term<kPower>(sum, x, exponent); }
+};
+
+struct NoSum {
+  static constexpr unsigned kBatch = 16;
+  VRADAM_DEVICE double operator()(double sum, float) const { return sum; }
+};
+
+// Where what was read of a chunk stays until the update: what is summed up, and the scaled gradient.
+struct Kept {
+  float* x;
+  float* g;
+  VRADAM_DEVICE void operator()(unsigned i, float term, float scaled) const {
+    x[i] = term;
+    g[i] = scaled;
+  }
+};
+
+struct NotKept {
+  VRADAM_DEVICE void operator()(unsigned, float, float) const {}
+};
+
+// The sum of a lane of a chunk.
+template <typename Keep, typename Add>
+VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const ChunkReading& what,
+                               unsigned lane, const Keep& keep, const Add& add) {
   const float* const gradient = chunk.tensor.gradient + chunk.begin;
-  const bool sums = what.reading != Reading::kCheck;
-  const bool of_velocity = what.reading == Reading::kVelocityPenalty;
   const float* const velocity = chunk.tensor.velocity + chunk.begin;
-  const unsigned rows = (chunk.length + kLanes - 1) / kLanes;
-  threads.each([&](unsigned t) {
-    std::int32_t largest = 0;
-    const auto note = [&](float scaled) {
-      const std::int32_t magnitude = magnitude_bits(scaled);
-      if (magnitude > largest) largest = magnitude;
-    };
-    Quad gq[kElementsPerThread / 4];
-    Quad vq[kElementsPerThread / 4];
+  const bool of_velocity = what.reading == Reading::kVelocityPenalty;
+  double sum = 0.0;
+  std::int32_t largest = 0;
+  const auto take = [&](unsigned i, float g, float v) {
+    const float scaled = what.a.c * g;
+    const std::int32_t magnitude = magnitude_bits(scaled);
+    if (magnitude > largest) largest = magnitude;
+    const float term = of_velocity ? next_velocity(what.a, v, scaled) : scaled;
+    keep(i, term, scaled);
+    sum = add(sum, term);
+  };
+  unsigned i = lane;
+  for (; i + (Add::kBatch - 1) * kLanes < chunk.length; i += Add::kBatch * kLanes) {
+    float g[Add::kBatch];  // on their way together
+    float v[Add::kBatch];
     VRADAM_UNROLL
-    for (unsigned k = 0; k < kElementsPerThread / 4; ++k) {
-      const unsigned q = t + k * kThreads;
-      if (q >= chunk.quads) continue;
-      gq[k] = load(gradient + 4 * q);
-      if (of_velocity) vq[k] = load(velocity + 4 * q);
+    for (unsigned k = 0; k < Add::kBatch; ++k) {
+      g[k] = gradient[i + k * kLanes];
+      v[k] = of_velocity ? velocity[i + k * kLanes] : 0.0f;
     }
     VRADAM_UNROLL
-    for (unsigned k = 0; k < kElementsPerThread / 4; ++k) {
-      const unsigned q = t + k * kThreads;
-      if (q >= chunk.quads) continue;
-      Quad scaled;
-      Quad term;
-      VRADAM_UNROLL
-      for (unsigned e = 0; e < 4; ++e) {
-        scaled.at[e] = a.c * gq[k].at[e];
-        note(scaled.at[e]);
-        term.at[e] = of_velocity ? next_velocity(a, vq[k].at[e], scaled.at[e]) : scaled.at[e];
-      }
-      if (sums) store(x + 4 * q, term);
-      if (g != nullptr) store(g + 4 * q, scaled);
-    }
-    for (unsigned i = 4 * chunk.quads + t; i < rows * kLanes; i += kThreads) {
-      if (i >= chunk.length) {
-        x[i] = 0.0f;
-        continue;
-      }
-      const float scaled = a.c * gradient[i];
-      note(scaled);
-      if (sums) x[i] = of_velocity ? next_velocity(a, velocity[i], scaled) : scaled;
-      if (g != nullptr) g[i] = scaled;
-    }
-    if (what.checks && refuses_step(largest, what.threshold)) raise(what.magnitude, largest);
-  });
-  threads.sync();
-  if (!sums) return;
+    for (unsigned k = 0; k < Add::kBatch; ++k) take(i + k * kLanes, g[k], v[k]);
+  }
+  for (; i < chunk.length; i += kLanes) take(i, gradient[i], of_velocity ? velocity[i] : 0.0f);
+  if (what.checks && refuses_step(largest, what.threshold)) {
+    raise(magnitudes_of(step, step.number) + chunk.tensor.group, largest);
+  }
+  return sum;
+}
+
+template <typename Keep>
+VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const ChunkReading& what,
+                               unsigned lane, const Keep& keep) {
+  if (what.reading == Reading::kCheck) return read_lane(step, chunk, what, lane, keep, NoSum());
+  switch (what.power) {
+    case Power::kOne:
+      return read_lane(step, chunk, what, lane, keep, Sum<Power::kOne>());
+    case Power::kTwo:
+      return read_lane(step, chunk, what, lane, keep, Sum<Power::kTwo>());
+    case Power::kThree:
+      return read_lane(step, chunk, what, lane, keep, Sum<Power::kThree>());
+    case Power::kFour:
+      return read_lane(step, chunk, what, lane, keep, Sum<Power::kFour>());
+    case Power::kOther:
+      break;
+  }
+  return read_lane(step, chunk, what, lane, keep, Sum<Power::kOther>{what.exponent});
+}
+
+// Reads this block's chunks, one a team, and puts their sums where they belong; in a step of one launch they
+// stay on chip until the update. `reading_of` says what is read of a chunk of a tensor.
+template <bool kApart, typename Threads, typename ReadingOf>
+VRADAM_DEVICE void read_chunks(const Threads& threads, const Shared& shared, const StepView& step,
+                               const ReadingOf& reading_of) {
+  BlockMemory& memory = *shared.memory;
   threads.each([&](unsigned t) {
-    if (t < kLanes) memory.lanes[t] = sum_lane(what.power, x, t, rows, what.exponent);
+    const unsigned turn = t / kLanes;
+    const unsigned lane = t % kLanes;
+    double sum = 0.0;
+    double* to = nullptr;
+    if (turn < chunks_of_block(threads, step)) {
+      const auto read = [&](const OneChunk& one, const auto& keep) {
+        if (!one.tensor.active) return;
+        const ChunkReading what = reading_of(one.tensor, one.entry.index);
+        if (what.reading == Reading::kNothing) return;
+        sum = read_lane(step, chunk_of(one), what, lane, keep);
+        if (what.reading != Reading::kCheck) to = what.sum;
+      };
+      if constexpr (kApart) {
+        read(look_up(step, step.first_chunk + threads.block() + std::uint64_t{turn} * threads.blocks()),
+             NotKept());
+      } else {
+        read(memory.chunks[turn], Kept{shared.x + turn * kChunk, shared.g + turn * kChunk});
+      }
+    }
+    memory.lanes[turn][lane] = sum;
+    if (lane == 0) memory.sums[turn] = to;
   });
-  reduce_lanes_of_block(threads, memory);
+  reduce_lanes(threads, memory, kTeams);
   threads.each([&](unsigned t) {
-    if (t == 0) *what.sum = memory.lanes[0];
+    double* const to = memory.sums[t / kLanes];
+    if (t % kLanes == 0 && to != nullptr) *to = memory.lanes[t / kLanes][0];
   });
 }
 
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const StepView& step) {
-  if (step.control->halted != 0) return;
-  std::int32_t* const magnitudes = magnitudes_of(step, step.number);
-  UpdateScalars a{};
-  a.c = 1.0f;
-  for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk; at += threads.blocks()) {
-    const ChunkEntry entry = step.chunks[at];
-    const TensorEntry& tensor = step.tensors[entry.tensor];
-    if (!tensor.active) continue;
+  read_chunks<kApart>(threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
+    ChunkReading what{};
+    what.reading = Reading::kGradientNorm;
+    what.power = Power::kTwo;
+    what.checks = step.checks != 0;
     // The clip coefficient is at most 1, so what the scale alone lets through, both let through.
-    const float threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
-    const ChunkReading what = {Reading::kGradientNorm,
-                               Power::kTwo,
-                               2.0,
-                               step.checks != 0,
-                               threshold,
-                               magnitudes + tensor.group,
-                               step.norm_sums.values + tensor.first_norm_sum + entry.index};
-    read_chunk(threads, *shared.memory, chunk_of(tensor, entry), what, a, shared.x, nullptr);
-  }
+    what.threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
+    what.sum = step.norm_sums.values + tensor.first_norm_sum + index;
+    what.a.c = 1.0f;
+    return what;
+  });
 }
 
 // The norm of all gradients and the clip coefficient.
@@ -212,14 +283,15 @@ VRADAM_DEVICE void settle_norm(const Threads& threads, const Shared& shared, con
   });
 }
 
-// Runs f for every tensor, a thread each, in the first part of a pass.
+// Runs f for every tensor, a thread each, in the first part of a pass; from the last thread of a block, which
+// has the least to do beside it.
 template <typename Threads, typename F>
 VRADAM_DEVICE void each_tensor(const Threads& threads, const StepView& step, const F& f) {
   if (step.first_chunk != 0) return;
   threads.each([&](unsigned t) {
     const std::uint64_t stride = static_cast<std::uint64_t>(threads.blocks()) * kThreads;
-    for (std::uint64_t i = static_cast<std::uint64_t>(threads.block()) * kThreads + t; i < step.tensor_count;
-         i += stride) {
+    const std::uint64_t first = static_cast<std::uint64_t>(threads.block()) * kThreads + (kThreads - 1 - t);
+    for (std::uint64_t i = first; i < step.tensor_count; i += stride) {
       f(i);
     }
   });
@@ -227,7 +299,6 @@ VRADAM_DEVICE void each_tensor(const Threads& threads, const StepView& step, con
 
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, const StepView& step) {
-  if (step.control->halted != 0) return;
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   if (!kApart && step.clips) {
     settle_norm(threads, shared, step, decision);
@@ -236,37 +307,24 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
   const double clip = step.clips ? decision->clip_coefficient : 1.0;
 
   each_tensor(threads, step, [&](std::uint64_t i) {
-    const GroupSettings& settings = step.groups[step.tensors[i].group].settings;
+    const GroupSettings& settings = group_of(step, step.tensors[i].group).settings;
     step.scalars[i] = update_scalars(settings, step.steps[i] + 1, 0.0, 0.0);
   });
 
   if (!step.reads) return;
-  std::int32_t* const magnitudes = magnitudes_of(step, step.number);
-  std::uint32_t turn = 0;
-  for (std::uint64_t at = step.first_chunk + threads.block(); at < step.end_chunk;
-       at += threads.blocks(), ++turn) {
-    const ChunkEntry entry = step.chunks[at];
-    const TensorEntry& tensor = step.tensors[entry.tensor];
-    if (!tensor.active) continue;
-    const GroupEntry& group = step.groups[tensor.group];
-    if (group.reading == Reading::kNothing) continue;
-    UpdateScalars a = group.base;
-    a.c = static_cast<float>(gradient_factor(rates_of(step, tensor.group), clip));
-    const ChunkReading what = {group.reading,
-                               group.power,
-                               group.settings.power,
-                               step.checks != 0 && step.clips == 0,
-                               1.0f,
-                               magnitudes + tensor.group,
-                               step.sums.values + tensor.first_sum + entry.index};
-    const bool kept = !kApart && turn < step.kept;
-    read_chunk(threads, *shared.memory, chunk_of(tensor, entry), what, a,
-               shared.x + (kApart ? 0
-                           : kept ? turn
-                                  : step.kept) *
-                              kChunk,
-               kept ? shared.g + turn * kChunk : nullptr);
-  }
+  read_chunks<kApart>(threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
+    const GroupEntry& group = group_of(step, tensor.group);
+    ChunkReading what{};
+    what.reading = group.reading;
+    what.power = group.power;
+    what.exponent = group.settings.power;
+    what.checks = step.checks != 0 && step.clips == 0;
+    what.threshold = 1.0f;
+    what.sum = step.sums.values + tensor.first_sum + index;
+    what.a = group.base;
+    what.a.c = static_cast<float>(gradient_factor(rates_of(step, tensor.group), clip));
+    return what;
+  });
 }
 
 // One level of the canonical reduction, a block for each result: run k of `to` is what run k of `from`
@@ -291,51 +349,55 @@ VRADAM_DEVICE void reduce_pass(const Threads& threads, const Shared& shared, con
              [&](double sum) { to.values[piece] = sum; });
 }
 
-// Whether a bad gradient refuses the step, and the effective learning rate of each group.
+// Whether the step is made, and the effective learning rate of each group.
 template <typename Threads>
 VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const StepView& step,
                           Decision* decision, GroupDecision* decisions) {
-  if (step.control->halted != 0) return;
+  const auto decide_rate = [&](std::uint32_t k, double penalty) {
+    const GroupSettings& settings = group_of(step, k).settings;
+    GroupDecision& group = decisions[k];
+    group.penalty = penalty;
+    group.effective_learning_rate =
+        effective_learning_rate(rates_of(step, k).learning_rate, settings.beta3, penalty, settings.lr_cutoff);
+    group.eta = static_cast<float>(group.effective_learning_rate);
+  };
   const std::int32_t* const magnitudes = magnitudes_of(step, step.number);
+  // On the last thread, while the first warps load sums.
   threads.each([&](unsigned t) {
-    if (t != 0) return;
+    if (t != kThreads - 1) return;
     if (!step.clips) {
       decision->gradient_norm = std::nan("");
       decision->clip_coefficient = 1.0;
     }
-    decision->refused = 0;
+    decision->outcome = step.control->halted != 0 ? kHalted : kApplied;
     for (std::uint32_t k = 0; k < step.group_count; ++k) {
       const float c = static_cast<float>(gradient_factor(rates_of(step, k), decision->clip_coefficient));
       decisions[k].c = c;
-      decisions[k].penalty = std::nan("");
-      if (step.checks && refuses_step(magnitudes[k], step.clips ? c : 1.0f)) decision->refused = 1;
+      if (group_of(step, k).settings.beta3 == 0.0) decide_rate(k, std::nan(""));
+      if (decision->outcome == kApplied && step.checks &&
+          refuses_step(magnitudes[k], step.clips ? c : 1.0f)) {
+        decision->outcome = kRefused;
+      }
     }
   });
-  threads.sync();
-  if (decision->refused != 0) return;
   const Runs sums = step.settled_sums;
+  bool again = false;
   for (std::uint32_t k = 0; k < step.group_count; ++k) {
-    if (step.groups[k].settings.beta3 == 0.0) continue;
-    threads.sync();
-    reduce_run(threads, *shared.memory, sums.values + sums.begin[k], sums.begin[k + 1] - sums.begin[k],
-               [&](double sum) { decisions[k].penalty = sum; });
+    if (group_of(step, k).settings.beta3 == 0.0) continue;
+    if (again) threads.sync();
+    again = true;
+    const std::uint64_t begin = step.many_groups != nullptr ? sums.begin[k] : step.settled_begin[k];
+    const std::uint64_t end = step.many_groups != nullptr ? sums.begin[k + 1] : step.settled_begin[k + 1];
+    reduce_run(threads, *shared.memory, sums.values + begin, end - begin,
+               [&](double sum) { decide_rate(k, sum); });
   }
-  threads.sync();
-  threads.each([&](unsigned t) {
-    for (std::uint32_t k = t; k < step.group_count; k += kThreads) {
-      const GroupSettings& settings = step.groups[k].settings;
-      GroupDecision& group = decisions[k];
-      group.effective_learning_rate = effective_learning_rate(rates_of(step, k).learning_rate, settings.beta3,
-                                                              group.penalty, settings.lr_cutoff);
-      group.eta = static_cast<float>(group.effective_learning_rate);
-    }
-  });
 }
 
 template <typename Threads>
-VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, std::uint32_t outcome,
-                                const Decision* decision, const GroupDecision* decisions) {
+VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, const Decision* decision,
+                                const GroupDecision* decisions) {
   if (threads.block() != 0 || step.first_chunk != 0) return;
+  const std::uint32_t outcome = decision->outcome;
   threads.each([&](unsigned t) {
     double* const report = report_of(step);
     if (t == 0) {
@@ -362,10 +424,10 @@ template <typename Threads>
 VRADAM_DEVICE void find_refusal(const Threads& threads, const Shared& shared, const StepView& step,
                                 const GroupDecision* decisions) {
   for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks()) {
-    const ChunkEntry entry = step.chunks[at];
-    const TensorEntry& tensor = step.tensors[entry.tensor];
+    const OneChunk one = look_up(step, at);
+    const TensorEntry& tensor = one.tensor;
     if (!tensor.active) continue;
-    const Chunk chunk = chunk_of(tensor, entry);
+    const Chunk chunk = chunk_of(one);
     const float c = decisions[tensor.group].c;
     threads.each([&](unsigned t) {
       for (unsigned i = t; i < chunk.length; i += kThreads) {
@@ -426,7 +488,7 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
   float* const second_moment = tensor.second_moment + chunk.begin;
   const auto fetch = [](const float* from) { return kOnce ? load_once(from) : load(from); };
   const auto put = [](float* to, const Quad& q) { kOnce ? store_once(to, q) : store(to, q); };
-  constexpr unsigned kBatch = 2;
+  constexpr unsigned kBatch = kOnce ? 2 : 4;  // of quads whose loads are on their way together
   threads.each([&](unsigned t) {
     VRADAM_UNROLL
     for (unsigned batch = 0; batch < kElementsPerThread / 4; batch += kBatch) {
@@ -476,44 +538,46 @@ template <bool kApart, typename Threads>
 VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   GroupDecision* const decisions = kApart ? step.group_decisions : shared.memory->groups;
-  if (step.control->halted != 0) {
-    write_report(threads, step, kHalted, nullptr, nullptr);
-    return;
-  }
+  const std::uint64_t mine = chunks_of_block(threads, step);
   if (!kApart) {
+    // On threads that do not settle.
+    threads.each([&](unsigned t) {
+      if (t < kLanes || t >= kLanes + mine) return;
+      shared.memory->scalars[t - kLanes] = step.scalars[shared.memory->chunks[t - kLanes].entry.tensor];
+    });
     settle(threads, shared, step, decision, decisions);
     threads.sync();
   }
-  write_report(threads, step, decision->refused ? kRefused : kApplied, decision, decisions);
-  if (decision->refused != 0) {
-    if (step.first_chunk == 0) find_refusal(threads, shared, step, decisions);
+  write_report(threads, step, decision, decisions);
+  if (decision->outcome != kApplied) {
+    if (decision->outcome == kRefused && step.first_chunk == 0)
+      find_refusal(threads, shared, step, decisions);
     return;
   }
 
+  const auto update = [&](const OneChunk& one, UpdateScalars a, float* x, float* g) {
+    const TensorEntry& tensor = one.tensor;
+    if (!tensor.active) return;
+    a.c = decisions[tensor.group].c;
+    a.eta = decisions[tensor.group].eta;
+    const Reading reading = group_of(step, tensor.group).reading;
+    update_chunk<kApart>(
+        threads, chunk_of(one), a,
+        {reading == Reading::kVelocityPenalty ? x : nullptr, reading == Reading::kNothing ? nullptr : g});
+  };
+  for (std::uint64_t turn = 0; turn < mine; ++turn) {
+    if constexpr (kApart) {
+      // Backwards: what was read last is what the caches still hold.
+      const OneChunk one = look_up(step, step.end_chunk - 1 - threads.block() - turn * threads.blocks());
+      update(one, step.scalars[one.entry.tensor], nullptr, nullptr);
+    } else {
+      update(shared.memory->chunks[turn], shared.memory->scalars[turn], shared.x + turn * kChunk,
+             shared.g + turn * kChunk);
+    }
+  }
   each_tensor(threads, step, [&](std::uint64_t i) {
     if (step.tensors[i].active) step.steps[i] += 1;
   });
-
-  // Backwards: what was read last is what the caches still hold.
-  const std::uint64_t blocks = threads.blocks();
-  const std::uint64_t count = step.end_chunk - step.first_chunk;
-  const std::uint64_t mine = threads.block() < count ? (count - threads.block() + blocks - 1) / blocks : 0;
-  for (std::uint64_t left = mine; left != 0; --left) {
-    const std::uint64_t turn = left - 1;
-    const std::uint64_t at = threads.block() + turn * blocks;
-    const ChunkEntry entry = step.chunks[step.first_chunk + (kApart ? count - 1 - at : at)];
-    const TensorEntry& tensor = step.tensors[entry.tensor];
-    if (!tensor.active) continue;
-    UpdateScalars a = step.scalars[entry.tensor];
-    a.c = decisions[tensor.group].c;
-    a.eta = decisions[tensor.group].eta;
-    const Reading reading = step.groups[tensor.group].reading;
-    const bool kept = !kApart && turn < step.kept && reading != Reading::kNothing;
-    const bool of_velocity = kept && reading == Reading::kVelocityPenalty;
-    update_chunk<kApart>(
-        threads, chunk_of(tensor, entry), a,
-        {of_velocity ? shared.x + turn * kChunk : nullptr, kept ? shared.g + turn * kChunk : nullptr});
-  }
 }
 
 }  // namespace cuda

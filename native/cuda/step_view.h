@@ -13,6 +13,9 @@ namespace cuda {
 constexpr unsigned kThreads = 256;
 constexpr unsigned kElementsPerThread = kChunk / kThreads;
 
+// Threads read chunks in teams, a lane each, a chunk a team.
+constexpr unsigned kTeams = kThreads / kLanes;
+
 // Groups whose decisions fit into a block's shared memory; a model of more takes a launch a pass.
 constexpr std::uint32_t kGroupsOnChip = 16;
 
@@ -36,6 +39,12 @@ struct ChunkEntry {
   std::uint32_t index;  // in its tensor
 };
 
+// What the tables say of a chunk.
+struct OneChunk {
+  TensorEntry tensor;
+  ChunkEntry entry;
+};
+
 struct GroupEntry {
   GroupSettings settings;
   UpdateScalars base;  // without what depends on t, the learning rate or the gradients
@@ -47,7 +56,7 @@ struct GroupEntry {
 struct Decision {
   double gradient_norm;
   double clip_coefficient;
-  std::uint32_t refused;
+  std::uint32_t outcome;  // kApplied, kRefused or kHalted
 };
 
 struct GroupDecision {
@@ -74,13 +83,13 @@ constexpr unsigned long long kNoRefusal = ~0ull;
 struct StepView {
   const TensorEntry* tensors;
   const ChunkEntry* chunks;
-  const GroupEntry* groups;
-  const StepScalars* many_rates;  // per group, where they are more than kGroupsOnChip
-  std::uint64_t* steps;           // per tensor: t
-  UpdateScalars* scalars;         // per tensor, of this step
-  Runs norm_sums;                 // one run: squares of all gradients, where the step clips
-  Runs sums;                      // one run a group
-  Runs settled_norm_sums;         // the same after as many levels as leave at most 4096 of a run
+  const GroupEntry* many_groups;  // per group, where they are more than kGroupsOnChip
+  const StepScalars* many_rates;
+  std::uint64_t* steps;    // per tensor: t
+  UpdateScalars* scalars;  // per tensor, of this step
+  Runs norm_sums;          // one run: squares of all gradients, where the step clips
+  Runs sums;               // one run a group
+  Runs settled_norm_sums;  // the same after as many levels as leave at most 4096 of a run
   Runs settled_sums;
   std::int32_t*
       magnitudes;  // per group: the largest that may refuse the step; of even steps, then of odd ones
@@ -102,29 +111,32 @@ struct StepView {
   std::uint32_t reads;  // some group reads something before it updates
   std::uint32_t halts;
   std::uint32_t kept;                // chunks of each block that stay on chip between reading and updating
-  StepScalars rates[kGroupsOnChip];  // per group, by value: a schedule changes them in every step
+  GroupEntry groups[kGroupsOnChip];  // per group, by value: nothing waits for their way from memory
+  StepScalars rates[kGroupsOnChip];
+  std::uint64_t settled_begin[kGroupsOnChip + 1];  // as settled_sums.begin
 };
 
 // Shared memory of a block, before its chunks.
 struct alignas(16) BlockMemory {
-  double lanes[kLanes];
+  double lanes[kTeams][kLanes];
+  double* sums[kTeams];  // where those of the lanes go
+  OneChunk chunks[kTeams];
+  UpdateScalars scalars[kTeams];  // of their tensors
   GroupDecision groups[kGroupsOnChip];
   Decision decision;
   std::uint32_t last;
 };
 
-// A block's share of the chip: x is what is summed up, with room for one chunk more than is kept; g is the
-// scaled gradient of the chunks that are kept.
+// A block's share of the chip; of every chunk that is kept, x is what is summed up, g the scaled gradient.
 struct Shared {
   BlockMemory* memory;
   float* x;
   float* g;
 };
 
-// Bytes of shared memory of a block that keeps `kept` chunks, with or without room for those it does not.
-constexpr std::uint64_t shared_bytes(std::uint32_t kept, bool keeps_all) {
-  const std::uint64_t chunks = 2 * std::uint64_t{kept} + (keeps_all && kept != 0 ? 0 : 1);
-  return sizeof(BlockMemory) + chunks * kChunk * sizeof(float);
+// Bytes of shared memory of a block that keeps `kept` chunks.
+constexpr std::uint64_t shared_bytes(std::uint32_t kept) {
+  return sizeof(BlockMemory) + 2 * std::uint64_t{kept} * kChunk * sizeof(float);
 }
 
 }  // namespace cuda

@@ -1,13 +1,31 @@
-// What `npm run test:gpu` runs, on a host with a GPU: the plugin against the CPU engine byte for byte, small and
-// large, the op VRAdamStep with it, the tests of this folder on the device, and compute-sanitizer where it is installed.
-// What cannot run here is announced by a line that begins with NOT RUN. Exit codes: 0, 1 where something failed, 3
-// where there is no GPU.
+// What `npm run test:gpu` runs, on a host with a GPU, in parts that take some minutes at most: the plugin against the
+// CPU engine byte for byte (engine), the same with a large tensor (large), the op VRAdamStep with it (op), the tests of
+// this folder on the device (steps), and compute-sanitizer where it is installed (sanitizer).
+//
+//   node test/gpu/run.mjs [--only PART] [--no-sanitizer]
+//
+// What cannot run here is announced by a line that begins with NOT RUN. Exit codes: 0, 1 where something failed, 2 for
+// bad arguments, 3 where there is no GPU.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const PARTS = ['engine', 'large', 'op', 'steps', 'sanitizer'];
+const { values: options } = parseArgs({
+  options: { only: { type: 'string' }, 'no-sanitizer': { type: 'boolean', default: false } },
+});
+if (options.only !== undefined && !PARTS.includes(options.only)) {
+  console.error(`Expected --only to be one of ${PARTS.join(', ')} but got ${options.only}`);
+  process.exit(2);
+}
+const wanted = PARTS.filter(
+  (part) => (options.only ?? part) === part && !(part === 'sanitizer' && options['no-sanitizer']),
+);
+const runs = (part) => wanted.includes(part);
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const places = ['build-cuda/native/cuda', 'prebuilds/linux-x64'];
@@ -55,27 +73,36 @@ if (plugin === undefined) notRun('the CUDA plugin is not built (npm run build:cu
 else {
   if (native === undefined) notRun('the native test is not built (npm run test:native builds it)');
   else {
-    run('the plugin against the CPU engine', native, [plugin]);
-    if (totalmem() >= LARGE_BYTES) {
-      run(`the same, and ${LARGE} elements`, native, [plugin, String(LARGE)]);
-    } else notRun(`${LARGE} elements: the host has less than ${LARGE_BYTES / 2 ** 30} GiB of memory`);
+    if (runs('engine')) run('the plugin against the CPU engine', native, [plugin]);
+    if (runs('large') && totalmem() >= LARGE_BYTES) {
+      run(`the same with ${LARGE} elements`, native, [plugin, String(LARGE)]);
+    } else if (runs('large')) {
+      notRun(`${LARGE} elements: the host has less than ${LARGE_BYTES / 2 ** 30} GiB of memory`);
+    }
   }
   if (tensorflow === undefined) notRun('the test of the op is not built (npm run test:native builds it)');
-  else run("the op VRAdamStep on a small host of TensorFlow's C API", tensorflow, [plugin]);
-  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const args = [vitest, 'run', '--config', 'test/gpu/vitest.config.ts'];
-  run('the tests of test/gpu on the device', process.execPath, args, {
-    VRADAM_TEST_GPU: '1',
-    VRADAM_CUDA_PLUGIN: plugin,
-  });
+  else if (runs('op')) {
+    run("the op VRAdamStep on a small host of TensorFlow's C API", tensorflow, [plugin]);
+  }
+  if (runs('steps')) {
+    const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+    const args = [vitest, 'run', '--config', 'test/gpu/vitest.config.ts'];
+    run('the tests of test/gpu on the device', process.execPath, args, {
+      VRADAM_TEST_GPU: '1',
+      VRADAM_CUDA_PLUGIN: plugin,
+    });
+  }
   const sanitizer = spawnSync('compute-sanitizer', ['--version']).status === 0;
-  if (!sanitizer) notRun('compute-sanitizer is not installed');
-  else {
-    for (const program of [native, tensorflow].filter((path) => path !== undefined)) {
+  if (runs('sanitizer') && !sanitizer) notRun('compute-sanitizer is not installed');
+  else if (runs('sanitizer')) {
+    const programs = [
+      [native, plugin, 'brief'],
+      [tensorflow, plugin],
+    ];
+    for (const [program, ...args] of programs.filter(([path]) => path !== undefined)) {
       for (const tool of ['memcheck', 'racecheck', 'initcheck', 'synccheck']) {
-        const options = ['--tool', tool, '--error-exitcode', '9'];
         const title = `compute-sanitizer ${tool} ${basename(program)}`;
-        run(title, 'compute-sanitizer', [...options, program, plugin]);
+        run(title, 'compute-sanitizer', ['--tool', tool, '--error-exitcode', '9', program, ...args]);
       }
     }
   }

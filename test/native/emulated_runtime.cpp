@@ -27,10 +27,9 @@ namespace vradam {
 namespace cuda {
 namespace {
 
-// Small enough for small tensors to need several chunks a block, chunks that are not kept, and all passes.
+// Small enough for small tensors to need several chunks a block, and all passes.
 constexpr std::uint32_t kBlocks = 3;
-constexpr std::uint32_t kMostKept = 1;
-constexpr std::uint64_t kOneLaunchChunks = 12;
+constexpr std::uint32_t kKept = 4;
 constexpr std::uint64_t kChunksPerPart = 5;
 
 // So small that larger copies take several turns of the ring.
@@ -167,7 +166,7 @@ void run_together(std::uint64_t blocks, BlockMemories& memories, const Pass& pas
 // A pass in a launch of its own.
 template <typename Pass>
 void run_alone(std::uint64_t blocks, const Pass& pass) {
-  BlockMemories memory(1, shared_bytes(0, false), 0);
+  BlockMemories memory(1, shared_bytes(0), 0);
   run_blocks(blocks, [&](const Threads& threads, std::uint64_t) {
     memory.clear();
     pass(threads, memory.of(0));
@@ -331,13 +330,12 @@ void synchronize_device() {
 
 LaunchPlan plan_launches(CudaLaunches wanted, std::uint64_t chunks, std::uint32_t groups) {
   LaunchPlan plan;
-  const std::uint64_t most = wanted == CudaLaunches::kOne ? kChunk : kOneLaunchChunks;
-  if (wanted == CudaLaunches::kPasses || chunks > most || groups > kGroupsOnChip) return plan;
+  const std::uint64_t each = (chunks + kBlocks - 1) / kBlocks;
+  if (wanted == CudaLaunches::kPasses || each > kKept || groups > kGroupsOnChip) return plan;
   plan.one_launch = true;
   plan.blocks = static_cast<std::uint32_t>(chunks < kBlocks ? (chunks == 0 ? 1 : chunks) : kBlocks);
-  const bool keeps_all = chunks <= std::uint64_t{plan.blocks} * kMostKept;
-  plan.kept = kMostKept;
-  plan.shared_bytes = shared_bytes(plan.kept, keeps_all);
+  plan.kept = static_cast<std::uint32_t>(each);
+  plan.shared_bytes = shared_bytes(plan.kept);
   return plan;
 }
 
@@ -345,6 +343,8 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
   if (fails("too-large")) return false;
   launch(stream, [=] {
     BlockMemories memories(plan.blocks, plan.shared_bytes, plan.kept);
+    run_together(plan.blocks, memories,
+                 [&](const Threads& t, const Shared& shared) { look_up_chunks(t, shared, step); });
     if (step.clips) {
       run_together(plan.blocks, memories,
                    [&](const Threads& t, const Shared& shared) { norm_pass<false>(t, shared, step); });
@@ -359,15 +359,14 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 
 void launch_norm_pass(Stream stream, const StepView& step) {
   launch(stream, [=] {
-    run_alone(step.end_chunk - step.first_chunk,
+    run_alone(blocks_to_read(step),
               [&](const Threads& t, const Shared& shared) { norm_pass<true>(t, shared, step); });
   });
 }
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
-  const std::uint64_t chunks = step.end_chunk - step.first_chunk;
   launch(stream, [=] {
-    run_alone(step.reads && chunks != 0 ? chunks : 1,
+    run_alone(step.reads ? blocks_to_read(step) : 1,
               [&](const Threads& t, const Shared& shared) { penalty_pass<true>(t, shared, step); });
   });
 }

@@ -54,7 +54,7 @@ const BREAKS: readonly [string, string, RegExp, string, number | 'all'][] = [
   ['the last block does not look at what others published', WHOLE, /membar\.sys;/, '', 1],
   ['the same, a launch a pass', 'update_kernel', /membar\.sys;/, '', 0],
   ['the same, the last block', 'update_kernel', /membar\.sys;/, '', 1],
-  ['some threads do not reach a barrier', 'penalty_kernel', /bar\.sync \t0;/, '@%p1 bar.sync \t0;', 0],
+  ['some threads do not reach a barrier', 'penalty_kernel', /bar\.sync \t0;/, '@%p17 bar.sync \t0;', 1],
   [
     'a product and a sum are contracted',
     'update_kernel',

@@ -44,8 +44,8 @@ ptx::Machine& machine() {
   return *made;
 }
 
-// Enough that each block keeps a chunk or two.
-constexpr std::size_t kSharedPerBlock = 69 * 1024;
+// Enough that each block keeps up to four chunks.
+constexpr std::size_t kSharedPerBlock = 132 * 1024;
 
 std::map<const void*, std::string>& kernels() {
   static std::map<const void*, std::string> all;
