@@ -6,9 +6,11 @@ import { Option } from 'commander';
 import type { AdapterName } from '../src/adapters/adapter.js';
 import type { CudaDevice } from '../src/engines/addon.js';
 import { loadAddon } from '../src/engines/addon.js';
+import type { EngineCapability } from '../src/engines/capabilities.js';
 import { loadCuda } from '../src/engines/cuda-addon.js';
 import type { GroupEngine } from '../src/engines/group.js';
 import { loadGroupPlugin } from '../src/engines/group-plugin.js';
+import { portableCapabilities } from '../src/engines/portable.js';
 import { defaultThreads } from '../src/engines/threads.js';
 import { findPackage, linkState, type PackageName, packageNames } from './link-tensorflow/package.js';
 import { notEmpty, type Subcommand } from './subcommand.js';
@@ -40,6 +42,8 @@ export interface InfoReport {
   readonly instructionSet: string | undefined;
   readonly instructionSets: readonly string[];
   readonly threads: number;
+  /** The engine that serves where there is no addon. */
+  readonly wasm: EngineCapability;
   readonly cuda: { readonly device: CudaDevice } | { readonly reason: string };
   /** What carries the messages of groups of processes. */
   readonly groups: Readonly<Record<GroupEngine, { readonly library: string } | { readonly reason: string }>>;
@@ -146,6 +150,7 @@ export async function collectInfo(folder: string): Promise<InfoReport> {
     instructionSet,
     instructionSets: addon?.instructionSets ?? [],
     threads: defaultThreads(),
+    wasm: portableCapabilities().wasm,
     cuda: cuda.cuda ? { device: cuda.cuda.device } : { reason: cuda.reason },
     groups: { gloo: groupPlugin('gloo'), mpi: groupPlugin('mpi') },
     tfjsCore: installedVersion(folder, '@tensorflow/tfjs-core'),
@@ -163,14 +168,18 @@ function gib(bytes: number): string {
 
 /** The rows of the table: what, and what was found. */
 function rows(report: InfoReport): [string, string][] {
-  const { addon, cuda, glibc } = report;
+  const { addon, cuda, glibc, wasm } = report;
   const others = report.instructionSets.filter((name) => name !== report.instructionSet);
   const system = `${report.platform} ${report.arch}${glibc === undefined ? '' : `, glibc ${glibc}`}`;
   return [
     ['vradam', report.vradam],
     ['Node.js', `${report.node} on ${system}`],
     ['addon', 'path' in addon ? addon.path : `none. ${addon.reason}`],
-    ['engine', 'path' in addon ? 'cpu' : 'javascript: the same results, slower'],
+    [
+      'engine',
+      'path' in addon ? 'cpu' : `${wasm.available ? 'wasm' : 'javascript'}: the same results, slower`,
+    ],
+    ['WebAssembly', wasm.available ? 'with SIMD' : `none. ${wasm.reason}`],
     [
       'instructions',
       report.instructionSets.length > 0

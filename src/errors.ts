@@ -26,6 +26,17 @@ export class VRAdamError extends Error {
   }
 }
 
+const warned = new Set<string>();
+
+/** Says a sentence once: as a warning of the process in Node.js, on the console in a browser. */
+export function warnOnce(sentence: string, code: string): void {
+  if (warned.has(sentence)) return;
+  warned.add(sentence);
+  const emitWarning = (globalThis as { process?: Partial<NodeJS.Process> }).process?.emitWarning;
+  if (emitWarning) emitWarning(sentence, { type: 'VRAdamWarning', code });
+  else console.warn(`vradam: ${sentence}`);
+}
+
 /**
  * Text that came from outside, such as a name in somebody's file, as a message may quote it: 60 characters of it at
  * most, so that a sentence that quotes three stays readable.

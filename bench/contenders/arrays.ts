@@ -179,7 +179,10 @@ export function arrayContenders(peers: PeerOptions = {}): ContenderEntry[] {
   const threads: Traits = { ...native, memory: 32, absent: engines.cpu.reason ?? inClone(STEPPING_THREAD) };
   const foreign: Traits = { memory: 24, absent: noTorch };
   const cpu = { engine: 'cpu' } as const;
+  const wasm = { engine: 'wasm' } as const;
   const javascript = { engine: 'javascript' } as const;
+  const webassembly: Traits = { absent: engines.wasm.reason };
+  const slower = (rule: string) => ({ plain: `plain/${rule}`, thread: `native/${rule}-one-thread` });
   const rows: Readonly<Record<string, readonly [Make, ...Traits[]]>> = {
     'native/vradam': [flat(cpu), native, VRADAM, STANDARD],
     'native/adamw': [flat({ ...cpu, ...ADAMW }), native, CHECKED_ADAMW, STANDARD],
@@ -190,11 +193,20 @@ export function arrayContenders(peers: PeerOptions = {}): ContenderEntry[] {
     'native/adamw-mostly-zero': [mostlyZero({ ...cpu, ...ADAMW }), another, CHECKED_ADAMW],
     'native/vradam-async': [asynchronous((elapsed) => elapsed), native, VRADAM],
     'native/vradam-held': [asynchronous((_, held) => held), native, { rule: 'VRAdam' }],
+    'native/vradam-one-thread': [flat({ ...cpu, threads: 1 }), native, VRADAM],
+    'native/adamw-one-thread': [flat({ ...cpu, ...ADAMW, threads: 1 }), native, CHECKED_ADAMW],
     'native/vradam-two-threads': [twoThreads, threads, VRADAM],
     'cuda/vradam': [onDevice({}), gpu, { rule: 'VRAdam' }, STANDARD],
     'cuda/adamw': [onDevice(ADAMW), gpu, { rule: 'AdamW' }, STANDARD],
     'plain/vradam': [plain(VRADAM_DEFAULTS), { rule: 'VRAdam' }, STANDARD],
     'plain/adamw': [plain(ADAMW_DEFAULTS), { rule: 'AdamW' }, STANDARD],
+    'webassembly/vradam': [flat(wasm), webassembly, { rule: 'VRAdam', against: slower('vradam') }, STANDARD],
+    'webassembly/adamw': [
+      flat({ ...wasm, ...ADAMW }),
+      webassembly,
+      { rule: 'AdamW', against: slower('adamw') },
+      STANDARD,
+    ],
     'exact/vradam': [flat(javascript), { rule: 'VRAdam', against: { plain: 'plain/vradam' } }, STANDARD],
     'torch/adamw-fused': [torch('adamw fused', peers), foreign, { rule: 'AdamW' }],
     'torch/adamw-foreach': [torch('adamw foreach', peers), foreign, { rule: 'AdamW' }],
@@ -237,6 +249,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   native: 'FlatOptimizer',
   cuda: 'FlatOptimizer',
   plain: 'plain JavaScript',
+  webassembly: 'engine wasm',
   exact: 'JavaScript engine',
   torch: 'PyTorch',
 };

@@ -14,6 +14,7 @@ export const REFERENCES = {
   torch: "PyTorch's\nfused AdamW",
   authors: "the authors'\nVRAdam",
   base: 'the same\nwithout it',
+  thread: 'engine cpu on\none thread',
 } as const;
 export type Reference = keyof typeof REFERENCES;
 

@@ -1,5 +1,6 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { Engine, EngineName, StepOutcome } from '../engines/engine.js';
+import type { WasmMemory } from '../engines/wasm-memory.js';
 import type { StepScalars } from '../step/stepper.js';
 
 /** How an engine reaches the tensors of one TensorFlow.js backend. */
@@ -36,6 +37,8 @@ export interface AdapterType {
   obstacle?(engine: Engine): string | undefined;
   /** What `engine: 'auto'` means on the current backend; undefined for the fastest on memory of the host. */
   preferredEngine?(): EngineName | undefined;
+  /** The memory in which the current backend has its tensors, where that is a heap of WebAssembly. */
+  memory?(): WasmMemory | undefined;
   /** @param inPlace Whether new parameters may replace values that others have read; see the option. */
   create(inPlace: boolean): Adapter;
 }

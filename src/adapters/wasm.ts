@@ -9,6 +9,7 @@ import {
   engine as tensorflow,
   type Variable,
 } from '@tensorflow/tfjs-core';
+import type { Memory } from '../engines/wasm-module.js';
 import { VRAdamError } from '../errors.js';
 import { type AdapterType, UNREAD } from './adapter.js';
 
@@ -17,6 +18,12 @@ interface WasmBackend extends KernelBackend {
   /** Another object, over another buffer, whenever the heap has grown. Shared memory in the threaded build. */
   readonly wasm: {
     readonly HEAPU8: Uint8Array;
+    /** The memory of the heap: exported by the compiled code, or made for several threads. */
+    readonly asm?: { readonly memory?: Memory };
+    readonly wasmMemory?: Memory;
+    /** Gives the address of so many bytes as an int32; 0 where there is no room. */
+    _malloc?(bytes: number): number;
+    _free?(address: number): void;
     /** What the compiled code knows of a tensor, by the number that it calls it. */
     readonly tfjs: {
       /** Forgets a tensor and what was made from its values. Does not free its memory. */
@@ -81,6 +88,14 @@ export const wasm: AdapterType = {
     const { wasm, dataIdMap } = currentBackend() as Partial<WasmBackend>;
     if (ArrayBuffer.isView(wasm?.HEAPU8) && typeof dataIdMap?.get === 'function') return undefined;
     return 'The backend wasm is not the one of @tensorflow/tfjs-backend-wasm';
+  },
+
+  memory() {
+    const { wasm } = currentBackend() as Partial<WasmBackend>;
+    const memory = wasm?.asm?.memory ?? wasm?.wasmMemory;
+    const { _malloc: allocate, _free: free } = wasm ?? {};
+    if (memory === undefined || allocate === undefined || free === undefined) return undefined;
+    return { memory, allocate: (bytes) => allocate(bytes) >>> 0, free };
   },
 
   create: () => ({

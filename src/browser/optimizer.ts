@@ -1,5 +1,6 @@
 import { serialization } from '@tensorflow/tfjs-core';
-import { DeviceSteps } from '../optimizers/device-steps.js';
+import { HOST_ADAPTERS } from '../adapters/select.js';
+import { AdaptedSteps } from '../optimizers/adapted-steps.js';
 import { TensorFlowOptimizer } from '../optimizers/tensorflow-optimizer.js';
 import {
   type FactoryDefaults,
@@ -8,7 +9,7 @@ import {
   type VRAdamOptions,
 } from '../options/options.js';
 import type { CheckpointPath } from '../state/checkpoint.js';
-import { checkEngine, noFiles } from './platform.js';
+import { browser, noFiles } from './platform.js';
 
 /**
  * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js in a
@@ -35,10 +36,12 @@ export class VRAdamOptimizer extends TensorFlowOptimizer {
     options: VRAdamOptions = {},
     defaults: FactoryDefaults = VRADAM_DEFAULTS,
   ) {
-    super(learningRate, options, defaults, (resolved) => {
-      checkEngine(resolved.engine);
-      return new DeviceSteps(resolved);
-    });
+    super(
+      learningRate,
+      options,
+      defaults,
+      (resolved) => new AdaptedSteps(resolved, { ...browser, adapters: HOST_ADAPTERS }),
+    );
   }
 
   /** @throws VRAdamError `ERR_VRADAM_CHECKPOINT` always: a browser has no files. */

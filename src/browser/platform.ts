@@ -1,30 +1,21 @@
 import type { Capabilities } from '../engines/capabilities.js';
-import type { EngineName, EngineSettings } from '../engines/engine.js';
-import { JavaScriptEngine } from '../engines/javascript.js';
 import type { Platform } from '../engines/platform.js';
+import { createPortableEngine, portableCapabilities } from '../engines/portable.js';
 import { VRAdamError } from '../errors.js';
 
 /** Why the engines of native code are not there, in a sentence. */
 export const NO_NATIVE_CODE = 'A browser runs no native code.';
 
-/**
- * Refuses engines that a browser cannot have.
- *
- * @throws VRAdamError `ERR_VRADAM_ENGINE` for 'cpu' and 'cuda'.
- */
-export function checkEngine(preference: 'auto' | EngineName): void {
-  if (preference === 'auto' || preference === 'javascript') return;
-  throw new VRAdamError(
-    'ERR_VRADAM_ENGINE',
-    `The engine ${preference} is not available. ${NO_NATIVE_CODE} Leave out engine, or use 'auto'`,
-  );
-}
-
-/** A browser: the JavaScript engine, whose steps run where they are called. */
+/** A browser: engines without native code, whose steps run where they are called. */
 export const browser: Platform = {
-  createEngine(preference, settings: EngineSettings) {
-    checkEngine(preference);
-    return new JavaScriptEngine(settings);
+  createEngine(preference, settings, memory) {
+    if (preference !== 'cpu' && preference !== 'cuda') {
+      return createPortableEngine(preference, settings, memory);
+    }
+    throw new VRAdamError(
+      'ERR_VRADAM_ENGINE',
+      `The engine ${preference} is not available. ${NO_NATIVE_CODE} Leave out engine, or use 'auto'`,
+    );
   },
 };
 
@@ -40,7 +31,7 @@ export function noFiles(instead: string): VRAdamError {
 export function capabilities(): Capabilities {
   return {
     engines: {
-      javascript: { available: true },
+      ...portableCapabilities(),
       cpu: { available: false, reason: NO_NATIVE_CODE },
       cuda: { available: false, reason: NO_NATIVE_CODE },
     },

@@ -1,3 +1,4 @@
+import { warnOnce } from '../errors.js';
 import type { Device, DeviceType } from './device.js';
 import type { DeviceState } from './device-state.js';
 import { operations } from './operations.js';
@@ -12,15 +13,6 @@ export function hasDevice(backend: string): boolean {
   return Object.hasOwn(DEVICES, backend);
 }
 
-const warned = new Set<string>();
-
-/** Says once why steps take longer than they need to. */
-function warnOnce(obstacle: string): void {
-  if (warned.has(obstacle)) return;
-  warned.add(obstacle);
-  console.warn(`vradam: ${obstacle}. Steps are made of operations of TensorFlow.js: slower.`);
-}
-
 /**
  * The device for the current backend of TensorFlow.js. Where the backend's own cannot serve, that is the one made of
  * operations, and a warning says why.
@@ -30,7 +22,9 @@ function warnOnce(obstacle: string): void {
 export function selectDevice(backend: string, state: DeviceState, current?: Device): Device {
   const own = DEVICES[backend];
   const obstacle = own?.obstacle?.();
-  if (obstacle !== undefined) warnOnce(obstacle);
+  if (obstacle !== undefined) {
+    warnOnce(`${obstacle}. Steps are made of operations of TensorFlow.js: slower.`, 'VRADAM_NO_DEVICE');
+  }
   const type = own === undefined || obstacle !== undefined ? operations : own;
   if (current?.name === type.name) return current;
   current?.dispose?.();

@@ -1,6 +1,7 @@
 import { type CudaDevice, loadAddon } from './addon.js';
 import { loadCuda } from './cuda-addon.js';
 import type { EngineName } from './engine.js';
+import { portableCapabilities } from './portable.js';
 import { defaultThreads } from './threads.js';
 
 /** Whether an engine runs here, and if not, why, in a sentence. */
@@ -28,7 +29,7 @@ export function capabilities(): Capabilities {
   const { cuda, reason: noCuda } = loadCuda();
   return {
     engines: {
-      javascript: { available: true },
+      ...portableCapabilities(),
       cpu: addon ? { available: true } : { available: false, reason },
       cuda: cuda ? { available: true } : { available: false, reason: noCuda },
     },

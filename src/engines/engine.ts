@@ -1,7 +1,8 @@
 import type { Group } from './group.js';
+import type { Memory } from './wasm-module.js';
 
 /** What executes a step. */
-export type EngineName = 'javascript' | 'cpu' | 'cuda';
+export type EngineName = 'javascript' | 'wasm' | 'cpu' | 'cuda';
 
 /** Most threads of a step of the cpu engine; ThreadPool::kMaxThreads. */
 export const MAX_THREADS = 256;
@@ -78,6 +79,8 @@ export interface TensorState {
 /** Executes steps and owns the state. Tensors are numbered in order of registration. */
 export interface Engine {
   readonly name: EngineName;
+  /** The memory that the engine wasm runs on, where that is not its own. */
+  readonly memory?: Memory | undefined;
   /**
    * Registers a tensor of `size` elements in a group and returns its number. Its state starts as zeros. With `name`
    * the ranks of a group of processes call it among each other.

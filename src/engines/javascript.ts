@@ -1,7 +1,15 @@
-import type { Engine, EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
+import type {
+  Engine,
+  EngineName,
+  EngineSettings,
+  GroupSettings,
+  StepInput,
+  StepOutcome,
+  TensorState,
+} from './engine.js';
 
 /** Elements that one run of lanes adds up, and the lanes that it uses: the shape of every sum. */
-const CHUNK = 4096;
+export const CHUNK = 4096;
 const LANES = 64;
 
 const SMALLEST_NORMAL = 2 ** -126;
@@ -43,7 +51,7 @@ function sumOfChunk(values: Float64Array, start: number, end: number, lanes: Flo
  * The one order of sums that every engine keeps: tensors are cut into chunks, whose sums are again cut into
  * chunks, until one value is left. So the result does not depend on vector width or thread count.
  */
-class CanonicalSum {
+export class CanonicalSum {
   /** The caller writes the terms of one chunk here before `addChunk`. */
   readonly terms = new Float64Array(CHUNK);
   readonly #lanes = new Float64Array(LANES);
@@ -51,12 +59,17 @@ class CanonicalSum {
   #count = 0;
 
   addChunk(length: number): void {
+    this.add(sumOfChunk(this.terms, 0, length, this.#lanes));
+  }
+
+  /** Adds a chunk that has been summed. */
+  add(sumOfChunk: number): void {
     if (this.#count === this.#sums.length) {
       const larger = new Float64Array(2 * this.#count);
       larger.set(this.#sums);
       this.#sums = larger;
     }
-    this.#sums[this.#count++] = sumOfChunk(this.terms, 0, length, this.#lanes);
+    this.#sums[this.#count++] = sumOfChunk;
   }
 
   /** The sum of everything added since the last call; 0 of nothing. */
@@ -109,17 +122,20 @@ function velocityTerms(
   }
 }
 
-/** The first element of the gradient whose square is not finite in float32; -1 where there is none. */
+/** Whether the square of a gradient, scaled by c, is not finite in float32. */
+export function refusesStep(g: number, c: number): boolean {
+  const scaled = f32(c * g);
+  return !(f32(scaled * scaled) <= LARGEST_FLOAT32);
+}
+
+/** The first element of the gradient that refuses the step; -1 where there is none. */
 function firstNonFinite(g: Float32Array, c: number, size: number): number {
-  for (let i = 0; i < size; i++) {
-    const scaled = f32(c * g[i]!);
-    if (!(f32(scaled * scaled) <= LARGEST_FLOAT32)) return i;
-  }
+  for (let i = 0; i < size; i++) if (refusesStep(g[i]!, c)) return i;
   return -1;
 }
 
 /** What the rule needs of a group in one step, each made in double and rounded to float32 once. */
-interface Scalars {
+export interface Scalars {
   readonly b1: number;
   readonly b2: number;
   readonly o1: number;
@@ -155,75 +171,103 @@ function largerThan(limit: number, norm: number): number {
   return limit;
 }
 
-/** Velocity, second moment and parameters of one tensor, in one pass. r1 and r2 correct the moments' bias. */
-function update(
-  pIn: Float32Array,
-  pOut: Float32Array,
-  g: Float32Array,
-  velocity: Float32Array,
-  secondMoment: Float32Array,
-  { b1, b2, o1, o2, eps, wd, c }: Scalars,
-  eta: number,
-  r1: number,
-  r2: number,
-): void {
-  const size = velocity.length;
-  for (let i = 0; i < size; i++) {
-    const gradient = f32(c * g[i]!);
-    const p = pIn[i]!;
-    const v = tiny0(f32(f32(b1 * velocity[i]!) + f32(o1 * gradient)));
-    const s = tiny0(f32(f32(b2 * secondMoment[i]!) + f32(o2 * f32(gradient * gradient))));
-    const direction = f32(f32(v * r1) / f32(f32(Math.sqrt(f32(s * r2))) + eps));
-    velocity[i] = v;
-    secondMoment[i] = s;
-    pOut[i] = f32(p - f32(eta * f32(direction + f32(wd * p))));
-  }
+/** What the gradient norm reads with: gradients as they are. */
+const UNSCALED: Scalars = { b1: 0, b2: 0, o1: 0, o2: 0, eps: 0, wd: 0, c: 1 };
+
+/** What a tensor is read for before any update. */
+export interface Reading {
+  /** Σ|x|^power of its gradients or of its new velocities. */
+  readonly terms: 'gradients' | 'velocities' | undefined;
+  readonly power: number;
+  /** Whether a gradient may refuse the step. */
+  readonly checks: boolean;
 }
 
-interface Tensor {
+const GRADIENT_NORM: Reading = { terms: 'gradients', power: 2, checks: false };
+
+/** What the tensors of a group are read for. */
+function readingOf({ beta3, normGrad, power }: GroupSettings, checks: boolean): Reading {
+  return { terms: beta3 === 0 ? undefined : normGrad ? 'gradients' : 'velocities', power, checks };
+}
+
+/** Parameters, and what an update of a tensor needs beside its group's scalars; r1 and r2 correct the moments' bias. */
+export interface Update {
+  readonly pIn: Float32Array;
+  readonly pOut: Float32Array;
+  readonly g: Float32Array;
+  readonly eta: number;
+  readonly r1: number;
+  readonly r2: number;
+}
+
+/** A tensor of an engine, and its state. */
+export interface EngineTensor {
   readonly group: number;
+  readonly size: number;
   readonly velocity: Float32Array;
   readonly secondMoment: Float32Array;
   steps: number;
 }
 
+/** Tensor i, in order of registration, and its gradient. */
+interface Given {
+  readonly i: number;
+  readonly tensor: EngineTensor;
+  readonly g: Float32Array;
+}
+
+/** The first element, in order of registration, that refuses the step. */
+function firstRefusal(suspects: Given[], scalars: readonly Scalars[]): StepOutcome['refusal'] {
+  for (const { i, tensor, g } of suspects.sort((one, other) => one.i - other.i)) {
+    const element = firstNonFinite(g, scalars[tensor.group]!.c, tensor.size);
+    if (element >= 0) return { tensor: i, element, value: g[element]! };
+  }
+  return undefined;
+}
+
 /**
  * The update rule in plain JavaScript: the specification that every other engine matches to the last bit, and
- * what runs where no native code can.
+ * what runs where nothing faster can. What goes through elements, `read` and `update`, another engine may do its own way.
  */
 export class JavaScriptEngine implements Engine {
-  readonly name = 'javascript';
+  readonly name: EngineName = 'javascript';
   readonly #settings: EngineSettings;
   readonly #sum = new CanonicalSum();
-  #tensors: Tensor[] = [];
+  #tensors: EngineTensor[] = [];
 
   constructor(settings: EngineSettings) {
     this.#settings = settings;
   }
 
   addTensor(group: number, size: number): number {
-    const tensor = {
-      group,
-      velocity: new Float32Array(size),
-      secondMoment: new Float32Array(size),
-      steps: 0,
-    };
-    return this.#tensors.push(tensor) - 1;
+    return this.#tensors.push(this.makeTensor(group, size)) - 1;
   }
 
   removeTensor(tensor: number): void {
-    this.#tensors.splice(tensor, 1);
+    for (const removed of this.#tensors.splice(tensor, 1)) this.freeTensor(removed);
   }
 
   step(input: StepInput): StepOutcome {
     const { groups, clipNorm, checkGradients } = this.#settings;
 
-    const gradientNorm = clipNorm === undefined ? Number.NaN : this.#gradientNorm(input);
+    const given = this.#given(input);
+    const gradientNorm = clipNorm === undefined ? Number.NaN : this.#gradientNorm(given, input);
     const clipCoefficient = clipNorm === undefined ? 1 : clipNorm / largerThan(clipNorm, gradientNorm);
     const gradientCoefficient = input.gradientScale * clipCoefficient;
     const scalars = groups.map((group) => scalarsOf(group, gradientCoefficient));
 
-    const refusal = checkGradients ? this.#refusal(input, scalars) : undefined;
+    // Every group is read to its end before any is written: a step happens as a whole or not at all.
+    const suspects: Given[] = [];
+    const penalties = groups.map((group, k) => {
+      const reading = readingOf(group, checkGradients);
+      for (const one of given) {
+        if (one.tensor.group === k && !this.read(one.tensor, one.g, scalars[k]!, reading, this.#sum)) {
+          suspects.push(one);
+        }
+      }
+      return reading.terms === undefined ? Number.NaN : this.#sum.take();
+    });
+    const refusal = firstRefusal(suspects, scalars);
     if (refusal !== undefined) {
       const none = groups.map(() => Number.NaN);
       return {
@@ -235,31 +279,21 @@ export class JavaScriptEngine implements Engine {
         refusal,
       };
     }
-
-    // Every group is read to its end before any is written: a step happens as a whole or not at all.
-    const penalties = groups.map((group, i) =>
-      group.beta3 === 0 ? Number.NaN : this.#penalty(i, input, scalars[i]!),
-    );
-    const effectiveLearningRates = groups.map((group, i) =>
-      effectiveLearningRate(group, input.learningRates[i]!, penalties[i]!),
+    const effectiveLearningRates = groups.map((group, k) =>
+      effectiveLearningRate(group, input.learningRates[k]!, penalties[k]!),
     );
 
-    for (const [i, tensor] of this.#tensors.entries()) {
-      const g = input.gradients[i] ?? null;
-      if (g === null) continue;
+    for (const { i, tensor, g } of given) {
       const { beta1, beta2 } = groups[tensor.group]!;
       tensor.steps += 1;
-      update(
-        input.parametersIn[i]!,
-        input.parametersOut[i]!,
+      this.update(tensor, scalars[tensor.group]!, {
+        pIn: input.parametersIn[i]!,
+        pOut: input.parametersOut[i]!,
         g,
-        tensor.velocity,
-        tensor.secondMoment,
-        scalars[tensor.group]!,
-        f32(effectiveLearningRates[tensor.group]!),
-        f32(1 / (1 - integerPower(beta1, tensor.steps))),
-        f32(1 / (1 - integerPower(beta2, tensor.steps))),
-      );
+        eta: f32(effectiveLearningRates[tensor.group]!),
+        r1: f32(1 / (1 - integerPower(beta1, tensor.steps))),
+        r2: f32(1 / (1 - integerPower(beta2, tensor.steps))),
+      });
     }
     return {
       applied: true,
@@ -271,7 +305,7 @@ export class JavaScriptEngine implements Engine {
     };
   }
 
-  /** JavaScript has one thread: this is `step`, as a promise. */
+  /** There is one thread: this is `step`, as a promise. */
   async stepAsync(input: StepInput): Promise<StepOutcome> {
     return this.step(input);
   }
@@ -289,50 +323,69 @@ export class JavaScriptEngine implements Engine {
   }
 
   dispose(): void {
+    for (const tensor of this.#tensors) this.freeTensor(tensor);
     this.#tensors = [];
   }
 
+  /** A tensor with a state of zeros. */
+  protected makeTensor(group: number, size: number): EngineTensor {
+    return { group, size, velocity: new Float32Array(size), secondMoment: new Float32Array(size), steps: 0 };
+  }
+
+  /** The tensor is not used any more. */
+  protected freeTensor(_tensor: EngineTensor): void {}
+
+  /**
+   * Reads a tensor, and adds the terms to the sum, chunk by chunk.
+   *
+   * @returns False where a gradient refuses the step.
+   */
+  protected read(
+    { size, velocity }: EngineTensor,
+    g: Float32Array,
+    scalars: Scalars,
+    { terms, power, checks }: Reading,
+    sum: CanonicalSum,
+  ): boolean {
+    for (let start = 0; terms !== undefined && start < size; start += CHUNK) {
+      const end = Math.min(start + CHUNK, size);
+      if (terms === 'gradients') gradientTerms(sum.terms, g, scalars.c, start, end);
+      else velocityTerms(sum.terms, velocity, g, scalars, start, end);
+      raise(sum.terms, end - start, power);
+      sum.addChunk(end - start);
+    }
+    return !checks || firstNonFinite(g, scalars.c, size) < 0;
+  }
+
+  /** Velocity, second moment and parameters of one tensor, in one pass. */
+  protected update(
+    { size, velocity, secondMoment }: EngineTensor,
+    { b1, b2, o1, o2, eps, wd, c }: Scalars,
+    { pIn, pOut, g, eta, r1, r2 }: Update,
+  ): void {
+    for (let i = 0; i < size; i++) {
+      const gradient = f32(c * g[i]!);
+      const p = pIn[i]!;
+      const v = tiny0(f32(f32(b1 * velocity[i]!) + f32(o1 * gradient)));
+      const s = tiny0(f32(f32(b2 * secondMoment[i]!) + f32(o2 * f32(gradient * gradient))));
+      const direction = f32(f32(v * r1) / f32(f32(Math.sqrt(f32(s * r2))) + eps));
+      velocity[i] = v;
+      secondMoment[i] = s;
+      pOut[i] = f32(p - f32(eta * f32(direction + f32(wd * p))));
+    }
+  }
+
+  /** The tensors that have a gradient. */
+  #given({ gradients }: StepInput): Given[] {
+    return this.#tensors.flatMap((tensor, i) => {
+      const g = gradients[i] ?? null;
+      return g === null ? [] : { i, tensor, g };
+    });
+  }
+
   /** ‖gradientScale·g‖ over all groups. */
-  #gradientNorm(input: StepInput): number {
-    const sum = this.#sum;
-    for (const [i, { velocity }] of this.#tensors.entries()) {
-      const g = input.gradients[i] ?? null;
-      if (g === null) continue;
-      for (let start = 0; start < velocity.length; start += CHUNK) {
-        const end = Math.min(start + CHUNK, velocity.length);
-        gradientTerms(sum.terms, g, 1, start, end);
-        raise(sum.terms, end - start, 2);
-        sum.addChunk(end - start);
-      }
-    }
-    return input.gradientScale * Math.sqrt(sum.take());
-  }
-
-  /** N = Σ|x|^power over the tensors of a group that have a gradient. */
-  #penalty(group: number, input: StepInput, scalars: Scalars): number {
-    const { normGrad, power } = this.#settings.groups[group]!;
-    const sum = this.#sum;
-    for (const [i, { group: own, velocity }] of this.#tensors.entries()) {
-      const g = input.gradients[i] ?? null;
-      if (g === null || own !== group) continue;
-      for (let start = 0; start < velocity.length; start += CHUNK) {
-        const end = Math.min(start + CHUNK, velocity.length);
-        if (normGrad) gradientTerms(sum.terms, g, scalars.c, start, end);
-        else velocityTerms(sum.terms, velocity, g, scalars, start, end);
-        raise(sum.terms, end - start, power);
-        sum.addChunk(end - start);
-      }
-    }
-    return sum.take();
-  }
-
-  #refusal(input: StepInput, scalars: readonly Scalars[]): StepOutcome['refusal'] {
-    for (const [tensor, { group, velocity }] of this.#tensors.entries()) {
-      const g = input.gradients[tensor] ?? null;
-      if (g === null) continue;
-      const element = firstNonFinite(g, scalars[group]!.c, velocity.length);
-      if (element >= 0) return { tensor, element, value: g[element]! };
-    }
-    return undefined;
+  #gradientNorm(given: readonly Given[], { gradientScale }: StepInput): number {
+    for (const { tensor, g } of given) this.read(tensor, g, UNSCALED, GRADIENT_NORM, this.#sum);
+    return gradientScale * Math.sqrt(this.#sum.take());
   }
 }

@@ -1,30 +1,26 @@
-import { VRAdamError } from '../errors.js';
+import { VRAdamError, warnOnce } from '../errors.js';
 import { loadAddon } from './addon.js';
 import { CudaEngine } from './cuda.js';
 import { loadCuda } from './cuda-addon.js';
 import type { Engine, EngineName, EngineSettings } from './engine.js';
-import { JavaScriptEngine } from './javascript.js';
 import { createCpuEngine } from './native.js';
-
-let warned = false;
-
-/** Says once why steps will be slow. The results are the same. */
-function warnOnce(reason: string): void {
-  if (warned) return;
-  warned = true;
-  process.emitWarning(`${reason}. Steps run on the JavaScript engine: the same results, slower.`, {
-    type: 'VRAdamWarning',
-    code: 'VRADAM_NO_ADDON',
-  });
-}
+import { createPortableEngine } from './portable.js';
+import type { WasmMemory } from './wasm-memory.js';
 
 /**
  * Makes the engine that was asked for; 'auto' is the fastest that is available for memory of the host.
  *
+ * @param memory Where parameters and gradients lie, if that is memory that the engine wasm can run on.
  * @throws VRAdamError ERR_VRADAM_ENGINE where the engine asked for is not available, with the reason
  */
-export function createEngine(preference: 'auto' | EngineName, settings: EngineSettings): Engine {
-  if (preference === 'javascript') return new JavaScriptEngine(settings);
+export function createEngine(
+  preference: 'auto' | EngineName,
+  settings: EngineSettings,
+  memory?: WasmMemory,
+): Engine {
+  if (preference === 'javascript' || preference === 'wasm') {
+    return createPortableEngine(preference, settings, memory);
+  }
   if (preference === 'cuda') {
     const { cuda, reason } = loadCuda();
     if (cuda) return new CudaEngine(cuda, settings);
@@ -34,6 +30,7 @@ export function createEngine(preference: 'auto' | EngineName, settings: EngineSe
   if (addon) return createCpuEngine(addon, settings);
   if (preference === 'cpu')
     throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine cpu is not available. ${reason}`);
-  warnOnce(reason);
-  return new JavaScriptEngine(settings);
+  const engine = createPortableEngine('auto', settings, memory);
+  warnOnce(`${reason}. Steps run on the engine ${engine.name}: the same results, slower.`, 'VRADAM_NO_ADDON');
+  return engine;
 }

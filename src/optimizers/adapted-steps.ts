@@ -1,22 +1,32 @@
 import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { Adapter } from '../adapters/adapter.js';
-import { preferredEngine, selectAdapter } from '../adapters/select.js';
+import { type Adapters, selectAdapter } from '../adapters/select.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
-import { node } from '../engines/node.js';
 import type { Platform } from '../engines/platform.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
 import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
 
-/** Node.js, where 'auto' is the engine for memory where the current backend has its tensors. */
-const platform: Platform = {
-  ...node,
-  createEngine: (preference, settings) =>
-    node.createEngine(preference === 'auto' ? preferredEngine(getBackend()) : preference, settings),
-};
+/** The place where tensors are stepped over: Node.js or a browser. */
+export interface StepsPlatform extends Platform {
+  readonly adapters: Adapters;
+}
+
+/** There, 'auto' is the engine for memory where the current backend has its tensors. */
+function onTensors({ adapters, ...platform }: StepsPlatform): Platform {
+  return {
+    ...platform,
+    createEngine: (preference, settings) => {
+      const adapter = adapters[getBackend()];
+      const name = preference === 'auto' ? (adapter?.preferredEngine?.() ?? 'auto') : preference;
+      return platform.createEngine(name, settings, adapter?.memory?.());
+    },
+  };
+}
 
 /** Steps of an engine, which an adapter brings to the tensors of the current backend. */
 export class AdaptedSteps extends Stepper implements VariableSteps {
+  readonly #adapters: Adapters;
   readonly #inPlace: boolean;
   /** Whether 'auto' chose the engine. */
   readonly #chosen: boolean;
@@ -25,8 +35,9 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
   #adapter: Adapter | undefined;
 
   /** @throws ERR_VRADAM_ENGINE if the engine that the options name is not available. */
-  constructor(options: ResolvedOptions) {
-    super(options, platform, matchesVariable);
+  constructor(options: ResolvedOptions, platform: StepsPlatform) {
+    super(options, onTensors(platform), matchesVariable);
+    this.#adapters = platform.adapters;
     this.#inPlace = options.inPlace;
     this.#chosen = options.engine === 'auto';
   }
@@ -51,7 +62,11 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
 
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void {
     const scalars = this.prepare();
-    this.#adapter = selectAdapter(getBackend(), this.engine, this.#inPlace, this.#adapter, this.#left);
+    const own = this.#adapters[getBackend()];
+    // Where the backend is another one than before, its memory is the one to run on.
+    if (this.engine.name === 'wasm' && this.engine.memory !== own?.memory?.()?.memory)
+      this.changeEngine('wasm');
+    this.#adapter = selectAdapter(own, this.engine, this.#inPlace, this.#adapter, this.#left);
     checkThere(variables, gradients);
     const outcome = this.#adapter.step(this.engine, scalars, variables, gradients);
     this.conclude(outcome, this.#adapter.name);

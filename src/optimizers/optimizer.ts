@@ -1,5 +1,8 @@
 import { serialization } from '@tensorflow/tfjs-core';
+import { HOST_ADAPTERS } from '../adapters/select.js';
+import { tensorflow } from '../adapters/tensorflow.js';
 import type { TensorState } from '../engines/engine.js';
+import { node } from '../engines/node.js';
 import {
   type FactoryDefaults,
   type Schedule,
@@ -8,9 +11,12 @@ import {
 } from '../options/options.js';
 import { type CheckpointPath, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { describeOptions } from '../state/description.js';
-import { AdaptedSteps } from './adapted-steps.js';
+import { AdaptedSteps, type StepsPlatform } from './adapted-steps.js';
 import { DeviceSteps } from './device-steps.js';
 import { TensorFlowOptimizer } from './tensorflow-optimizer.js';
+
+/** Node.js: every engine, and tensors of TensorFlow itself. */
+const platform: StepsPlatform = { ...node, adapters: { ...HOST_ADAPTERS, tensorflow } };
 
 /**
  * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js:
@@ -34,7 +40,7 @@ export class VRAdamOptimizer extends TensorFlowOptimizer {
     options: VRAdamOptions = {},
     defaults: FactoryDefaults = VRADAM_DEFAULTS,
   ) {
-    super(learningRate, options, defaults, (resolved) => new AdaptedSteps(resolved));
+    super(learningRate, options, defaults, (resolved) => new AdaptedSteps(resolved, platform));
   }
 
   /**

@@ -170,7 +170,7 @@ const OPTIONS: Table<OptimizerSettings> = {
   clipNorm: { check: positive, fallback: undefined },
   gradientScale: { check: positiveFloat32, fallback: 1 },
   onNonFinite: { check: word(['throw', 'skip', 'ignore']), fallback: 'throw' },
-  engine: { check: word(['auto', 'javascript', 'cpu', 'cuda']), fallback: 'auto' },
+  engine: { check: word(['auto', 'javascript', 'wasm', 'cpu', 'cuda']), fallback: 'auto' },
   threads: {
     check: number(
       `an integer from 1 to ${MAX_THREADS}`,

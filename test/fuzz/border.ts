@@ -173,7 +173,7 @@ const optionValues: Readonly<Record<string, readonly unknown[]>> = {
   power: [1, 2, 3, 2.5],
   normGrad: [true, false],
   onNonFinite: ['throw', 'skip', 'ignore'],
-  engine: ['javascript', 'cpu', 'auto'],
+  engine: ['javascript', 'wasm', 'cpu', 'auto'],
   threads: [1, 2],
   groups: [[{ match: 'tensor0', weightDecay: 0 }], []],
 };

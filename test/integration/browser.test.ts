@@ -6,6 +6,9 @@ import { build } from 'esbuild';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import * as browser from '../../src/browser/index.js';
 import * as node from '../../src/index.js';
+import { DeviceSteps } from '../../src/optimizers/device-steps.js';
+import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
+import { VRADAM_DEFAULTS } from '../../src/options/options.js';
 import { distance } from '../unit/distance.js';
 import { goldens, optionsOf } from '../unit/golden.js';
 import { backends, use } from './backends.js';
@@ -47,6 +50,18 @@ function follow(
 const gradientOf = (name: string, step: number) =>
   numbers(tf.util.sizeFromShape(SHAPES[name]!), 100 * step + name.charCodeAt(1));
 
+/** Steps of a device, whatever the backend is: made of operations where it has no device of its own. */
+class DeviceOptimizer extends TensorFlowOptimizer {
+  static readonly className = 'VRAdamOnDevice';
+
+  constructor(learningRate: number, options: node.VRAdamOptions = {}) {
+    super(learningRate, options, VRADAM_DEFAULTS, (resolved) => new DeviceSteps(resolved));
+  }
+}
+
+const onDevice = (learningRate: number, options?: node.VRAdamOptions) =>
+  new DeviceOptimizer(learningRate, options);
+
 describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   beforeAll(() => use(backend));
   afterEach(() => {
@@ -63,7 +78,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
         return tf.variable(tf.tensor(golden.initial[group]![i]!, shape), true, name);
       }),
     );
-    const optimizer = browser.vradam(1, {
+    const optimizer = onDevice(1, {
       groups: golden.groups.map(({ options }, group) => ({
         match: (name) => groupOf.get(name) === group,
         ...optionsOf(options),
@@ -113,7 +128,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     const gradient = (name: string, step: number) =>
       (name === 'a1' && step % 3 === 2) || (name === 'b0' && step === 0) ? null : gradientOf(name, step);
     const expected = follow(node.vradam(rate, { ...options, engine: 'javascript' }), 40, gradient);
-    const actual = follow(browser.vradam(rate, options), 40, gradient);
+    const actual = follow(onDevice(rate, options), 40, gradient);
     for (const [step, values] of actual.entries()) {
       expect(distance(values, expected[step]!), `after ${step + 1} steps`).toBeLessThan(1e-5);
     }
@@ -129,7 +144,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
       return name === 'a0' && step === 3 ? null : values;
     };
     const expected = follow(node.vradam(0.01, { ...options, engine: 'javascript' }), 12, gradient);
-    const optimizer = browser.vradam(0.01, options);
+    const optimizer = onDevice(0.01, options);
     const actual = follow(optimizer, 12, gradient);
     for (const [step, values] of actual.entries()) {
       expect(distance(values, expected[step]!), `after ${step + 1} steps`).toBeLessThan(1e-5);
@@ -140,7 +155,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('clipping refuses a norm that float32 cannot hold, instead of making zeros of all gradients', async () => {
     const x = tf.variable(tf.tensor1d([1, 2]), true, 'x');
-    using optimizer = browser.vradam(0.1, { clipNorm: 1, onNonFinite: 'skip' });
+    using optimizer = onDevice(0.1, { clipNorm: 1, onNonFinite: 'skip' });
     optimizer.applyGradients({ x: tf.tensor1d([1e25, 1]) });
     expect(await optimizer.readLastStep()).toMatchObject({ applied: false });
     expect([...x.dataSync()]).toEqual([1, 2]);
@@ -152,7 +167,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   ])('on a device %s', (_, rendersFloat32, epsilon) => {
     const follow = (given: number) => {
       const x = tf.variable(tf.tensor1d([1, -2]), true, 'x');
-      const optimizer = browser.adam(0.1, { epsilon: given });
+      const optimizer = onDevice(0.1, { epsilon: given, beta3: 0, weightDecay: 0 });
       optimizer.applyGradients({ x: tf.tensor1d([1e-4, 1e-6]) });
       const values = [...x.dataSync()];
       optimizer.dispose();
@@ -169,7 +184,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('skipped steps are counted and reported', async () => {
     tf.variable(tf.scalar(1), true, 'x');
-    using optimizer = browser.vradam(0.1, { onNonFinite: 'skip' });
+    using optimizer = onDevice(0.1, { onNonFinite: 'skip' });
     for (const gradient of [Number.NaN, 1, Number.POSITIVE_INFINITY]) {
       optimizer.applyGradients({ x: tf.scalar(gradient) });
     }
@@ -184,7 +199,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('after a refused step nothing changes until the error was thrown, and then training goes on', async () => {
     const x = tf.variable(tf.tensor1d([1, 2]), true, 'x');
-    using optimizer = browser.vradam(0.1);
+    using optimizer = onDevice(0.1);
     const step = (...gradient: number[]) => optimizer.applyGradients({ x: tf.tensor1d(gradient) });
     step(1, 1);
     const before = [...x.dataSync()];
@@ -204,7 +219,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('a report that arrives after its refusal was thrown does not throw it again', async () => {
     tf.variable(tf.tensor1d([1, 2]), true, 'x');
-    using optimizer = browser.vradam(0.1);
+    using optimizer = onDevice(0.1);
     const step = (...gradient: number[]) => optimizer.applyGradients({ x: tf.tensor1d(gradient) });
     step(1, Number.NaN);
     step(1, 1);
@@ -221,7 +236,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     tf.variable(tf.scalar(1), true, 'y');
     const gradients = { x: tf.ones([2]), y: tf.scalar(1) };
     const before = tf.memory().numTensors;
-    const optimizer = browser.vradam(0.1);
+    const optimizer = onDevice(0.1);
     const counts: number[] = [];
     for (let i = 0; i < 6; i++) {
       optimizer.applyGradients(i % 2 === 0 ? gradients : { y: gradients.y });
@@ -239,7 +254,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     const reports = [];
     for (const optimizer of [
       node.vradam(0.1, { ...options, engine: 'javascript' }),
-      browser.vradam(0.1, options),
+      onDevice(0.1, options),
     ]) {
       tf.variable(tf.tensor1d([1, 2]), true, 'a');
       tf.variable(tf.scalar(3), true, 'b');
@@ -264,7 +279,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('no step reads from the device', () => {
     tf.variable(tf.tensor1d([1, 2]), true, 'x');
-    using optimizer = browser.vradam(0.1, { clipNorm: 1, onNonFinite: 'skip' });
+    using optimizer = onDevice(0.1, { clipNorm: 1, onNonFinite: 'skip' });
     const gradient = tf.tensor1d([1, 2]);
     const read = vi.spyOn(tf.Tensor.prototype, 'dataSync');
     for (let i = 0; i < 5; i++) optimizer.applyGradients({ x: gradient });
@@ -277,7 +292,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     tf.variable(tf.scalar(0), true, 'y');
     for (const onNonFinite of ['throw', 'skip', 'ignore'] as const) {
       const before = tf.memory().numTensors;
-      const optimizer = browser.vradam(0.1, { onNonFinite, clipNorm: 1 });
+      const optimizer = onDevice(0.1, { onNonFinite, clipNorm: 1 });
       const counts: number[] = [];
       for (let i = 1; i <= 300; i++) {
         optimizer.applyGradients(i % 2 === 0 ? gradients : { y: gradients.y });
@@ -299,7 +314,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('a model trains with fit, and its logger follows', async () => {
     const results: number[][] = [];
-    for (const { vradam, stepLogger } of [node, browser]) {
+    for (const { vradam, stepLogger } of [node, { ...browser, vradam: onDevice }]) {
       const model = perceptron();
       const optimizer = vradam(0.05);
       model.compile({ optimizer, loss: 'meanSquaredError' });
@@ -320,11 +335,11 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   });
 
   it('state goes from Node.js to the browser and back, and training goes on', async () => {
-    const run = async (make: () => (node.VRAdamOptimizer | browser.VRAdamOptimizer)[]) => {
+    const run = async (make: () => (node.VRAdamOptimizer | DeviceOptimizer)[]) => {
       const a = tf.variable(tf.tensor2d([1, 2], [2, 1]), true, 'a');
       const b = tf.variable(tf.scalar(3), true, 'b');
       const optimizers = make();
-      let before: node.VRAdamOptimizer | browser.VRAdamOptimizer | undefined;
+      let before: node.VRAdamOptimizer | DeviceOptimizer | undefined;
       for (const optimizer of optimizers) {
         if (before !== undefined) await optimizer.setWeights(await before.getWeights());
         before?.dispose();
@@ -339,7 +354,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
       return result;
     };
     const expected = await run(() => [node.vradam(0.1), node.vradam(0.1), node.vradam(0.1)]);
-    const actual = await run(() => [node.vradam(0.1), browser.vradam(0.1), node.vradam(0.1)]);
+    const actual = await run(() => [node.vradam(0.1), onDevice(0.1), node.vradam(0.1)]);
     expect(distance([actual], [expected])).toBeLessThan(1e-5);
     expect(actual.slice(-3)).toEqual(expected.slice(-3));
   });
@@ -347,7 +362,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   it('a state that the device gives after dispose is refused, and makes no tensors', async () => {
     tf.variable(tf.tensor1d([1, 2]), true, 'x');
     const before = tf.memory().numTensors;
-    const optimizer = browser.vradam(0.1);
+    const optimizer = onDevice(0.1);
     const gradient = tf.tensor1d([1, 2]);
     optimizer.applyGradients({ x: gradient });
     gradient.dispose();
@@ -360,11 +375,11 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
 
   it('a state that was set before the first step can be read again as it is', async () => {
     tf.variable(tf.tensor1d([1, 2]), true, 'x');
-    const first = browser.vradam(0.1);
+    const first = onDevice(0.1);
     first.applyGradients({ x: tf.tensor1d([1, 2]) });
-    using second = browser.vradam(0.1);
+    using second = onDevice(0.1);
     await second.setWeights(await first.getWeights());
-    const values = async (optimizer: browser.VRAdamOptimizer) =>
+    const values = async (optimizer: DeviceOptimizer) =>
       (await optimizer.getWeights()).map(({ name, tensor }) => [name, ...tensor.dataSync()]);
     expect(await values(second)).toEqual(await values(first));
     first.dispose();
@@ -397,7 +412,7 @@ describe('in the browser', () => {
       expect(() => new browser.FlatOptimizer(1, { engine })).toThrow(error);
       expect(engines[engine]).toEqual({ available: false, reason: 'A browser runs no native code.' });
     }
-    expect(engines.javascript.available).toBe(true);
+    expect(engines).toMatchObject({ javascript: { available: true }, wasm: { available: true } });
   });
 
   it('FlatOptimizer gives the bytes of every engine', async () => {
@@ -412,7 +427,7 @@ describe('in the browser', () => {
   });
 
   it('a device without room for a state says so, and nothing of the state is left', () => {
-    using optimizer = browser.vradam();
+    using optimizer = onDevice(1e-3);
     const variable = tf.variable(tf.zeros([2]), true, 'v');
     const step = () => tf.tidy(() => optimizer.applyGradients({ v: tf.ones([2]) }));
     const { numTensors } = tf.memory();
@@ -451,12 +466,12 @@ describe('in the browser', () => {
 describe('bundled for the browser', () => {
   const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 
-  /** Trains a line on the cpu backend and hands on where it ended. */
+  /** Trains a line on the cpu backend and hands on where it ended, and how. */
   const PAGE = `
     import * as tf from '@tensorflow/tfjs-core';
     import '@tensorflow/tfjs-core/dist/register_all_gradients';
     import '@tensorflow/tfjs-backend-cpu';
-    import { vradam } from 'vradam';
+    import { capabilities, vradam } from 'vradam';
     export async function train() {
       await tf.setBackend('cpu');
       const w = tf.variable(tf.scalar(0), true, 'w');
@@ -464,7 +479,8 @@ describe('bundled for the browser', () => {
       const optimizer = vradam(0.5);
       for (let i = 0; i < 200; i++) optimizer.minimize(() => tf.mean(tf.square(tf.sub(tf.mul(x, w), tf.mul(x, 2)))));
       const report = await optimizer.readLastStep();
-      return { w: w.dataSync()[0], step: report.step, adapter: report.adapter };
+      const { step, adapter, engine } = report;
+      return { w: w.dataSync()[0], step, adapter, engine, reason: capabilities().engines.wasm.reason };
     }
   `;
 
@@ -494,16 +510,24 @@ describe('bundled for the browser', () => {
     const { metafile, outputFiles } = await bundle("export * from 'vradam'", ['@tensorflow/*']);
     const imports = Object.values(metafile.inputs).flatMap((input) => input.imports.map((each) => each.path));
     expect(imports.filter((each) => each.startsWith('node:') || each === 'node-gyp-build')).toEqual([]);
-    expect(Object.keys(metafile.inputs).filter((each) => /native|addon|adapters|cli/.test(each))).toEqual([]);
+    expect(
+      Object.keys(metafile.inputs).filter((each) =>
+        /engines\/(native\.|addon|cuda)|adapters\/tensorflow|cli/.test(each),
+      ),
+    ).toEqual([]);
     expect(outputFiles[0]!.text).not.toMatch(/\bprocess\.|\bBuffer\b|node:/);
   });
 
-  it('it trains where there is no Node.js', async () => {
+  it.each([
+    { allowed: true, engine: 'wasm', reason: undefined },
+    { allowed: false, engine: 'javascript', reason: expect.stringMatching(/forbidden.*wasm-unsafe-eval/) },
+  ])('it trains where there is no Node.js, and WebAssembly allowed: $allowed', async (given) => {
     const { outputFiles } = await bundle(PAGE, []);
-    const globals = { console, performance, setTimeout, TextEncoder, TextDecoder, URL };
-    const context = createContext(globals);
+    const globals = { console, performance, setTimeout, TextEncoder, TextDecoder, URL, atob };
+    const context = createContext(globals, { codeGeneration: { wasm: given.allowed, strings: true } });
     runInContext('self = window = this; document = {}', context);
     const result = await runInContext(`${outputFiles[0]!.text}; page.train()`, context);
-    expect(result).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'operations' });
+    const { engine, reason } = given;
+    expect(result).toEqual({ w: expect.closeTo(2, 2), step: 200, adapter: 'cpu', engine, reason });
   });
 });

@@ -59,8 +59,10 @@ async function record(): Promise<Float32Array[][]> {
 const WAYS: readonly { backend: string; adapter: string; options: VRAdamOptions; copied: number }[] = [
   { backend: 'cpu', adapter: 'cpu', options: { engine: 'cpu' }, copied: 0 },
   { backend: 'cpu', adapter: 'cpu', options: { engine: 'cpu', inPlace: true }, copied: 0 },
+  { backend: 'cpu', adapter: 'cpu', options: { engine: 'wasm' }, copied: 0 },
   { backend: 'cpu', adapter: 'cpu', options: { engine: 'javascript' }, copied: 0 },
   { backend: 'wasm', adapter: 'wasm', options: { engine: 'cpu' }, copied: 0 },
+  { backend: 'wasm', adapter: 'wasm', options: { engine: 'wasm' }, copied: 0 },
   { backend: 'wasm', adapter: 'wasm', options: { engine: 'javascript' }, copied: 0 },
   // 676 parameters in float32 are read, with their gradients, and written.
   { backend: 'plain', adapter: 'portable', options: { engine: 'cpu' }, copied: 12 * 676 },

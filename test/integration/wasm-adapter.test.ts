@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { adam, FlatOptimizer } from '../../src/index.js';
+import * as vradam from '../../src/index.js';
+import { adam, FlatOptimizer, type Schedule, type VRAdamOptimizer } from '../../src/index.js';
 import { use } from './backends.js';
 import { numbers } from './models.js';
 
@@ -34,7 +35,15 @@ function plain(values: number[], gradient: number[], steps: number): number[] {
   return [...array];
 }
 
-describe('on the heap', () => {
+describe.each(['cpu', 'wasm'] as const)('on the heap, with the engine %s,', (engine) => {
+  const adam = (rate: number | Schedule) => vradam.adam(rate, { engine });
+  // A heap of its own: they grow and never shrink.
+  beforeAll(async () => {
+    const factory = tf.findBackendFactory('wasm');
+    tf.removeBackend('wasm');
+    tf.registerBackend('wasm', factory);
+    await use('wasm');
+  });
   let variable: tf.Variable;
   let gradients: { [name: string]: tf.Tensor };
   beforeEach(() => {
@@ -196,6 +205,46 @@ describe('on the heap', () => {
     train(2000);
     expect(tf.memory()).toMatchObject({ numTensors, numDataBuffers });
     expect(heap().wasm.HEAPU8.length).toBe(bytes);
+  });
+});
+
+describe('the engine wasm, on the heap,', () => {
+  const step = (optimizer: VRAdamOptimizer, variable: tf.Variable) =>
+    tf.tidy(() => optimizer.applyGradients({ [variable.name]: tf.tensor1d([1, -1]) }));
+
+  it('copies no array', () => {
+    const variable = make(1, 2);
+    using optimizer = vradam.adam(0.1, { engine: 'wasm' });
+    step(optimizer, variable);
+    const gradients = { [variable.name]: tf.tensor1d([1, -1]) };
+    const set = vi.spyOn(Float32Array.prototype, 'set');
+    optimizer.applyGradients(gradients);
+    const copied = set.mock.calls.filter(([values]) => ArrayBuffer.isView(values));
+    set.mockRestore();
+    expect(copied).toEqual([]);
+    expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 2));
+  });
+
+  it('goes along with its state to another backend and back', async () => {
+    const variable = make(1, 2);
+    using optimizer = vradam.adam(0.1, { engine: 'wasm' });
+    for (const backend of ['wasm', 'cpu', 'wasm', 'wasm'] as const) {
+      await use(backend);
+      step(optimizer, variable);
+    }
+    expect(optimizer.lastStep).toMatchObject({ engine: 'wasm', step: 4 });
+    expect([...variable.dataSync()]).toEqual(plain([1, 2], [1, -1], 4));
+  });
+
+  it('frees its state with the optimizer', () => {
+    const variable = tf.tidy(() => tf.variable(tf.zeros([500_000])));
+    const gradients = { [variable.name]: tf.tensor1d(numbers(500_000, 1)) };
+    const lengths = Array.from({ length: 40 }, () => {
+      using optimizer = vradam.adam(0.1, { engine: 'wasm' });
+      optimizer.applyGradients(gradients);
+      return heap().wasm.HEAPU8.length;
+    });
+    expect(lengths.at(-1)).toBe(lengths[1]);
   });
 });
 

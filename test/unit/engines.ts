@@ -4,6 +4,7 @@ import { LAUNCHES, loadCuda } from '../../src/engines/cuda-addon.js';
 import type { Engine, EngineSettings } from '../../src/engines/engine.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
 import { createCpuEngine } from '../../src/engines/native.js';
+import { WasmEngine } from '../../src/engines/wasm.js';
 import { choosePlugin } from '../gpu/plugin.js';
 
 interface EngineFactory {
@@ -21,6 +22,7 @@ if (cuda === undefined) throw new Error(`These tests compare the emulated CUDA e
 /** Every engine that must give the same bytes; the first is the specification. */
 export const engines: readonly EngineFactory[] = [
   { name: 'javascript', create: (settings) => new JavaScriptEngine(settings) },
+  { name: 'wasm', create: (settings) => new WasmEngine(settings) },
   ...addon.instructionSets.flatMap((instructionSet) =>
     [1, 2, 3].map((threads) => ({
       name: `${instructionSet} on ${threads} ${threads === 1 ? 'thread' : 'threads'}`,

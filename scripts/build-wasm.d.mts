@@ -1,0 +1,3 @@
+export function clangVersion(): string | undefined;
+export function recordedVersion(): string | undefined;
+export function compile(): string;

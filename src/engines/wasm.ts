@@ -1,0 +1,243 @@
+import { VRAdamError } from '../errors.js';
+import { bufferOf, isShared } from './buffers.js';
+import type { EngineSettings } from './engine.js';
+import {
+  type CanonicalSum,
+  CHUNK,
+  type EngineTensor,
+  JavaScriptEngine,
+  type Reading,
+  refusesStep,
+  type Scalars,
+  type Update,
+} from './javascript.js';
+import { OwnMemory, type WasmMemory } from './wasm-memory.js';
+import { loadWasm, type Memory, type WasmKernels } from './wasm-module.js';
+
+/** Elements that are brought to the kernels at a time: four arrays of them stay in a common second-level cache. */
+const BLOCK = 16_384;
+/** Slots of the scratch, and what is brought to each. */
+const P = 0;
+const G = 1;
+const V = 2;
+const S = 3;
+const SLOTS = 4;
+
+const LINE = 64;
+/** Bytes of what an instance needs: its stack, the scalars of a tensor, sums of a block, and the slots. */
+const STACK = 16_384;
+const SLOT = 4 * BLOCK;
+const ROOM = LINE + STACK + LINE + LINE + SLOTS * SLOT;
+
+/** The kernels on a memory, with a scratch in it for arrays that lie elsewhere. */
+class Heap {
+  readonly source: WasmMemory;
+  readonly kernels: WasmKernels;
+  /** Address of the scalars of the tensor that is stepped over; see native/core/scalars.h. */
+  readonly scalars: number;
+  readonly sums: number;
+  readonly #slots: number;
+  /** Views of all the memory, until it grows. */
+  #buffer: ArrayBufferLike;
+  floats: Float32Array;
+  doubles: Float64Array;
+  /** Frees the states of tensors that were dropped with their engine. */
+  readonly collected = new FinalizationRegistry<number>((address) => this.source.free(address));
+
+  /** @throws ERR_VRADAM_ENGINE where there is no room. */
+  constructor(source: WasmMemory) {
+    this.source = source;
+    const { memory } = source;
+    this.#buffer = memory.buffer;
+    this.floats = new Float32Array(this.#buffer);
+    this.doubles = new Float64Array(this.#buffer);
+    const room = source.allocate(ROOM);
+    if (room === 0) {
+      throw new VRAdamError(
+        'ERR_VRADAM_ENGINE',
+        `There is no room for ${ROOM} bytes on the WebAssembly heap`,
+      );
+    }
+    this.kernels = loadWasm(isShared(this.#buffer)).instantiate!(memory);
+    // The stack grows down.
+    this.scalars = LINE * Math.ceil((room + STACK) / LINE);
+    this.kernels.__stack_pointer.value = this.scalars | 0;
+    this.sums = this.scalars + LINE;
+    this.#slots = this.sums + LINE;
+  }
+
+  /** Makes new views where the memory has grown, and writes the scalars of a tensor. */
+  prepare(scalars: Scalars, { r1, r2, eta }: Pick<Update, 'r1' | 'r2' | 'eta'>): void {
+    const { buffer } = this.source.memory;
+    if (buffer !== this.#buffer) {
+      this.#buffer = buffer;
+      this.floats = new Float32Array(buffer);
+      this.doubles = new Float64Array(buffer);
+    }
+    const { b1, o1, b2, o2, eps, wd, c } = scalars;
+    this.floats.set([b1, o1, b2, o2, r1, r2, eps, wd, eta, c], this.scalars / 4);
+  }
+
+  holds(array: Float32Array): boolean {
+    return bufferOf(array) === this.#buffer;
+  }
+
+  slot(number: number): number {
+    return this.#slots + number * SLOT;
+  }
+
+  /** Where the kernels find elements of an array: in place, or copied to a slot. */
+  bring(array: Float32Array, begin: number, length: number, slot: number): number {
+    if (this.holds(array)) return array.byteOffset + 4 * begin;
+    const address = this.slot(slot);
+    this.floats.set(array.subarray(begin, begin + length), address / 4);
+    return address;
+  }
+
+  /** Copies a slot to elements of an array, which lies elsewhere. */
+  takeBack(array: Float32Array, begin: number, length: number, slot: number): void {
+    const first = this.slot(slot) / 4;
+    array.set(this.floats.subarray(first, first + length), begin);
+  }
+}
+
+const heaps = new WeakMap<Memory, Heap>();
+let own: WasmMemory | undefined;
+
+/** The heap of a memory, which is made once, or of our own. */
+function heapOf(given: WasmMemory | undefined): Heap {
+  const { reason } = loadWasm(given !== undefined && isShared(given.memory.buffer));
+  if (reason !== undefined) {
+    throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine wasm is not available. ${reason}`);
+  }
+  if (given === undefined) own ??= new OwnMemory();
+  const source = given ?? own!;
+  const heap = heaps.get(source.memory) ?? new Heap(source);
+  heaps.set(source.memory, heap);
+  return heap;
+}
+
+/** A tensor whose state lies on a heap. */
+class HeapTensor implements EngineTensor {
+  steps = 0;
+  readonly group: number;
+  readonly size: number;
+  readonly address: number;
+  readonly #memory: Memory;
+
+  constructor(group: number, size: number, address: number, memory: Memory) {
+    this.group = group;
+    this.size = size;
+    this.address = address;
+    this.#memory = memory;
+    this.velocity.fill(0);
+    this.secondMoment.fill(0);
+  }
+
+  /** Bytes of velocities, and of second moments. */
+  static half(size: number): number {
+    return LINE * Math.ceil((4 * size) / LINE);
+  }
+
+  get velocity(): Float32Array {
+    return new Float32Array(this.#memory.buffer, this.address, this.size);
+  }
+
+  get secondMoment(): Float32Array {
+    return new Float32Array(this.#memory.buffer, this.address + HeapTensor.half(this.size), this.size);
+  }
+}
+
+const integer = new Int32Array(1);
+const float = new Float32Array(integer.buffer);
+
+/**
+ * The CPU engine's kernels as WebAssembly with SIMD, on one thread. State lies on its heap, and arrays that lie there too
+ * are stepped over in place; others go through a scratch, block by block.
+ */
+export class WasmEngine extends JavaScriptEngine {
+  override readonly name = 'wasm';
+  /** Where it was told that parameters and gradients lie. */
+  readonly memory: Memory | undefined;
+  readonly #heap: Heap;
+
+  /**
+   * @param source Where parameters and gradients lie; undefined for memory of our own.
+   * @throws ERR_VRADAM_ENGINE where WebAssembly is not available, or there is no room.
+   */
+  constructor(settings: EngineSettings, source?: WasmMemory) {
+    super(settings);
+    this.memory = source?.memory;
+    this.#heap = heapOf(source);
+  }
+
+  /** Where the heap is full, state lies elsewhere and goes through the scratch as well. */
+  protected override makeTensor(group: number, size: number): EngineTensor {
+    const { source, collected } = this.#heap;
+    const address = source.allocate(2 * HeapTensor.half(size));
+    if (address === 0) return super.makeTensor(group, size);
+    const tensor = new HeapTensor(group, size, address, source.memory);
+    collected.register(tensor, address, tensor);
+    return tensor;
+  }
+
+  protected override freeTensor(tensor: EngineTensor): void {
+    if (!(tensor instanceof HeapTensor)) return;
+    this.#heap.collected.unregister(tensor);
+    this.#heap.source.free(tensor.address);
+  }
+
+  protected override read(
+    { size, velocity }: EngineTensor,
+    g: Float32Array,
+    scalars: Scalars,
+    { terms, power, checks }: Reading,
+    sum: CanonicalSum,
+  ): boolean {
+    const heap = this.#heap;
+    heap.prepare(scalars, { r1: 0, r2: 0, eta: 0 });
+    const { kernels, doubles, sums } = heap;
+    let largest = 0;
+    for (let begin = 0; begin < size; begin += BLOCK) {
+      const n = Math.min(BLOCK, size - begin);
+      const gradients = heap.bring(g, begin, n, G);
+      if (terms === undefined) {
+        largest = Math.max(largest, kernels.largest(gradients, n, heap.scalars));
+        continue;
+      }
+      const velocities = terms === 'velocities' ? heap.bring(velocity, begin, n, V) : 0;
+      largest = Math.max(largest, kernels.penalty(power, gradients, velocities, n, heap.scalars, sums));
+      for (let k = 0; k * CHUNK < n; k++) sum.add(doubles[sums / 8 + k]!);
+    }
+    integer[0] = largest;
+    return !checks || !refusesStep(float[0]!, 1);
+  }
+
+  protected override update(
+    { size, velocity, secondMoment }: EngineTensor,
+    scalars: Scalars,
+    update: Update,
+  ): void {
+    const heap = this.#heap;
+    heap.prepare(scalars, update);
+    const { pIn, pOut, g } = update;
+    const outIsHere = heap.holds(pOut);
+    const stateIsHere = heap.holds(velocity);
+    for (let begin = 0; begin < size; begin += BLOCK) {
+      const n = Math.min(BLOCK, size - begin);
+      heap.kernels.update(
+        heap.bring(pIn, begin, n, P),
+        outIsHere ? pOut.byteOffset + 4 * begin : heap.slot(P),
+        heap.bring(g, begin, n, G),
+        heap.bring(velocity, begin, n, V),
+        heap.bring(secondMoment, begin, n, S),
+        n,
+        heap.scalars,
+      );
+      if (!outIsHere) heap.takeBack(pOut, begin, n, P);
+      if (stateIsHere) continue;
+      heap.takeBack(velocity, begin, n, V);
+      heap.takeBack(secondMoment, begin, n, S);
+    }
+  }
+}
