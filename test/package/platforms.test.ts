@@ -121,9 +121,10 @@ function readJson<T>(name: string): T {
   return JSON.parse(readFileSync(path.join(project, name), 'utf8')) as T;
 }
 
-test.for(PLATFORMS.filter(({ runtime }) => !runtime))('$name', ({ addon }, { skip }) => {
-  skip(addon in toolchains, 'built, and nothing here runs it');
-});
+test.for(PLATFORMS.filter(({ addon, runtime }) => addon in toolchains && !runtime))(
+  'on $name',
+  (_, { skip }) => skip('nothing here runs its programs'),
+);
 
 describe.each(PLATFORMS.filter(({ runtime }) => runtime))('on $name', (platform) => {
   beforeEach(({ skip }) => {
