@@ -1,7 +1,10 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { gpuDocument } from '../../bench/gpu/docs.js';
+import { gpuDocument, gpuReadme } from '../../bench/gpu/docs.js';
 import type { GpuResults, Row } from '../../bench/gpu/results.js';
 import { outcomes } from '../../bench/gpu/targets.js';
+import { ROOT, readDocument } from '../../bench/report/document.js';
 
 const row = (
   parameters: number,
@@ -72,4 +75,19 @@ test('the figures of a GPU stand in the document with their source, and take the
   expect(text).not.toContain('None yet');
   expect(text.startsWith('before\n') && text.endsWith('\nafter\n')).toBe(true);
   expect(gpuDocument(text, { 'bench/results/gpu.json': RESULTS })).toBe(text);
+});
+
+test('the README and the document show the figures of the results that are there, as they are', () => {
+  const folder = 'bench/results';
+  const runs = readdirSync(join(ROOT, folder))
+    .filter((name) => name.startsWith('nvidia-'))
+    .map((name): [string, GpuResults] => {
+      const source = `${folder}/${name}`;
+      return [source, JSON.parse(readFileSync(join(ROOT, source), 'utf8'))];
+    });
+  expect(runs.length).toBeGreaterThan(0);
+  const document = readDocument('docs/verified-on-gpu.md');
+  expect(gpuDocument(document, Object.fromEntries(runs))).toBe(document);
+  const readme = readDocument('README.md');
+  expect(gpuReadme(readme, ...runs[0]!)).toBe(readme);
 });
