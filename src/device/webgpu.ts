@@ -1,5 +1,4 @@
 import {
-  type BackendValues,
   backend as currentBackend,
   type DataId,
   dispose,
@@ -26,10 +25,7 @@ import {
 /** What we use of the backend of @tensorflow/tfjs-backend-webgpu. */
 interface WebGPUBackend extends KernelBackend {
   readonly device: GPUDevice;
-  readonly tensorMap: {
-    /** `values` is the host's copy, made by the first read. */
-    get(dataId: DataId): { resource: GPUBuffer; values: BackendValues | null };
-  };
+  readonly tensorMap: { get(dataId: DataId): { readonly resource: GPUBuffer } };
   commandEncoder: GPUCommandEncoder | null;
   computePassEncoder: GPUComputePassEncoder | null;
   ensureCommandEncoderReady(): void;
@@ -470,12 +466,6 @@ class WebGPUSteps implements Device {
       backend.uploadToGPU(dataId);
       return backend.tensorMap.get(dataId).resource;
     };
-    /** One that is written where it lies; the host's copy, if there is one, is then old. */
-    const stateOf = (tensor: TensorInfo): GPUBuffer => {
-      const buffer = bufferOf(tensor);
-      backend.tensorMap.get(tensor.dataId).values = null;
-      return buffer;
-    };
     const make = (shape: number[]): Tensor =>
       keep(tensorflow().makeTensorFromTensorInfo(backend.makeTensorInfo(shape, 'float32')));
 
@@ -491,11 +481,11 @@ class WebGPUSteps implements Device {
         GPUBuffer,
         GPUBuffer,
       ];
-      return { ...each, variable, after, g, p, q, v: stateOf(velocity), s: stateOf(secondMoment) };
+      return { ...each, variable, after, g, p, q, v: bufferOf(velocity), s: bufferOf(secondMoment) };
     });
     const { groups, partials, given, decisions } = buffers;
     const clipped = clipping === undefined ? [] : [buffers.clipping];
-    const known = [stateOf(counts), bufferOf(report)];
+    const known = [counts, report].map(bufferOf);
     device.queue.writeBuffer(given, 0, Float32Array.of(attempt, ...learningRates));
 
     backend.ensureCommandEncoderReady();
