@@ -2,7 +2,14 @@
 // the README. Nothing there is typed by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { documentProgram, markdownTable, ROOT, readDocument, replaceBlock } from '../report/document.js';
+import {
+  documentProgram,
+  markdownTable,
+  ROOT,
+  readDocument,
+  replaceBlock,
+  wrap,
+} from '../report/document.js';
 import type { GpuResults } from './results.js';
 import { outcomeRows } from './targets.js';
 
@@ -10,7 +17,7 @@ const DOCUMENT = 'docs/verified-on-gpu.md';
 const MARKERS = { start: '<!-- gpu:start -->', end: '<!-- gpu:end -->' } as const;
 
 const microseconds = (seconds: number | undefined) =>
-  seconds === undefined ? 'not timed' : (1e6 * seconds).toPrecision(4);
+  seconds === undefined ? 'not timed' : (1e6 * seconds).toLocaleString('en', { maximumSignificantDigits: 4 });
 
 /**
  * The figures of one run: where they were taken, targets, and every time.
@@ -96,7 +103,9 @@ export function gpuReadme(document: string, source: string, results: GpuResults)
       [true, true, true, true, true, true, true],
       shown,
     ),
-    `On an ${gpu.name}, ${machine.date}, PyTorch ${torch ?? 'none'}: a step on device arrays beside PyTorch's on the same GPU, and the share of the bandwidth of a copy (${(copyBandwidth / 1e9).toFixed(0)} GB/s). Every figure is from [${source}](${source}).`,
+    wrap(
+      `On an ${gpu.name}, ${machine.date}, PyTorch ${torch ?? 'none'}: a step on device arrays beside PyTorch's on the same GPU, and the share of the bandwidth of a copy (${(copyBandwidth / 1e9).toFixed(0)} GB/s). Every figure is from [${source}](${source}).`,
+    ),
     MARKERS.end,
   ].join('\n\n');
   return replaceBlock(document, block, MARKERS, 'README.md');

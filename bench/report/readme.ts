@@ -11,7 +11,7 @@ import {
 } from '../results.js';
 import { type SpeedUp, speedUpText } from '../statistics.js';
 import { timeChart } from './charts.js';
-import { documentProgram, markdownTable, ROOT, readDocument, replaceBlock } from './document.js';
+import { documentProgram, markdownTable, ROOT, readDocument, replaceBlock, wrap } from './document.js';
 import { type Chart, SCHEMES } from './drawing.js';
 import { figuresOf, millisecondsText, workloadTitle } from './figures.js';
 
@@ -72,17 +72,6 @@ function table(results: Results, workload: WorkloadResult): string {
   });
   const head = ['on', 'instead of', 'ms', 'with vradam', 'ms', 'faster'];
   return `${workloadTitle(workload)}:\n\n${markdownTable(head, [false, false, true, false, true, true], rows)}`;
-}
-
-/** Text in lines of at most 120 characters. */
-function wrap(text: string): string {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1)!;
-    if (last !== '' && last.length + 1 + word.length > 120) lines.push(word);
-    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
-  }
-  return lines.join('\n');
 }
 
 /**
