@@ -30,7 +30,7 @@ const needed: Readonly<Record<string, RegExp>> = {
   documents: /^(README|CHANGELOG|SECURITY)\.md$/,
   licences: /^(LICENSE|THIRD-PARTY-LICENSES\.txt)$/,
   pages: /^docs\/[\w-]+\.md$/,
-  modules: /^dist\/(index|(flat|chunk)(-[\w-]{8})?)\.(js|cjs|d\.ts|d\.cts)(\.map)?$/,
+  modules: /^dist\/(index|group|(errors|flat|chunk)(-[\w-]{8})?)\.(js|cjs|d\.ts|d\.cts)(\.map)?$/,
   browser: /^dist\/browser\/(index|(flat|chunk)(-[\w-]{8})?)\.(js|d\.ts)(\.map)?$/,
   'command line': /^dist\/cli\/([\w-]+-[A-Z0-9]{8}|main)\.js$/,
   'unpacker of link-tensorflow': /^dist\/cli\/unpack_wheel\.py$/,
