@@ -115,7 +115,7 @@ describe('vradam bench', () => {
     ]);
     expect(answers.map(({ code }) => code)).toEqual([2, 2, 2]);
     expect(answers[0]!.errors).toContain(
-      '--contenders must be of all, native, cuda, plain, exact, torch, cpu, train, wasm, tensorflow',
+      '--contenders must be of all, native, cuda, plain, webassembly, exact, torch, cpu, train, wasm, tensorflow',
     );
     expect(answers[1]!.errors).toContain("'many' is no whole number from 1 to 4294967296");
     expect(answers[2]!.errors).toContain('--json cannot write');
