@@ -191,12 +191,12 @@ export async function buildCudaPlugin(
 /** What each plugin that carries a group's messages is compiled and linked with. */
 const groupPlugins: Readonly<Record<GroupEngine, { compiler: string; words: string[]; remedy: string }>> = {
   gloo: {
-    compiler: process.env.CXX || 'c++',
+    compiler: process.env.CXX?.trim() || 'c++',
     words: ['-lgloo'],
     remedy: 'Install a C++20 compiler and Gloo, such as: apt-get install g++ libgloo-dev.',
   },
   mpi: {
-    compiler: process.env.MPICXX || 'mpicxx',
+    compiler: process.env.MPICXX?.trim() || 'mpicxx',
     words: [],
     remedy: 'Install an MPI with its compiler, such as: apt-get install libopenmpi-dev.',
   },
@@ -222,7 +222,8 @@ export async function buildGroupPlugin(
     const sources = [engine, 'plugin'].map((name) => path.join(staging, 'native', 'group', `${name}.cpp`));
     const flags = ['-std=c++20', '-O2', '-fPIC', '-shared', '-fvisibility=hidden', '-o', built];
     log(`Compiling with ${compiler}`);
-    const result = await run(compiler, [...flags, ...sources, ...words]);
+    const [program, ...first] = compiler.split(/ +/) as [string, ...string[]];
+    const result = await run(program, [...first, ...flags, ...sources, ...words]);
     if (result.code !== 0) throw failureOf(`The ${engine} plugin could not be compiled.`, result, [], remedy);
     await put(built, file);
     return {
@@ -260,6 +261,8 @@ export const build: Subcommand<BuildOptions & { cuda?: true; gloo?: true; mpi?: 
   run: async (given) => {
     if (given.architectures && !given.cuda)
       throw new InvalidArgumentError('--architectures goes with --cuda.');
+    if ([given.cuda, given.gloo, given.mpi].filter(Boolean).length > 1)
+      throw new InvalidArgumentError('--cuda, --gloo and --mpi are built one at a time.');
     const log = (text: string) => void process.stdout.write(`• ${text} …\n`);
     const start = performance.now();
     const engine = given.gloo ? 'gloo' : given.mpi ? 'mpi' : undefined;

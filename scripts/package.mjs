@@ -24,6 +24,9 @@ const copy = (from, to = from) => cpSync(join(root, from), join(folder, to), { r
 
 const published = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 for (const ours of ['scripts', 'devDependencies', 'binary']) delete published[ours];
+// npm takes provenance only of a package that names the repository it was built in.
+const { GITHUB_REPOSITORY: repository } = process.env;
+if (repository) published.repository = { type: 'git', url: `git+https://github.com/${repository}.git` };
 writeFileSync(join(folder, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
 for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md']) copy(file);
 for (const file of readdirSync(join(root, 'docs'))) {

@@ -66,7 +66,11 @@ export async function joinGroup(options: JoinOptions = {}): Promise<Group> {
       const is = `The launcher of MPI says that this is rank ${group.rank} of ${group.size}`;
       throw new VRAdamError(CODE, `${is}, the options say rank ${rank} of ${size}`);
     }
-    await group.handle.connect(Array.from({ length: size }, () => new Uint8Array()));
+    try {
+      await group.handle.connect(Array.from({ length: size }, () => new Uint8Array()));
+    } catch (error) {
+      throw asVRAdamError(error);
+    }
     return leavingAtExit(group);
   }
   const size = count(read.size, 'size', 'WORLD_SIZE', 1, 65537);
@@ -102,9 +106,16 @@ export async function joinGroup(options: JoinOptions = {}): Promise<Group> {
   }
 }
 
-/** A process that exits while a step waits would wait with it. */
+/** Groups of this process, which would wait at its exit while one of their steps does. */
+const joined = new Set<WeakRef<Group>>();
+
 function leavingAtExit(group: Group): Group {
-  const leave = new WeakRef(group);
-  process.on('exit', () => leave.deref()?.handle.abort());
+  process.removeListener('exit', leaveAll).on('exit', leaveAll);
+  for (const left of joined) if (left.deref() === undefined) joined.delete(left);
+  joined.add(new WeakRef(group));
   return group;
+}
+
+function leaveAll(): void {
+  for (const group of joined) group.deref()?.handle.abort();
 }

@@ -1,6 +1,7 @@
 // What the ranks of a group do together: agree, gather, and add up in the order of ranks.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -39,7 +40,7 @@ class Fingerprint {
   std::uint64_t value_ = 0xcbf29ce484222325u;
 };
 
-// Every function but `abort` and those that are const is called by all ranks, in the same order, while the
+// Every function that is not const is called by all ranks, in the same order, and from `agree` on while the
 // rank has the turn; each throws GroupError. After a failure, each throws that failure again.
 class Ranks {
  public:
@@ -47,6 +48,9 @@ class Ranks {
 
   std::uint32_t rank() const { return transport_->rank(); }
   std::uint32_t size() const { return transport_->size(); }
+
+  // A number for another engine of this group, from 1: the same on all ranks.
+  std::uint32_t number_engine() { return ++engines_; }
 
   // One thread of this process at a time.
   std::unique_lock<std::mutex> turn() { return std::unique_lock<std::mutex>(turn_); }
@@ -64,9 +68,6 @@ class Ranks {
   // Waits until every rank has come here; then nothing can be done any more.
   void close();
 
-  // Makes whatever waits fail. On any thread.
-  void abort() { transport_->abort(); }
-
  private:
   using Messages = std::vector<GroupMessage>;
 
@@ -78,6 +79,7 @@ class Ranks {
   std::uint64_t window() const;
 
   std::shared_ptr<Transport> transport_;
+  std::atomic<std::uint32_t> engines_{0};
   std::mutex turn_;
   std::string doing_ = "joining";
   std::string failure_;

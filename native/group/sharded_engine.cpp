@@ -25,7 +25,7 @@ std::string shown(double value) {
 }  // namespace
 
 ShardedEngine::ShardedEngine(std::unique_ptr<Engine> part, std::shared_ptr<Ranks> ranks)
-    : part_(std::move(part)), ranks_(std::move(ranks)) {}
+    : part_(std::move(part)), ranks_(std::move(ranks)), number_(ranks_->number_engine()) {}
 
 template <typename F>
 void ShardedEngine::each_block(std::uint32_t tensor, std::uint32_t rank, const F& f) const {
@@ -68,6 +68,7 @@ std::string ShardedEngine::next_step() const {
 
 Fingerprint ShardedEngine::fingerprint() const {
   Fingerprint common;
+  common.add(number_);
   for (const GroupSettings& group : settings().groups) {
     common.add(group.beta1).add(group.beta2).add(group.beta3).add(group.epsilon).add(group.weight_decay);
     common.add(group.power).add(group.lr_cutoff).add(group.norm_grad).add(group.maximize);
@@ -81,7 +82,7 @@ Fingerprint ShardedEngine::fingerprint() const {
 }
 
 std::vector<std::string> ShardedEngine::describe() const {
-  std::vector<std::string> lines;
+  std::vector<std::string> lines = {"optimizer " + std::to_string(number_) + " of the group"};
   for (std::size_t k = 0; k < settings().groups.size(); ++k) {
     const GroupSettings& group = settings().groups[k];
     const std::pair<const char*, double> values[] = {

@@ -67,6 +67,7 @@ class ShardedEngine : public Engine, private OtherParts {
 
   std::unique_ptr<Engine> part_;
   std::shared_ptr<Ranks> ranks_;
+  std::uint32_t number_;  // of this engine in the group
   std::vector<TensorShape> shapes_;
   std::vector<Tensor> tensors_;
   std::uint32_t next_first_ = 0;

@@ -191,12 +191,15 @@ Napi::Value GroupWrap::connect(const Napi::CallbackInfo& info) {
   const std::shared_ptr<PluginTransport> transport = transport_;
   ranks_ = std::make_shared<Ranks>(transport);
   return (new Worker(env,
-                     [transport, addresses = std::move(addresses)]() mutable {
+                     [transport, ranks = ranks_, addresses = std::move(addresses)]() mutable {
                        std::vector<GroupMessage> messages;
                        for (std::vector<std::uint8_t>& one : addresses) {
                          messages.push_back({one.data(), one.size()});
                        }
                        transport->connect(messages.data());
+                       // Others may have connected to a rank that does not know them yet.
+                       const std::unique_lock<std::mutex> turn = ranks->turn();
+                       ranks->agree("joining", Fingerprint(), [] { return std::vector<std::string>(); });
                      }))
       ->begin();
 }

@@ -91,7 +91,12 @@ export const wasm: AdapterType = {
   },
 
   memory() {
-    const { wasm } = currentBackend() as Partial<WasmBackend>;
+    let wasm: WasmBackend['wasm'] | undefined;
+    try {
+      wasm = (currentBackend() as Partial<WasmBackend>).wasm;
+    } catch {
+      // The backend is still starting. The engine comes to its memory with the first step.
+    }
     const memory = wasm?.asm?.memory ?? wasm?.wasmMemory;
     const { _malloc: allocate, _free: free } = wasm ?? {};
     if (memory === undefined || allocate === undefined || free === undefined) return undefined;

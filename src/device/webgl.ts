@@ -296,7 +296,7 @@ class WebGLDevice implements Device {
 
     /** Of each tensor: r1, or 0 where it is left alone; r2, eta and c. */
     const scalars = run(
-      [2, 2 * tensors.length],
+      [2, 2 * Math.max(tensors.length, 1)],
       { report, counts, table },
       { scale: ['float', gradientScale] },
       `float oneMinusPower(float x) { return ${ONE_MINUS_POWER}; }
@@ -377,7 +377,9 @@ class WebGLDevice implements Device {
       const groupOf = (i: number) => settings.groups[tensors[i]!.group]!;
       const above = tensors.flatMap((_, i) => [signs[i]!, log(groupOf(i).beta1)]);
       const below = tensors.flatMap(({ group }, i) => [log(groupOf(i).beta2), group]);
-      const tensor = tensor3d([...above, ...below], [1, 2, 2 * tensors.length], 'float32');
+      // Nothing is no texture.
+      const values = tensors.length === 0 ? [0, 0, 0, 0] : [...above, ...below];
+      const tensor = tensor3d(values, [1, 2, values.length / 2], 'float32');
       this.#table = { key, tensor: keep(tensor) };
     }
     return this.#table!.tensor;

@@ -9,16 +9,22 @@ import { loadWasm } from './wasm-module.js';
  * Makes an engine that needs no code of this platform; 'auto' is the faster one that is available.
  *
  * @param memory Where parameters and gradients lie, if that is memory that the engine wasm can run on.
- * @throws VRAdamError ERR_VRADAM_ENGINE where WebAssembly is not available, with the reason
+ * @throws VRAdamError ERR_VRADAM_ENGINE where WebAssembly is not available and was asked for, with the reason
  */
 export function createPortableEngine(
   preference: 'auto' | 'wasm' | 'javascript',
   settings: EngineSettings,
   memory?: WasmMemory,
 ): Engine {
-  const isJavaScript =
-    preference === 'javascript' || (preference === 'auto' && loadWasm().reason !== undefined);
-  return isJavaScript ? new JavaScriptEngine(settings) : new WasmEngine(settings, memory);
+  if (preference !== 'javascript') {
+    try {
+      return new WasmEngine(settings, memory);
+    } catch (error) {
+      // Not compiled, or a process that has no address space left for its memory.
+      if (preference === 'wasm') throw error;
+    }
+  }
+  return new JavaScriptEngine(settings);
 }
 
 /** Whether these engines run here. */

@@ -73,21 +73,29 @@ async function listen(
   signal: AbortSignal,
 ): Promise<Rendezvous> {
   const visitors = new Map<number, { socket: Socket; address: string }>();
+  const sockets = new Set<Socket>();
   let arrived = () => {};
   const server = createServer((socket) => {
+    sockets.add(socket);
     socket.on('error', () => socket.destroy());
-    lineOf(socket).then(
-      (line) => {
+    socket.on('close', () => {
+      sockets.delete(socket);
+      // One that ended before all came may be started again.
+      for (const [rank, visitor] of visitors) if (visitor.socket === socket) visitors.delete(rank);
+    });
+    lineOf(socket)
+      .then((line) => {
         const { rank, size: theirs, address } = JSON.parse(line) as Record<string, unknown>;
         const refuse = (why: string) => socket.end(`${JSON.stringify({ why })}\n`);
+        const number = Number(rank);
         if (theirs !== size) return refuse(`rank 0 has a group of ${size}, rank ${rank} one of ${theirs}`);
-        if (visitors.has(Number(rank))) return refuse(`there are two of rank ${rank}`);
-        visitors.set(Number(rank), { socket, address: String(address) });
+        if (!(Number.isInteger(number) && number > 0 && number < size)) return refuse(`no rank ${rank}`);
+        if (visitors.has(number)) return refuse(`there are two of rank ${rank}`);
+        visitors.set(number, { socket, address: String(address) });
         arrived();
-      },
+      })
       // Whoever says no such line is no rank.
-      () => socket.destroy(),
-    );
+      .catch(() => socket.destroy());
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -97,6 +105,7 @@ async function listen(
   return {
     host: address,
     async exchange(mine) {
+      signal.throwIfAborted();
       await new Promise<void>((resolve, reject) => {
         arrived = () => visitors.size === size - 1 && resolve();
         signal.addEventListener('abort', () => reject(signal.reason));
@@ -108,7 +117,7 @@ async function listen(
       return all.map((one) => Buffer.from(one, 'base64'));
     },
     async leave() {
-      for (const { socket } of visitors.values()) socket.destroy();
+      for (const socket of sockets) socket.destroy();
       server.close();
     },
   };
@@ -142,6 +151,7 @@ async function knock(place: { host: string; port: number }, signal: AbortSignal)
     const socket = connect(place);
     const open = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+      signal.addEventListener('abort', () => resolve(false), { once: true });
     });
     if (open) return socket.on('error', () => socket.destroy());
     socket.destroy();

@@ -110,11 +110,16 @@ function heapOf(given: WasmMemory | undefined): Heap {
   if (reason !== undefined) {
     throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine wasm is not available. ${reason}`);
   }
-  if (given === undefined) own ??= new OwnMemory();
-  const source = given ?? own!;
-  const heap = heaps.get(source.memory) ?? new Heap(source);
-  heaps.set(source.memory, heap);
-  return heap;
+  try {
+    if (given === undefined) own ??= new OwnMemory();
+    const source = given ?? own!;
+    const heap = heaps.get(source.memory) ?? new Heap(source);
+    heaps.set(source.memory, heap);
+    return heap;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new VRAdamError('ERR_VRADAM_ENGINE', `The engine wasm is not available. ${why}`, { cause: error });
+  }
 }
 
 /** A tensor whose state lies on a heap. */

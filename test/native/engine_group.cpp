@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "../../native/cpu/dispatch.h"
@@ -330,13 +331,15 @@ void a_lost_rank_leaves_no_mixture(std::uint64_t stride) {
 
 // Every rank is told who differs and in what; the group goes on.
 void ranks_that_differ_are_told_where() {
-  const auto attempt = [](const char* expected, auto&& differ) {
+  const auto attempt = [](const char* expected, auto&& differ, bool another_first = false) {
     run_group(3, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t rank) {
       Scenario scenario = kScenarios[0];
       std::vector<std::uint64_t> sizes = {5, 20000};
       std::vector<bool> active = {true, true};
       double rate = 1e-3;
       if (rank == 2) differ(scenario, sizes, active, rate);
+      std::optional<ShardedEngine> another;
+      if (rank == 2 && another_first) another.emplace(cpu(scenario, 1), ranks);
       ShardedEngine engine(cpu(scenario, 1), ranks);
       Arrays p = arrays(sizes, 1, 1.0f);
       const Arrays before = p;
@@ -363,6 +366,8 @@ void ranks_that_differ_are_told_where() {
     });
   };
   using Sizes = std::vector<std::uint64_t>;
+  attempt(
+      "optimizer 2 of the group", [](auto&&...) {}, true);
   attempt("no gradient of bias", [](Scenario&, Sizes&, std::vector<bool>& a, double&) { a[1] = false; });
   attempt("bias of 20001 elements", [](Scenario&, Sizes& s, std::vector<bool>&, double&) { s[1] = 20001; });
   attempt("1 tensors", [](Scenario&, Sizes& s, std::vector<bool>& a, double&) {

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { caches, repository } from './clean-room.js';
 
@@ -33,8 +33,9 @@ const onMusl = path.join(folder, 'musl');
 const shim = path.join(onMusl, 'shim.so');
 
 function prepareMusl(): void {
-  mkdirSync(onMusl, { recursive: true });
   const source = path.join(repository, 'test', 'package', 'musl_shim.c');
+  if (existsSync(shim) && statSync(shim).mtimeMs >= statSync(source).mtimeMs) return;
+  mkdirSync(onMusl, { recursive: true });
   const flags = ['-shared', '-fPIC', '-nostdlib', '-O1', '-fno-stack-protector'];
   execFileSync('gcc', [...flags, source, '-o', shim]);
   copyFileSync(shim, path.join(onMusl, 'ld-linux-x86-64.so.2'));
@@ -105,7 +106,11 @@ export function find(runtime: Runtime): Found {
       return { ...found, reason: `npm has no ${name}@${version} (${stderr.trim().split('\n').at(-1)})` };
     }
     chmodSync(found.program, 0o755);
+  }
+  try {
     prepare?.();
+  } catch (error) {
+    return { ...found, reason: `${runtime} cannot be prepared: ${(error as Error).message}` };
   }
   return found;
 }

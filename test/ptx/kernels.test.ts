@@ -54,7 +54,13 @@ const BREAKS: readonly [string, string, RegExp, string, number | 'all'][] = [
   ['the last block does not look at what others published', WHOLE, /membar\.sys;/, '', 1],
   ['the same, a launch a pass', 'update_kernel', /membar\.sys;/, '', 0],
   ['the same, the last block', 'update_kernel', /membar\.sys;/, '', 1],
-  ['some threads do not reach a barrier', 'penalty_kernel', /bar\.sync \t0;/, '@%p17 bar.sync \t0;', 1],
+  [
+    'some threads do not reach a barrier',
+    'penalty_kernel',
+    /@(%p\d+)( bra [^;]*;(?:[^;]*;){2}\s*\S+:\s*)bar\.sync \t0;/,
+    '@$1$2@$1 bar.sync \t0;',
+    0,
+  ],
   [
     'a product and a sum are contracted',
     'update_kernel',
