@@ -4,7 +4,7 @@ import { createPortableEngine, portableCapabilities } from '../engines/portable.
 import { VRAdamError } from '../errors.js';
 
 /** Why the engines of native code are not there, in a sentence. */
-export const NO_NATIVE_CODE = 'A browser runs no native code.';
+const NO_NATIVE_CODE = 'A browser runs no native code.';
 
 /** A browser: engines without native code, whose steps run where they are called. */
 export const browser: Platform = {

@@ -134,6 +134,7 @@ async function visit(
   return {
     host: socket.localAddress ?? '127.0.0.1',
     async exchange(mine) {
+      signal.throwIfAborted();
       const answer = lineOf(socket, signal);
       socket.write(`${JSON.stringify({ rank, size, address: Buffer.from(mine).toString('base64') })}\n`);
       const { why, all } = JSON.parse(await answer) as { why?: string; all?: string[] };
@@ -148,10 +149,9 @@ async function visit(
 
 async function knock(place: { host: string; port: number }, signal: AbortSignal): Promise<Socket> {
   for (;;) {
-    const socket = connect(place);
+    const socket = connect({ ...place, signal });
     const open = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-      signal.addEventListener('abort', () => resolve(false), { once: true });
     });
     if (open) return socket.on('error', () => socket.destroy());
     socket.destroy();
