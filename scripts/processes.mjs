@@ -20,8 +20,10 @@ export function run(program, args, options = {}) {
 /**
  * Runs a program and shows what it writes as it comes. What it cannot check on this machine it says in a line with the
  * words NOT RUN, on either stream; such lines are counted as skipped.
+ *
+ * @param prefix Of each line, where several programs run beside each other.
  */
-export function runAndCount(program, args, cwd) {
+export function runAndCount(program, args, cwd, prefix = '') {
   const colors = process.stdout.isTTY ? { FORCE_COLOR: '1' } : {};
   const env = { ...process.env, ...colors };
   const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -31,7 +33,7 @@ export function runAndCount(program, args, cwd) {
     [child.stderr, process.stderr],
   ]) {
     createInterface({ input }).on('line', (line) => {
-      output.write(`${line}\n`);
+      output.write(`${prefix}${line}\n`);
       if (line.includes('NOT RUN')) skipped++;
     });
   }
