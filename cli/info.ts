@@ -166,6 +166,14 @@ function gib(bytes: number): string {
   return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
 
+/** What to know of an addon that no machine at hand could run. */
+function untried(platform: string, addon: string): string {
+  const compiledHere = !addon.includes(`prebuilds${path.sep}`);
+  return platform !== 'darwin' || compiledHere
+    ? ''
+    : ' (built on Linux, and never run on macOS: please report)';
+}
+
 /** The rows of the table: what, and what was found. */
 function rows(report: InfoReport): [string, string][] {
   const { addon, cuda, glibc, wasm } = report;
@@ -174,7 +182,7 @@ function rows(report: InfoReport): [string, string][] {
   return [
     ['vradam', report.vradam],
     ['Node.js', `${report.node} on ${system}`],
-    ['addon', 'path' in addon ? addon.path : `none. ${addon.reason}`],
+    ['addon', 'path' in addon ? addon.path + untried(report.platform, addon.path) : `none. ${addon.reason}`],
     [
       'engine',
       'path' in addon ? 'cpu' : `${wasm.available ? 'wasm' : 'javascript'}: the same results, slower`,

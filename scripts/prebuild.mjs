@@ -33,7 +33,7 @@ const INCLUDE = ['-I', 'node_modules/node-addon-api', '-I', 'node_modules/node-a
 const MAKEFILE = 'build-prebuild/Makefile';
 
 /** The rules of a makefile for an addon. */
-function rules(file, { architecture, compiler, flags, own, imports, link }) {
+function rules(file, { architecture, compiler, linker, flags, own, imports, link }) {
   const work = `build-prebuild/work/${file.replace('.node', '')}`;
   mkdirSync(work, { recursive: true });
   const define = [ARCHITECTURES[architecture].define, ...sources.addonDefines].map((name) => `-D${name}`);
@@ -61,15 +61,16 @@ function rules(file, { architecture, compiler, flags, own, imports, link }) {
     const command = [imports, '--input-def', `${work}/node.def`, '--output-delaylib'];
     lines.push(rule(`${work}/node.a`, '', command));
   }
-  const addon = [...compiler, '-shared', '-s', ...made, ...link, '-o'];
+  const addon = [...(linker ?? [...compiler, '-shared', '-s']), ...made, ...link, '-o'];
   return [rule(`${prebuilds}/${file}`, made.join(' '), addon), ...lines];
 }
 
 /** Whether a platform's toolchain is here; says so where it is not. */
-function isHere([file, { compiler, install }]) {
+function isHere([file, { compiler, linker = compiler, install }]) {
   mkdirSync(dirname(`${prebuilds}/${file}`), { recursive: true });
-  if (has(compiler[0]) || existsSync(compiler[0])) return true;
-  console.log(`NOT RUN: ${file} needs ${basename(compiler[0])} (${install})`);
+  const missing = [compiler[0], linker[0]].find((program) => !has(program) && !existsSync(program));
+  if (missing === undefined) return true;
+  console.log(`NOT RUN: ${file} needs ${basename(missing)} (${install})`);
   rmSync(`${prebuilds}/${file}`, { force: true });
   return false;
 }

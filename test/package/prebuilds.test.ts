@@ -1,6 +1,6 @@
 // The prebuilt addons as files: what a system's loader asks for before any of our code runs.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { expect, type TestContext, test } from 'vitest';
 import { toolchains } from '../../scripts/toolchains.mjs';
@@ -18,11 +18,12 @@ function made(file: string, context: TestContext): string {
   return place;
 }
 
-/** What binutils' objdump says of a prebuilt addon. */
-function objdump(option: string, file: string, context: TestContext): string {
-  const words = [option, made(file, context)];
-  const { stdout, error } = spawnSync('objdump', words, { encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (error) context.skip('needs apt-get install binutils');
+/** What objdump says of a prebuilt addon: binutils', but for macOS LLVM's. */
+function objdump(options: string, file: string, context: TestContext): string {
+  const [program, install] = file.startsWith('darwin') ? ['llvm-objdump', 'llvm'] : ['objdump', 'binutils'];
+  const words = [...options.split(' '), made(file, context)];
+  const { stdout, error } = spawnSync(program!, words, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (error) context.skip(`needs apt-get install ${install}`);
   return stdout;
 }
 
@@ -42,6 +43,20 @@ test.for(of('win32'))('%s asks for system libraries only, and exports what Node 
   expect(libraries.sort()).toEqual(['kernel32.dll', 'msvcrt.dll']);
   const names = [...headers.matchAll(/^\t\[ *\d+\] (\S+)$/gm)];
   expect(names.map(([, name]) => name).sort()).toEqual(ENTRIES);
+});
+
+test.for(of('darwin'))('%s is for macOS 11, signed, and exports what Node calls', (file, context) => {
+  const words = '--macho --private-headers --dylibs-used --exports-trie';
+  const text = objdump(words, file, context);
+  expect(text).toMatch(file.includes('arm64') ? /MH_MAGIC_64 +ARM64 / : /MH_MAGIC_64 +X86_64 /);
+  expect(text).toMatch(/LC_BUILD_VERSION[\s\S]*? platform macos\s+sdk 11\.0\s+minos 11\.0\n/);
+  const libraries = [...text.matchAll(/^\t(\/\S+) \(compatibility/gm)];
+  expect(libraries.map(([, name]) => name)).toEqual(['/usr/lib/libSystem.B.dylib']);
+  expect([...text.matchAll(/^0x[\dA-F]+ +_(\w+)$/gm)].map(([, name]) => name).sort()).toEqual(ENTRIES);
+  const [, begin, size] = /LC_CODE_SIGNATURE\s+cmdsize 16\s+dataoff (\d+)\s+datasize (\d+)/.exec(text)!;
+  expect(Number(begin) + Number(size)).toBe(statSync(made(file, context)).size);
+  const signature = readFileSync(made(file, context)).subarray(Number(begin));
+  expect(signature.readUInt32BE(0)).toBe(0xfade0cc0);
 });
 
 // Windows aligns a stack to 16 bytes, and gcc may spill wider vectors as if it were to theirs (its bug 54412).
