@@ -88,7 +88,15 @@ export async function joinGroup(options: JoinOptions = {}): Promise<Group> {
   try {
     place = await meet(store, rank, size, signal);
     const group = new Group(engine, new plugin.Group(rank, size, timeout, read.host ?? place.host));
-    await group.handle.connect(await place.exchange(group.handle.address()));
+    const addresses = await place.exchange(group.handle.address());
+    const abort = () => group.handle.abort();
+    signal.addEventListener('abort', abort);
+    try {
+      // Gloo itself would wait for five times as long.
+      await group.handle.connect(addresses);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
     return leavingAtExit(group);
   } catch (error) {
     const known = asVRAdamError(error);

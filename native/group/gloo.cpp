@@ -73,8 +73,11 @@ class GlooTransport : public GroupTransport {
 
   GroupMessage address() override { return {mesh_.addresses().data(), mesh_.addresses().size()}; }
 
+  // In one order at all ranks: of two, the one with the lower port waits here until the other comes to it.
   void connect(const GroupMessage* addresses) override {
-    each_other([&](int r) { mesh_.connect(r, addresses[r]); });
+    for (int r = 0; r < mesh_.size; ++r) {
+      if (r != mesh_.rank) with(r, [&] { mesh_.connect(r, addresses[r]); });
+    }
   }
 
   void begin(const GroupMessage* sends, const GroupMessage* receives) override {
@@ -133,19 +136,25 @@ class GlooTransport : public GroupTransport {
   // For every rank, what it is sent and what it sends.
   using Transfer = std::vector<std::pair<Buffer, Buffer>>;
 
-  // Calls f(rank) for the others, nearest first. Whatever it throws ends the connections and is of that rank.
+  // Calls f(rank) for the others, nearest first.
   template <typename F>
   void each_other(const F& f) {
     for (int k = 1; k < mesh_.size; ++k) {
       const int r = (mesh_.rank + k) % mesh_.size;
-      try {
-        f(r);
-      } catch (const std::exception& error) {
-        mesh_.closeConnections();
-        const std::lock_guard<std::mutex> lock(mutex_);
-        transfers_.clear();
-        throw RankFailure(static_cast<std::uint32_t>(r), sentence_of(error));
-      }
+      with(r, [&] { f(r); });
+    }
+  }
+
+  // What f throws ends the connections and is of that rank.
+  template <typename F>
+  void with(int r, const F& f) {
+    try {
+      f();
+    } catch (const std::exception& error) {
+      mesh_.closeConnections();
+      const std::lock_guard<std::mutex> lock(mutex_);
+      transfers_.clear();
+      throw RankFailure(static_cast<std::uint32_t>(r), sentence_of(error));
     }
   }
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -199,6 +199,33 @@ describe('a group by Gloo', PATIENCE, () => {
       code: 'ERR_VRADAM_GROUP',
       message: `Rank 0 could not join the group at ${store}: not all of the 2 ranks came within 300 ms`,
     });
+  });
+
+  // Which of two connects to the other is for their ports to say, which differ each time.
+  it('joins, whichever of two ranks waits for the other', async () => {
+    for (let time = 0; time < 25; time++) {
+      const store = freshStore();
+      const groups = await Promise.all(
+        [0, 1, 2, 3].map((rank) => joinGroup({ rank, size: 4, store, timeout: 10_000 })),
+      );
+      await Promise.all(groups.map((group) => group.close()));
+    }
+  });
+
+  it('ends its joining in time where a rank came and does not connect', async () => {
+    const store = freshStore();
+    const file = (rank: number) => new URL(`${store}/rank-${rank}-of-2`);
+    const joining = joinGroup({ rank: 0, size: 2, store, timeout: 1000 });
+    while (!existsSync(file(0))) await new Promise((resolve) => setTimeout(resolve, 5));
+    // The address of a rank with a higher port, which connects to the lower one.
+    const own = readFileSync(file(0));
+    const theirs = Buffer.from(own.subarray(own.length / 2)).fill(0xff, 2, 4);
+    writeFileSync(file(1), Buffer.concat([theirs, theirs]));
+    const begun = performance.now();
+    await expect(joining).rejects.toMatchObject({
+      message: `Rank 0 could not join the group at ${store}: not all of the 2 ranks came within 1000 ms`,
+    });
+    expect(performance.now() - begun).toBeLessThan(3000);
   });
 
   // Random moments of each kind; VRADAM_GROUP_MOMENTS makes them more.
