@@ -13,6 +13,8 @@ export interface DigitTaskOptions {
   readonly batchSize: number;
   /** The first so many of the 55,000 digits for training. */
   readonly limit: number;
+  /** Of those, the ones from `begin` to `end`; default: all. */
+  readonly part?: { readonly begin: number; readonly end: number } | undefined;
   /** Of weights and batches. */
   readonly seed: number;
 }
@@ -36,20 +38,21 @@ export interface DigitTask extends Task<Batch> {
 const EVALUATION_BATCH = 1000;
 
 /** Makes the model, on the current backend. Each epoch takes every digit once, in an order of its own. */
-export function digitTask({ model: name, hidden, batchSize, limit, seed }: DigitTaskOptions): DigitTask {
+export function digitTask(options: DigitTaskOptions): DigitTask {
+  const { model: name, hidden, batchSize, limit, seed, part = { begin: 0, end: limit } } = options;
   const model = digitModel(name, hidden, seed);
   const all = trainingDigits(TRAINING_DIGITS + 5000);
   const training: Digits = {
-    count: limit,
-    pixels: all.pixels.subarray(0, limit * PIXELS),
-    labels: all.labels.subarray(0, limit),
+    count: part.end - part.begin,
+    pixels: all.pixels.subarray(part.begin * PIXELS, part.end * PIXELS),
+    labels: all.labels.subarray(part.begin, part.end),
   };
   const validation: Digits = {
     count: all.count - TRAINING_DIGITS,
     pixels: all.pixels.subarray(TRAINING_DIGITS * PIXELS),
     labels: all.labels.subarray(TRAINING_DIGITS),
   };
-  const stepsPerEpoch = Math.ceil(limit / batchSize);
+  const stepsPerEpoch = Math.ceil(training.count / batchSize);
   const logits = ({ pixels, count }: Batch) => model.logits(tf.tensor2d(pixels, [count, PIXELS]));
 
   const scoresOn = (digits: Digits): Scores => {
@@ -77,7 +80,7 @@ export function digitTask({ model: name, hidden, batchSize, limit, seed }: Digit
     batch: (step) => {
       const epoch = Math.floor(step / stepsPerEpoch);
       if (order.epoch !== epoch) {
-        order = { epoch, indices: shuffledIndices(limit, seededRandom(seedOf(seed, epoch))) };
+        order = { epoch, indices: shuffledIndices(training.count, seededRandom(seedOf(seed, epoch))) };
       }
       const start = (step % stepsPerEpoch) * batchSize;
       return batchOf(training, order.indices.subarray(start, start + batchSize));

@@ -73,6 +73,11 @@ export function file(text: string): ArgumentOption<string | undefined> {
   return { value: 'file', text, fallback: undefined, read };
 }
 
+/** The address of a place, such as tcp://host:port. */
+export function address(text: string): ArgumentOption<string | undefined> {
+  return { value: 'address', text, fallback: undefined };
+}
+
 /** A switch that is off unless it is named. */
 export function flag(text: string): ArgumentOption<boolean> {
   return { value: undefined, text, fallback: false };

@@ -10,6 +10,8 @@ export type Settings = Readonly<Record<string, string | number | boolean | null>
 export interface Run {
   readonly variables: readonly tf.Variable[];
   readonly optimizer: tf.Optimizer;
+  /** Of the ranks that train it, all save and resume, and rank 0 writes. Default: none but this process. */
+  readonly rank?: number | undefined;
 }
 
 /** A tensor in a checkpoint; its bytes as base64. */
@@ -53,6 +55,7 @@ export async function saveRun(path: string, run: Run, settings: Settings, histor
     model: run.variables.map((tensor) => saved({ name: tensor.name, tensor })),
     optimizer: (await run.optimizer.getWeights()).map(saved),
   };
+  if (run.rank) return;
   writeFileSync(`${path}.partial`, JSON.stringify(checkpoint), { flush: true });
   renameSync(`${path}.partial`, path);
 }

@@ -12,7 +12,7 @@ export type EngineChoice = (typeof ENGINES)[number];
 /** What an optimizer is made with; TensorFlow.js's own take the learning rate only. */
 export type OptimizerOptions = Pick<
   VRAdamOptions,
-  'beta3' | 'lrCutoff' | 'normGrad' | 'weightDecay' | 'groups' | 'engine'
+  'beta3' | 'lrCutoff' | 'normGrad' | 'weightDecay' | 'groups' | 'engine' | 'group'
 >;
 
 /** TensorFlow.js reads the rate anew at each step, but does not declare that it may be written. */
@@ -55,12 +55,8 @@ function theirs(
 const MAKE: Readonly<Record<OptimizerName, (rate: number, options: OptimizerOptions) => ScheduledOptimizer>> =
   {
     vradam: (rate, options) => ours('vradam', vradam(rate, options)),
-    adamw: (rate, { weightDecay, engine }) =>
-      ours(
-        'adamw',
-        adamw(rate, { ...(weightDecay === undefined ? {} : { weightDecay }), ...(engine ? { engine } : {}) }),
-      ),
-    adam: (rate, { engine }) => ours('adam', adam(rate, engine ? { engine } : {})),
+    adamw: (rate, { beta3, lrCutoff, normGrad, ...options }) => ours('adamw', adamw(rate, options)),
+    adam: (rate, { beta3, lrCutoff, normGrad, weightDecay, ...options }) => ours('adam', adam(rate, options)),
     sgd: (rate) => {
       const optimizer = tf.train.momentum(rate, 0.9, true);
       // This one keeps its rate in a tensor.

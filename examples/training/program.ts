@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { Presets, SingleBar } from 'cli-progress';
 import { InvalidArgumentError } from 'commander';
 import { capabilities, schedules, VRAdamError } from 'vradam';
+import type { Group } from 'vradam/group';
 import {
   choice,
   commandLineExit,
@@ -20,6 +21,7 @@ import { resumeRun, type Settings, saveRun } from './checkpoint.js';
 import { Failure } from './failure.js';
 import type { History } from './history.js';
 import { ENGINES, makeOptimizer, OPTIMIZERS, type ScheduledOptimizer } from './optimizers.js';
+import { joinRanks, type RANK_OPTIONS, startRanks } from './ranks.js';
 import { type Figures, parametersOf, type Task } from './task.js';
 import { train } from './train.js';
 
@@ -67,18 +69,19 @@ export interface Report {
   readonly history: History;
 }
 
-/** An example: its name, its options beside those that all have, and what they make. */
+/** An example: its name, its options beside those that all have (RANK_OPTIONS, where it has parts), and what they make. */
 export interface Program<O extends Options> {
   readonly title: string;
   readonly command: string;
   readonly options: O;
   /** Backends that it can train on with these options, the best first. */
   backends(values: Values<O>): readonly BackendName[];
-  prepare(values: Values<O> & TrainingValues): Promise<Prepared> | Prepared;
+  /** @param group of which this process prepares its part. */
+  prepare(values: Values<O> & TrainingValues, group?: Group): Promise<Prepared> | Prepared;
 }
 
 /** Options that say where things go and not what is computed. */
-const PLACES: readonly string[] = ['json', 'checkpoint', 'backend', 'engine'];
+const PLACES: readonly string[] = ['json', 'checkpoint', 'backend', 'engine', 'store'];
 
 /** Finds out before training whether the figures can be written after it. */
 function checkWritable(path: string): void {
@@ -105,7 +108,7 @@ function scheduleOf(values: TrainingValues, steps: number): (step: number) => nu
   return schedules.warmupCosine({ peak, warmupSteps, steps, to: values.constant ? peak : 0 });
 }
 
-function optimizerOf(values: TrainingValues): ScheduledOptimizer {
+function optimizerOf(values: TrainingValues, group: Group | undefined): ScheduledOptimizer {
   const { beta3, engine } = values;
   const lrCutoff = values['lr-cutoff'];
   const weightDecay = values['weight-decay'];
@@ -115,8 +118,12 @@ function optimizerOf(values: TrainingValues): ScheduledOptimizer {
   if (weightDecay !== undefined && values.optimizer !== 'vradam' && values.optimizer !== 'adamw') {
     throw new InvalidArgumentError('--weight-decay is of the optimizers vradam and adamw.');
   }
+  if (group !== undefined && !['vradam', 'adamw', 'adam'].includes(values.optimizer)) {
+    throw new InvalidArgumentError('--ranks is of the optimizers vradam, adamw and adam.');
+  }
   return makeOptimizer(values.optimizer, values['learning-rate'], {
     engine,
+    ...(group === undefined ? {} : { group }),
     ...(beta3 === undefined ? {} : { beta3 }),
     ...(lrCutoff === undefined ? {} : { lrCutoff }),
     ...(weightDecay === undefined ? {} : { weightDecay }),
@@ -142,15 +149,18 @@ function machineLine(): string {
 async function run<O extends Options>(
   program: Program<O>,
   values: Values<O> & TrainingValues,
+  group: Group | undefined,
 ): Promise<void> {
-  const { json, checkpoint } = values;
+  const { checkpoint } = values;
+  const isFirst = (group?.rank ?? 0) === 0;
+  const json = isFirst ? values.json : undefined;
   if (json !== undefined) checkWritable(json);
   const backend = await startBackend(values.backend, program.backends(values));
-  const optimizer = optimizerOf(values);
-  const { task, steps, evaluateEvery, title, describe, finish } = await program.prepare(values);
+  const optimizer = optimizerOf(values, group);
+  const { task, steps, evaluateEvery, title, describe, finish } = await program.prepare(values, group);
   const learningRate = scheduleOf(values, steps);
   const settings = settingsOf(values);
-  const parts = { variables: task.variables, optimizer: optimizer.optimizer };
+  const parts = { variables: task.variables, optimizer: optimizer.optimizer, rank: group?.rank };
   const machine = machineLine();
   console.log(`${title}, ${withCommas(parametersOf(task))} parameters`);
   console.log(`Optimizer: ${values.optimizer}, backend: ${backend}\nMachine: ${machine}`);
@@ -161,11 +171,16 @@ async function run<O extends Options>(
     if (checkpoint !== undefined) await saveRun(checkpoint, parts, settings, history);
   };
 
-  let isStopped = false;
+  const stopped = new Float32Array(1);
   const stop = () => {
-    isStopped = true;
+    stopped[0] = 1;
   };
-  process.once('SIGINT', stop);
+  if (isFirst) process.once('SIGINT', stop);
+  // Ranks stop after the same step, where rank 0 says so.
+  const isStopped = () => {
+    group?.broadcast([stopped]);
+    return stopped[0] !== 0;
+  };
   const bar = new SingleBar(
     { format: 'Training {bar} {percentage}% {figures}', clearOnComplete: true, hideCursor: true },
     Presets.shades_classic,
@@ -179,7 +194,7 @@ async function run<O extends Options>(
       learningRate,
       evaluateEvery,
       ...(before === undefined ? {} : { history: before }),
-      isStopped: () => isStopped,
+      isStopped,
       onStep: (done, history) =>
         bar.update(done, { figures: `loss ${history.losses.at(-1)!.toFixed(4)}${rateText(history)}` }),
       onEvaluation: async (done, figures, history) => {
@@ -193,7 +208,7 @@ async function run<O extends Options>(
     bar.stop();
     process.removeListener('SIGINT', stop);
   }
-  if (isStopped) {
+  if (isStopped()) {
     await save(history);
     const saved = checkpoint === undefined ? '' : `; the same command goes on from ${checkpoint}`;
     console.log(`Stopped after step ${history.losses.length}${saved}`);
@@ -233,7 +248,14 @@ export async function runProgram<O extends Options>(program: Program<O>): Promis
   const options = { ...TRAINING_OPTIONS, ...program.options };
   try {
     const values = parseArguments({ ...program, options }, process.argv.slice(2));
-    await run(program, values as Values<O> & TrainingValues);
+    const { ranks = 1, store } = values as Partial<Values<typeof RANK_OPTIONS>>;
+    if (ranks > 1 && store === undefined) {
+      process.exitCode = await startRanks(ranks);
+      return;
+    }
+    const group = store === undefined ? undefined : await joinRanks(ranks, store);
+    await run(program, values as Values<O> & TrainingValues, group);
+    await group?.close();
   } catch (error) {
     const exit = commandLineExit(error);
     if (exit === undefined) {

@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildSync } from 'esbuild';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest';
+import type { DigitReport } from '../../examples/mnist/main.js';
 import { joinGroup } from '../../src/group.js';
 import { FlatOptimizer } from '../../src/index.js';
 import {
@@ -292,5 +294,62 @@ describe('a group by MPI', PATIENCE, () => {
     const ends = stdout.split('\n').filter((line) => line.startsWith('{'));
     expect(ends.length, stderr).toBe(size);
     for (const end of ends) expect(JSON.parse(end)).toMatchObject(same(one, 4));
+  });
+});
+
+describe('the MNIST example by ranks', PATIENCE, () => {
+  beforeEach(needs('gloo'));
+
+  const words = ['--limit', '1000', '--batch-size', '32', '--learning-rate', '0.003', '--ranks', '2'];
+  const run = (more: readonly string[], environment: NodeJS.ProcessEnv = {}) => {
+    const script = ['--import', 'tsx', 'examples/mnist/main.ts', ...words, ...more];
+    const child = spawn(process.execPath, script, { cwd: root, env: { ...process.env, ...environment } });
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name].on('data', (text) => (output[name] += text));
+    const end = once(child, 'close').then(([code]) => ({ code: code as number | null, ...output }));
+    /** Resolves when the first epoch has been evaluated. */
+    const trains = (async () => {
+      while (!output.stdout.includes('Step ')) await Promise.race([once(child.stdout, 'data'), end]);
+    })();
+    return { child, end, trains };
+  };
+  const figures = (stdout: string) => stdout.split('\n').filter((line) => /^Step|^Test/.test(line));
+
+  it('has the same parameters at all ranks, and the loss falls', async () => {
+    const store = freshStore();
+    const byHand = [0, 1].map((rank) => run(['--epochs', '2', '--store', store], { RANK: String(rank) }));
+    const [first, second] = await Promise.all(byHand.map(({ end }) => end));
+    expect([first!.code, second!.code], first!.stderr + second!.stderr).toEqual([0, 0]);
+    expect(figures(second!.stdout)).toEqual(figures(first!.stdout));
+    const json = join(folder, 'digits.json');
+    const whole = await run(['--epochs', '2', '--json', json]).end;
+    expect(whole).toMatchObject({ code: 0, stderr: '' });
+    expect(figures(whole.stdout)).toEqual(figures(first!.stdout));
+    const { history, steps, engine } = JSON.parse(readFileSync(json, 'utf8')) as DigitReport;
+    expect([steps, engine]).toEqual([32, 'cpu']);
+    expect(history.losses.at(-1)).toBeLessThan(history.losses[0]! / 2);
+  });
+
+  it('ends all ranks after the same step at Ctrl-C, and goes on from there', async () => {
+    const checkpoint = join(folder, 'digits-checkpoint.json');
+    const more = ['--epochs', '1000', '--constant', '--checkpoint', checkpoint];
+    for (const said of ['Stopped after step', 'Resumed after step']) {
+      const { child, end, trains } = run(more);
+      await trains;
+      child.kill('SIGINT');
+      expect(await end).toMatchObject({ code: 130, stdout: expect.stringContaining(said), stderr: '' });
+    }
+  });
+
+  it('ends all ranks where one is lost, and says which', async () => {
+    const { child, end, trains } = run(['--epochs', '1000']);
+    await trains;
+    const ranks = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ');
+    process.kill(Number(ranks.at(-1)), 'SIGKILL');
+    const { code, stderr } = await end;
+    expect(code).toBe(1);
+    expect(stderr).toContain('Rank 1 was ended by SIGKILL');
+    expect(stderr).toMatch(/The group failed in .*: rank 1 is lost/);
   });
 });
