@@ -45,6 +45,8 @@ export interface Given {
   readonly json?: string;
   readonly html?: string;
   readonly svg?: string;
+  /** Numbers of processes; then steps of groups are measured, and nothing else. */
+  readonly group?: readonly number[];
 }
 
 function number(least: number, most: number, whole: boolean): (text: string) => number {
@@ -135,11 +137,19 @@ export const bench: Subcommand<Given> = {
     new Option('--project <dir>', 'folder whose packages of TensorFlow.js take part')
       .argParser(notEmpty)
       .default('.', 'this folder'),
+    new Option(
+      '--group <list>',
+      'measure groups of so many processes instead, such as 2,4; in a clone',
+    ).argParser(list(number(2, 64, true))),
     new Option('--json <file>', 'write every sample').argParser(notEmpty),
     new Option('--html <file>', 'write a page with charts and tables').argParser(notEmpty),
     new Option('--svg <name>', 'write the charts to NAME-times-light.svg and so on').argParser(notEmpty),
   ],
-  run: async (given) => {
+  run: async ({ group, ...given }) => {
+    if (group !== undefined) {
+      await (await import('../bench/group/main.js')).benchGroup(group);
+      return 0;
+    }
     const plan = planOf(given);
     // The rest of the benchmark is large, and the other commands do without it.
     await (await import('./bench/run.js')).run(plan);

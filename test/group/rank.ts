@@ -1,6 +1,7 @@
 // A rank of a group, as a process of its own: makes steps whose gradients follow from rank and step, and says how it
 // ended. test/integration/group.test.ts starts it.
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { FlatOptimizer } from '../../src/flat.js';
 import { type JoinOptions, joinGroup } from '../../src/group.js';
 
@@ -30,6 +31,8 @@ export interface Ended {
   /** Where it could be read. */
   readonly state?: string;
   readonly reports: string;
+  /** Bytes that left by the network in the steps, of all that share the namespace of this process. */
+  readonly sent?: number;
   readonly error?: { readonly code: string; readonly message: string };
   /** What saving said after the error. */
   readonly saving?: string;
@@ -73,6 +76,12 @@ export const digestOfState = (optimizer: FlatOptimizer<typeof SIZES>): string =>
       .tensors.flatMap(({ velocity, secondMoment, steps }) => [velocity, secondMoment, String(steps)]),
   );
 
+const bytesSent = (): number =>
+  readFileSync('/proc/self/net/dev', 'utf8')
+    .split('\n')
+    .slice(2, -1)
+    .reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[9]), 0);
+
 async function run(task: Task): Promise<Ended> {
   const group = await joinGroup(task.join);
   const { rank, size } = group;
@@ -100,6 +109,7 @@ async function run(task: Task): Promise<Ended> {
         throw new Error('on purpose');
       }, after);
     }
+    const sentBefore = bytesSent();
     while (optimizer.iterations < task.steps) {
       const step = optimizer.iterations;
       const given = gradients(rank, size, step);
@@ -111,9 +121,11 @@ async function run(task: Task): Promise<Ended> {
       if (task.save && optimizer.iterations === task.saveAfter)
         await optimizer.save(task.save, { parameters });
     }
+    group.broadcast([]); // what was sent has arrived
+    const sent = bytesSent() - sentBefore;
     const state = digestOfState(optimizer);
     await group.close();
-    return { ...ended(), state };
+    return { ...ended(), state, sent };
   } catch (error) {
     const { code, message } = error as { code: string; message: string };
     const saving = await optimizer.save(task.save ?? '/nowhere').then(

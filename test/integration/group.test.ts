@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildSync } from 'esbuild';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest';
+import { sentBytes } from '../../bench/group/costs.js';
+import { Ranks } from '../../bench/group/ranks.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
 import { joinGroup } from '../../src/group.js';
 import { FlatOptimizer } from '../../src/index.js';
@@ -142,6 +144,40 @@ const same = (one: Awaited<ReturnType<typeof expected>>, steps: number) => ({
   reports: one.reports,
 });
 
+interface Host {
+  readonly name: string;
+  readonly host: string;
+}
+
+/** Two hosts in one machine: network namespaces with a cable between them. Root may make such. */
+function slowLink({ rate, mtu }: { rate: string; mtu: number }) {
+  const [a, b] = [0, 1].map((k) => ({ name: `vradam-${process.pid}-${k}`, host: `10.99.0.${k + 1}` })) as [
+    Host,
+    Host,
+  ];
+  const hosts = [a, b];
+  const ip = (words: string) => execSync(`ip ${words}`, { stdio: 'pipe', encoding: 'utf8' });
+  const remove = () => {
+    for (const { name } of hosts) spawnSync('ip', ['netns', 'delete', name]);
+  };
+  try {
+    for (const { name } of hosts) ip(`netns add ${name}`);
+    ip(`link add eth0 mtu ${mtu} netns ${a.name} type veth peer name eth0 mtu ${mtu} netns ${b.name}`);
+    for (const { name, host } of hosts) {
+      ip(`-n ${name} address add ${host}/24 dev eth0`);
+      ip(`-n ${name} link set lo up`);
+      ip(`-n ${name} link set eth0 up`);
+      ip(`netns exec ${name} tc qdisc add dev eth0 root tbf rate ${rate} burst 32kb latency 200ms`);
+    }
+    return { hosts, remove };
+  } catch (error) {
+    remove();
+    return {
+      why: `no network namespaces: ${String((error as { stderr?: unknown }).stderr ?? error).trim()}`,
+    };
+  }
+}
+
 // Processes by the dozen, on busy cores.
 const PATIENCE = { timeout: 120_000 };
 
@@ -165,7 +201,10 @@ describe('a group by Gloo', PATIENCE, () => {
 
   it('saves one file, which any number of ranks loads', async () => {
     const save = join(folder, 'whole.safetensors');
-    await endsOf(start(4, { steps: 4, save, saveAfter: 4 }));
+    const whole = await expected(4, 4);
+    for (const end of await endsOf(start(4, { steps: 4, save, saveAfter: 4 }))) {
+      expect(end).toMatchObject(same(whole, 4));
+    }
     for (const size of [1, 3]) {
       const one = await expected(size, 7, save);
       for (const end of await endsOf(start(size, { steps: 7, load: save }))) {
@@ -201,6 +240,51 @@ describe('a group by Gloo', PATIENCE, () => {
       code: 'ERR_VRADAM_GROUP',
       message: `Rank 0 could not join the group at ${store}: not all of the 2 ranks came within 300 ms`,
     });
+  });
+
+  it('has 8/R bytes of state a parameter in memory at each rank, and sends 8(R−1)/R', async () => {
+    const [size, parameters] = [2, 4e7];
+    const ranks = await Ranks.start(size, parameters);
+    try {
+      for (const state of ranks.state) {
+        expect(state / parameters).toBeGreaterThan(0.99 * (8 / size));
+        expect(state / parameters).toBeLessThan(1.03 * (8 / size));
+      }
+      for (const { sent } of await ranks.run({ steps: 2 })) {
+        const formula = sentBytes(size, parameters);
+        expect(sent).toBeGreaterThanOrEqual(formula);
+        expect(sent).toBeLessThan(1.01 * formula);
+      }
+    } finally {
+      ranks.dispose();
+    }
+  });
+
+  it('is right over a slow link, and has little more on the wire than it must', async ({ skip }) => {
+    // Without the headers of small packets.
+    const link = slowLink({ rate: '60mbit', mtu: 9000 });
+    if ('why' in link) return skip(link.why);
+    try {
+      const [size, steps] = [2, 6];
+      const store = freshStore();
+      const ranks = link.hosts.map(({ name, host }, rank) => {
+        const task: Task = { join: { rank, size, store, timeout: 20_000, host }, steps };
+        const words = ['netns', 'exec', name, process.execPath, program, JSON.stringify(task)];
+        return watch(spawn('ip', words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }));
+      });
+      const one = await expected(size, steps);
+      // A tensor has no gradient in step 1; in step 2, which is refused, no parameters are exchanged.
+      const { wide } = SIZES;
+      const all = Object.values(SIZES).reduce((sum, length) => sum + length);
+      const formula = size * sentBytes(size, (steps - 0.5) * all - wide);
+      const ends = (await endsOf(ranks)) as Ended[];
+      for (const end of ends) expect(end).toMatchObject(same(one, steps));
+      const sent = ends.reduce((sum, end) => sum + end.sent!, 0);
+      expect(sent).toBeGreaterThan(formula);
+      expect(sent).toBeLessThan(1.05 * formula);
+    } finally {
+      link.remove();
+    }
   });
 
   // Which of two connects to the other is for their ports to say, which differ each time.
