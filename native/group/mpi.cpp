@@ -6,7 +6,6 @@
 #include <chrono>
 #include <deque>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "plugin.h"
@@ -39,7 +38,7 @@ class MpiTransport : public GroupTransport {
     place.size = static_cast<std::uint32_t>(size_);
   }
 
-  // After a failure, MPI would wait for the rank that is lost.
+  // On the thread that made it, as MPI demands. After a failure, MPI would wait for the rank that is lost.
   ~MpiTransport() override {
     if (!is_over_) MPI_Finalize();
   }
@@ -54,8 +53,8 @@ class MpiTransport : public GroupTransport {
         const GroupMessage& message = (comes ? receives : sends)[r];
         if (message.bytes == 0) continue;
         const int count = static_cast<int>(message.bytes);
-        transfer.emplace_back(MPI_REQUEST_NULL, r);
-        MPI_Request* const request = &transfer.back().first;
+        transfer.push_back({MPI_REQUEST_NULL, r, comes});
+        MPI_Request* const request = &transfer.back().request;
         check(comes ? MPI_Irecv(message.memory, count, MPI_BYTE, r, 0, world_, request)
                     : MPI_Isend(message.memory, count, MPI_BYTE, r, 0, world_, request));
       }
@@ -65,13 +64,13 @@ class MpiTransport : public GroupTransport {
 
   void finish() override {
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
-    for (auto& [request, r] : transfers_.front()) {
+    for (auto& [request, r, comes] : transfers_.front()) {
       for (int tries = 0, done = 0; done == 0; ++tries) {
         check(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
         if (done != 0) break;
         if (is_over_) throw std::runtime_error("This process is leaving the group");
         if (std::chrono::steady_clock::now() > deadline) {
-          is_over_ = true;
+          call_off();
           throw RankFailure(static_cast<std::uint32_t>(r), "Timed out");
         }
         if (tries < 100)
@@ -86,7 +85,23 @@ class MpiTransport : public GroupTransport {
   void abort() override { is_over_ = true; }
 
  private:
-  using Transfer = std::vector<std::pair<MPI_Request, int>>;
+  struct Message {
+    MPI_Request request;
+    int rank;
+    bool comes;
+  };
+  using Transfer = std::vector<Message>;
+
+  // What has not begun to come never will. MPI cannot call back the rest: it is left to itself, and as MPI is
+  // not called any more, it neither reads nor writes memory, but for networks that do so on their own.
+  void call_off() {
+    is_over_ = true;
+    for (Transfer& transfer : transfers_) {
+      for (Message& message : transfer) {
+        if (message.comes && message.request != MPI_REQUEST_NULL) MPI_Cancel(&message.request);
+      }
+    }
+  }
 
   std::chrono::milliseconds timeout_;
   MPI_Comm world_ = MPI_COMM_NULL;

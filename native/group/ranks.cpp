@@ -170,7 +170,6 @@ void Ranks::reduce(const std::vector<std::uint64_t>& begin, const Copy& copy, fl
 void Ranks::close() {
   agree("closing", Fingerprint(), [] { return std::vector<std::string>(); });
   failure_ = "The group is closed";
-  transport_->close();
 }
 
 }  // namespace vradam

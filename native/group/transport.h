@@ -25,8 +25,6 @@ class Transport {
   virtual void begin(const GroupMessage* sends, const GroupMessage* receives) = 0;
   virtual void finish() = 0;
   virtual void abort() = 0;
-  // Ends the connections when all has been sent.
-  virtual void close() = 0;
 };
 
 }  // namespace vradam

@@ -45,7 +45,7 @@ class GroupWrap::PluginTransport : public Transport {
     GroupFailure failure{};
     demand(api_.open(&place_, &transport_, &address_, &failure), failure);
   }
-  ~PluginTransport() override { end(); }
+  ~PluginTransport() override { close(); }
   PluginTransport(const PluginTransport&) = delete;
   PluginTransport& operator=(const PluginTransport&) = delete;
 
@@ -69,13 +69,13 @@ class GroupWrap::PluginTransport : public Transport {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (transport_ != nullptr) api_.abort(transport_);
   }
-  void close() override { end(); }
-
- private:
-  void end() {
+  // On the thread that made it: MPI_Finalize's demand.
+  void close() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (transport_ != nullptr) api_.close(std::exchange(transport_, nullptr));
   }
+
+ private:
   static void demand(bool done, const GroupFailure& failure) {
     if (!done) throw TransportFailure(failure.sentence, failure.rank);
   }
@@ -87,12 +87,15 @@ class GroupWrap::PluginTransport : public Transport {
   std::mutex mutex_;  // of abort and close, which may come from different threads
 };
 
-// Work on one of libuv's threads that ends in a promise of nothing.
+// Work on one of libuv's threads, and what comes afterwards on that of JavaScript; it ends in a promise of
+// nothing.
 class GroupWrap::Worker : public Napi::AsyncWorker {
  public:
-  Worker(Napi::Env env, std::function<void()> work)
+  Worker(
+      Napi::Env env, std::function<void()> work, std::function<void()> afterwards = [] {})
       : Napi::AsyncWorker(env, "vradam.group"),
         work_(std::move(work)),
+        afterwards_(std::move(afterwards)),
         deferred_(Napi::Promise::Deferred::New(env)) {}
 
   Napi::Value begin() {
@@ -106,13 +109,17 @@ class GroupWrap::Worker : public Napi::AsyncWorker {
       SetError(failure.what());
     }
   }
-  void OnOK() override { deferred_.Resolve(Env().Undefined()); }
+  void OnOK() override {
+    afterwards_();
+    deferred_.Resolve(Env().Undefined());
+  }
   void OnError(const Napi::Error& failure) override {
     deferred_.Reject(error(Env(), "ERR_VRADAM_GROUP", failure.Message()).Value());
   }
 
  private:
   std::function<void()> work_;
+  std::function<void()> afterwards_;
   Napi::Promise::Deferred deferred_;
 };
 
@@ -249,11 +256,13 @@ void GroupWrap::abort(const Napi::CallbackInfo&) {
 // close() → a promise that resolves when every rank has closed
 Napi::Value GroupWrap::close(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Ranks> ranks = ranks_of(info.Env(), info.This());
-  return (new Worker(info.Env(),
-                     [ranks] {
-                       const std::unique_lock<std::mutex> turn = ranks->turn();
-                       ranks->close();
-                     }))
+  return (new Worker(
+              info.Env(),
+              [ranks] {
+                const std::unique_lock<std::mutex> turn = ranks->turn();
+                ranks->close();
+              },
+              [transport = transport_] { transport->close(); }))
       ->begin();
 }
 

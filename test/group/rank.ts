@@ -17,7 +17,7 @@ export interface Task {
   /** Makes steps on the event loop. */
   readonly isSynchronous?: boolean;
   /** Which rank ends itself, how and when: milliseconds after all have begun. */
-  readonly end?: { readonly rank: number; readonly how: 'exit' | 'throw'; readonly after: number };
+  readonly end?: { readonly rank: number; readonly how: 'exit' | 'throw' | 'hang'; readonly after: number };
   /** Which rank leaves a gradient out. */
   readonly lacking?: number;
 }
@@ -106,6 +106,7 @@ async function run(task: Task): Promise<Ended> {
       const { how, after } = task.end;
       setTimeout(() => {
         if (how === 'exit') process.exit(3);
+        if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
         throw new Error('on purpose');
       }, after);
     }

@@ -367,17 +367,35 @@ describe('a group by Gloo', PATIENCE, () => {
 describe('a group by MPI', PATIENCE, () => {
   beforeEach(needs('mpi'));
 
-  it.each([2, 4])('of %i processes has the bytes of one', async (size) => {
-    const one = await expected(size, 4);
-    const task: Task = { join: { engine: 'mpi' }, steps: 4 };
+  const mpirun = (size: number, task: Task) => {
     const words = ['--allow-run-as-root', '--oversubscribe', '-n', String(size), process.execPath, program];
     const { stdout, stderr } = spawnSync('mpirun', [...words, JSON.stringify(task)], {
       encoding: 'utf8',
       timeout: 60_000,
     });
-    const ends = stdout.split('\n').filter((line) => line.startsWith('{'));
+    const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+    return { ends: lines.map((line) => JSON.parse(line) as Ended), stderr };
+  };
+
+  it.each([2, 4])('of %i processes has the bytes of one', async (size) => {
+    const one = await expected(size, 4);
+    const { ends, stderr } = mpirun(size, { join: { engine: 'mpi' }, steps: 4 });
     expect(ends.length, stderr).toBe(size);
-    for (const end of ends) expect(JSON.parse(end)).toMatchObject(same(one, 4));
+    for (const end of ends) expect(end).toMatchObject(same(one, 4));
+  });
+
+  it('notices a rank that hangs after the timeout, and has no mixture', async () => {
+    const { ends, stderr } = mpirun(2, {
+      join: { engine: 'mpi', timeout: 1500 },
+      steps: 10_000,
+      end: { rank: 1, how: 'hang', after: 100 },
+    });
+    expect(ends.length, stderr).toBe(1);
+    const [{ rank, done, parameters, error }] = ends as [Ended];
+    const one = await expected(2, done);
+    expect(parameters).toBe(one.parameters.get(done));
+    expect([rank, error?.code]).toEqual([0, 'ERR_VRADAM_GROUP']);
+    expect(error?.message).toMatch(/^The group failed in step \d+: rank 1 is lost: Timed out\./);
   });
 });
 

@@ -70,7 +70,6 @@ class ThreadTransport : public Transport {
     const std::lock_guard<std::mutex> lock(mail_->mutex);
     abort_locked();
   }
-  void close() override {}
 
  private:
   void abort_locked() {
