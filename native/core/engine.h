@@ -93,6 +93,8 @@ class Engine {
   virtual const std::vector<TensorShape>& tensors() const = 0;
   // Whether it can make a step on memory that lies there.
   virtual bool reaches(Memory memory) const = 0;
+  // Processes that share the state; each has a part of it.
+  virtual std::uint32_t ranks() const { return 1; }
 
   // Returns the tensor's number, from 0; its state is zero. The group must exist.
   virtual std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) = 0;

@@ -24,6 +24,7 @@ class ShardedEngine : public Engine, private OtherParts {
   const EngineSettings& settings() const override { return part_->settings(); }
   const std::vector<TensorShape>& tensors() const override { return shapes_; }
   bool reaches(Memory memory) const override { return memory == Memory::kHost; }
+  std::uint32_t ranks() const override { return ranks_->size(); }
 
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
   void remove_tensor(std::uint32_t tensor) override;

@@ -29,8 +29,8 @@ constexpr std::int64_t kTensorBytes = 256;
 // Between two looks for engines that JavaScript has dropped.
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
-std::int64_t tensor_bytes(std::uint64_t size) {
-  return kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float));
+std::int64_t tensor_bytes(const Engine& engine, std::uint64_t size) {
+  return kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float) / engine.ranks());
 }
 
 // A step's arguments, out of JavaScript's reach.
@@ -389,10 +389,10 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
     const double last_group = static_cast<double>(engine.settings().groups.size() - 1);
     const auto group = static_cast<std::uint32_t>(count_argument(info, 0, "group", last_group));
     const std::uint64_t size = count_argument(info, 1, "size", kLargestSize);
-    holders_->make_room(info.Env(), tensor_bytes(size));
+    holders_->make_room(info.Env(), tensor_bytes(engine, size));
     try {
       const std::uint32_t tensor = engine.add_tensor(group, size);
-      hold(tensor_bytes(size));
+      hold(tensor_bytes(engine, size));
       if (info[2].IsString()) engine.name_tensor(tensor, info[2].As<Napi::String>().Utf8Value());
       return Napi::Number::New(info.Env(), tensor);
     } catch (const std::bad_alloc&) {
@@ -408,7 +408,7 @@ void EngineWrap::remove_tensor(const Napi::CallbackInfo& info) {
     const std::uint32_t tensor = tensor_argument(info, engine);
     const std::uint64_t size = engine.tensors()[tensor].size;
     engine.remove_tensor(tensor);
-    hold(-tensor_bytes(size));
+    hold(-tensor_bytes(engine, size));
     bound_.clear();
   });
 }
