@@ -112,6 +112,16 @@ function start(
   });
 }
 
+/** Starts a rank on each of some hosts, which meet at the first. */
+function startOn(hosts: readonly Host[], timeout: number, task: Omit<Task, 'join'>): Rank[] {
+  const store = `tcp://${hosts[0]!.host}:29500`;
+  return hosts.map(({ name }, rank) => {
+    const whole: Task = { join: { rank, size: hosts.length, store, timeout }, ...task };
+    const words = ['netns', 'exec', name, process.execPath, program, JSON.stringify(whole)];
+    return watch(spawn('ip', words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }));
+  });
+}
+
 const endsOf = (ranks: readonly Rank[]) => Promise.all(ranks.map(({ end }) => end));
 
 /** One process that is given the reduced gradients: what every rank should have after each step. */
@@ -266,12 +276,7 @@ describe('a group by Gloo', PATIENCE, () => {
     if ('why' in link) return skip(link.why);
     try {
       const [size, steps] = [2, 6];
-      const store = freshStore();
-      const ranks = link.hosts.map(({ name, host }, rank) => {
-        const task: Task = { join: { rank, size, store, timeout: 20_000, host }, steps };
-        const words = ['netns', 'exec', name, process.execPath, program, JSON.stringify(task)];
-        return watch(spawn('ip', words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }));
-      });
+      const ranks = startOn(link.hosts, 20_000, { steps });
       const one = await expected(size, steps);
       // A tensor has no gradient in step 1; in step 2, which is refused, no parameters are exchanged.
       const { wide } = SIZES;
@@ -282,6 +287,28 @@ describe('a group by Gloo', PATIENCE, () => {
       const sent = ends.reduce((sum, end) => sum + end.sent!, 0);
       expect(sent).toBeGreaterThan(formula);
       expect(sent).toBeLessThan(1.05 * formula);
+    } finally {
+      link.remove();
+    }
+  });
+
+  it('notices a cable that was cut after the timeout, at both ends', async ({ skip }) => {
+    const link = slowLink({ rate: '60mbit', mtu: 1500 });
+    if ('why' in link) return skip(link.why);
+    try {
+      const ranks = startOn(link.hosts, 2000, { steps: 10_000 });
+      await Promise.all(ranks.map(({ begun }) => begun));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      execSync(`ip -n ${link.hosts[0]!.name} link set eth0 down`);
+      const ends = (await endsOf(ranks)) as Ended[];
+      const one = await expected(2, Math.max(...ends.map(({ done }) => done)));
+      for (const { done, parameters, error } of ends) {
+        expect(parameters).toBe(one.parameters.get(done));
+        expect(error).toMatchObject({
+          code: 'ERR_VRADAM_GROUP',
+          message: expect.stringContaining('is lost'),
+        });
+      }
     } finally {
       link.remove();
     }
