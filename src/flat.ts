@@ -15,11 +15,19 @@ export type { FlatGradients, FlatParameters, Sizes } from './optimizers/flat-arr
 export type { CheckpointOptions, FlatOptions } from './optimizers/flat-optimizer.js';
 export type { OptimizerSummary } from './optimizers/summary.js';
 export type {
+  AdadeltaOptions,
+  AdagradOptions,
+  AdamaxOptions,
   Group,
   GroupMatch,
   Hyperparameters,
+  LionOptions,
+  MomentumOptions,
   OnNonFinite,
+  OptimizerName,
+  RMSPropOptions,
   Schedule,
+  SGDOptions,
   VRAdamOptions,
 } from './options/options.js';
 export {
@@ -40,7 +48,7 @@ const platform: FlatPlatform = {
 };
 
 /**
- * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
+ * VRAdam, AdamW, Adam and the other rules on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
  *
  * @example
  * using optimizer = new FlatOptimizer({ kernel: 784 * 10, bias: 10 }, { groups: [{ match: 'bias', weightDecay: 0 }] });
@@ -50,7 +58,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> extends Base<S> {
   /**
    * @param sizes Number of elements of one tensor, or of each in a list or record. Tensors of a list are called
    *   `tensor0`, `tensor1`, …; the names choose the groups.
-   * @param options The defaults are those of `vradam`.
+   * @param options Those of a factory, which `rule` names; `vradam` without it.
    * @throws ERR_VRADAM_HYPERPARAMETER for an option that is unknown or out of range and for a group that matches
    *   no tensor, ERR_VRADAM_SHAPE for sizes that are no integers of at least 0, ERR_VRADAM_ENGINE if the engine
    *   is not available or memory does not suffice.

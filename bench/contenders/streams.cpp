@@ -65,7 +65,7 @@ class Arrays {
         threads_(threads),
         parameters_(elements),
         gradients_(elements),
-        state_(elements) {
+        state_(2, elements) {
     run(Stream::kAdamW);
   }
 
@@ -74,8 +74,8 @@ class Arrays {
     const ControlWord ieee;
     float* const p = parameters_.data();
     float* const g = gradients_.data();
-    float* const v = state_.velocity();
-    float* const s = state_.second_moment();
+    float* const v = state_.array(0);
+    float* const s = state_.array(1);
     const auto begin = std::chrono::steady_clock::now();
     switch (stream) {
       case Stream::kCopy:

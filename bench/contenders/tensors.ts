@@ -3,7 +3,7 @@ import { capabilities } from '../../src/engines/capabilities.js';
 import { adam, vradam } from '../../src/index.js';
 import { DeviceSteps } from '../../src/optimizers/device-steps.js';
 import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
-import { VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { OPTIMIZERS } from '../../src/options/options.js';
 import { stepContender } from '../rounds.js';
 import { gradientValues, parameterValues } from '../values.js';
 import { activate, type BackendName, type FoundBackend } from './backends.js';
@@ -14,7 +14,7 @@ class OperationsOptimizer extends TensorFlowOptimizer {
   static readonly className = 'VRAdamOperations';
 
   constructor(learningRate: number) {
-    super(learningRate, {}, VRADAM_DEFAULTS, (resolved) => new DeviceSteps(resolved));
+    super(learningRate, {}, OPTIMIZERS.vradam, (resolved) => new DeviceSteps(resolved));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "rules.h"
 #include "scalars.h"
 #include "step.h"
 
@@ -14,7 +15,9 @@ namespace vradam {
 
 struct EngineSettings {
   std::vector<GroupSettings> groups;
+  Rule rule = Rule::adam;
   std::optional<double> clip_norm;
+  std::optional<double> clip_value;
   bool check_gradients = true;
 };
 
@@ -103,10 +106,9 @@ class Engine {
   // What the ranks of a group call a tensor among each other.
   virtual void name_tensor(std::uint32_t, std::string) {}
   virtual StepResult step(const StepArguments& arguments) = 0;
-  // Copies `size` elements of each, and returns or takes t.
-  virtual std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) = 0;
-  virtual void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                           std::uint64_t steps) = 0;
+  // Copies `size` elements of each state array, in the order of rules.h, and returns or takes t.
+  virtual std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) = 0;
+  virtual void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) = 0;
 };
 
 }  // namespace vradam

@@ -1,4 +1,5 @@
-// The update rule, once for host and device. DESIGN: float32, one rounding per operation, in this order.
+// The update rules, once for host and device: float32, one rounding per operation, in the order that is
+// written. VRAdam, AdamW and Adam:
 //
 //   g = c*g
 //   v = tiny0(b1*v + o1*g)
@@ -13,6 +14,7 @@
 #include <cstring>
 
 #include "portability.h"
+#include "rules.h"
 #include "scalars.h"
 
 namespace vradam {
@@ -36,6 +38,147 @@ VRADAM_HOST_DEVICE inline float next_second_moment(const UpdateScalars& a, float
 VRADAM_HOST_DEVICE inline float next_parameter(const UpdateScalars& a, float p, float v, float s) {
   return p - a.eta * ((v * a.r1) / (std::sqrt(s * a.r2) + a.eps) + a.wd * p);
 }
+
+// The gradient as the rule gets it. NaN stays what it is.
+VRADAM_HOST_DEVICE inline float cut(const UpdateScalars& a, float g) {
+  const float below = g > a.limit ? a.limit : g;
+  return below < -a.limit ? -a.limit : below;
+}
+
+// A rule each: `update` takes a gradient and the state arrays' elements in the order of rules.h, makes these the
+// new ones, and returns the new parameter. kVelocity is how its velocity, the first array, follows.
+namespace rule {
+
+enum class Velocity : std::uint8_t {
+  kNone,
+  kOfGradient,  // next_velocity of it and the gradient
+  kOwn,         // the rule's `velocity`, of all that `update` gets
+};
+
+VRADAM_HOST_DEVICE inline float descend(const UpdateScalars& a, float p, float direction) {
+  return p - a.eta * (direction + a.wd * p);
+}
+
+VRADAM_HOST_DEVICE inline float larger(float x, float y) {
+  return x > y ? x : y;
+}
+
+// Kingma and Ba, arXiv 1412.6980; with decoupled weight decay, arXiv 1711.05101; with the penalty, 2505.13196.
+struct adam {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_velocity(a, s[0], g);
+    s[1] = next_second_moment(a, s[1], g);
+    return next_parameter(a, p, s[0], s[1]);
+  }
+};
+
+// Reddi, Kale and Kumar, ICLR 2018: the largest second moment so far, as PyTorch corrects its bias.
+struct amsgrad {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_velocity(a, s[0], g);
+    s[1] = next_second_moment(a, s[1], g);
+    s[2] = larger(s[1], s[2]);
+    return next_parameter(a, p, s[0], s[2]);
+  }
+};
+
+struct sgd {
+  static constexpr Velocity kVelocity = Velocity::kNone;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float*) {
+    return descend(a, p, g);
+  }
+};
+
+// Polyak 1964, without dampening: o1 is 1.
+struct momentum {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_velocity(a, s[0], g);
+    return descend(a, p, s[0]);
+  }
+};
+
+// Sutskever et al., ICML 2013, in the form that looks ahead from the new velocity.
+struct nesterov {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_velocity(a, s[0], g);
+    return descend(a, p, g + a.b1 * s[0]);
+  }
+};
+
+// Tieleman and Hinton 2012. With kCentered, the variance of the gradient instead of its square (Graves, arXiv
+// 1308.0850); with kMomentum, a velocity of what plain RMSProp steps by.
+template <bool kMomentum, bool kCentered>
+struct root_mean_square {
+  static constexpr Velocity kVelocity = kMomentum ? Velocity::kOwn : Velocity::kNone;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    float& second_moment = s[kMomentum];
+    second_moment = next_second_moment(a, second_moment, g);
+    float square = second_moment;
+    if constexpr (kCentered) {
+      float& mean = s[kMomentum + 1];
+      mean = tiny0(a.b2 * mean + a.o2 * g);
+      square = larger(square - mean * mean, 0.0f);
+    }
+    const float direction = g / std::sqrt(square + a.eps);
+    if constexpr (!kMomentum) return descend(a, p, direction);
+    s[0] = tiny0(a.b1 * s[0] + direction);
+    return descend(a, p, s[0]);
+  }
+  VRADAM_HOST_DEVICE static float velocity(const UpdateScalars& a, float g, float* s) {
+    update(a, 0.0f, g, s);
+    return s[0];
+  }
+};
+using rmsprop = root_mean_square<false, false>;
+using rmspropMomentum = root_mean_square<true, false>;
+using rmspropCentered = root_mean_square<false, true>;
+using rmspropCenteredMomentum = root_mean_square<true, true>;
+
+// Duchi, Hazan and Singer, JMLR 2011.
+struct adagrad {
+  static constexpr Velocity kVelocity = Velocity::kNone;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = tiny0(s[0] + g * g);
+    return descend(a, p, g / std::sqrt(s[0] + a.eps));
+  }
+};
+
+// Zeiler, arXiv 1212.5701.
+struct adadelta {
+  static constexpr Velocity kVelocity = Velocity::kNone;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_second_moment(a, s[0], g);
+    const float direction = std::sqrt(s[1] + a.eps) / std::sqrt(s[0] + a.eps) * g;
+    s[1] = next_second_moment(a, s[1], direction);
+    return descend(a, p, direction);
+  }
+};
+
+// Kingma and Ba, arXiv 1412.6980, section 7.
+struct adamax {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    s[0] = next_velocity(a, s[0], g);
+    s[1] = tiny0(larger(a.b2 * s[1], std::fabs(g)));
+    return descend(a, p, (s[0] * a.r1) / (s[1] + a.eps));
+  }
+};
+
+// Chen et al., arXiv 2302.06675. Its beta2 is the decay of the velocity, so b1 and o1 are of it, b2 and o2 of beta1.
+struct lion {
+  static constexpr Velocity kVelocity = Velocity::kOfGradient;
+  VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
+    const float between = a.b2 * s[0] + a.o2 * g;
+    s[0] = next_velocity(a, s[0], g);
+    return descend(a, p, between > 0.0f ? 1.0f : between < 0.0f ? -1.0f : 0.0f);
+  }
+};
+
+}  // namespace rule
 
 // |g| as an integer that orders like the float and puts NaN above infinity, so that one maximum per tensor
 // tells whether any of its gradients is bad.
@@ -84,19 +227,23 @@ VRADAM_HOST_DEVICE inline double integer_power(double beta, std::uint64_t t) {
 }
 
 // t counts this step.
-VRADAM_HOST_DEVICE inline UpdateScalars update_scalars(const GroupSettings& group, std::uint64_t t,
-                                                       double eta, double c) {
+VRADAM_HOST_DEVICE inline UpdateScalars update_scalars(Rule rule, const GroupSettings& group, std::uint64_t t,
+                                                       double eta, double c, double limit) {
+  const double beta1 = rule == Rule::lion ? group.beta2 : group.beta1;
+  const double beta2 = rule == Rule::lion ? group.beta1 : group.beta2;
+  const bool adds_all = rule == Rule::momentum || rule == Rule::nesterov;
   UpdateScalars a;
-  a.b1 = static_cast<float>(group.beta1);
-  a.o1 = static_cast<float>(1.0 - group.beta1);
-  a.b2 = static_cast<float>(group.beta2);
-  a.o2 = static_cast<float>(1.0 - group.beta2);
+  a.b1 = static_cast<float>(beta1);
+  a.o1 = static_cast<float>(adds_all ? 1.0 : 1.0 - beta1);
+  a.b2 = static_cast<float>(beta2);
+  a.o2 = static_cast<float>(1.0 - beta2);
   a.r1 = static_cast<float>(1.0 / (1.0 - integer_power(group.beta1, t)));
   a.r2 = static_cast<float>(1.0 / (1.0 - integer_power(group.beta2, t)));
   a.eps = static_cast<float>(group.epsilon);
   a.wd = static_cast<float>(group.weight_decay);
   a.eta = static_cast<float>(eta);
   a.c = static_cast<float>(c);
+  a.limit = static_cast<float>(limit);
   return a;
 }
 

@@ -38,6 +38,7 @@ struct UpdateScalars {
   float wd;   // weight decay
   float eta;  // effective learning rate
   float c;    // sign * gradient scale * clip coefficient
+  float limit;  // to which c*g is cut on either side; infinite for none
 };
 
 }  // namespace vradam

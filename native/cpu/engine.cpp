@@ -39,16 +39,23 @@ void CpuEngine::each_block(std::uint64_t elements, const F& f) const {
                              });
 }
 
+CpuEngine::Arrays CpuEngine::arrays_of(const Block& block) const {
+  Arrays arrays{};
+  for (std::size_t k = 0; k < array_count(); ++k) {
+    arrays.from[k] = state_[block.tensor].memory.array(k) + block.begin;
+  }
+  return arrays;
+}
+
 std::uint32_t CpuEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
-  StateMemory memory(size);
+  StateMemory memory(array_count(), size);
   if (memory.untouched()) {
     // The threads that will step on these pages touch them first.
     const auto pieces = static_cast<std::uint32_t>((size + kBlock - 1) / kBlock);
     ThreadPool::instance().run(threads_, pieces, [&](std::uint32_t piece) {
       const std::uint64_t begin = std::uint64_t{piece} * kBlock;
       const std::uint64_t bytes = std::min<std::uint64_t>(kBlock, size - begin) * sizeof(float);
-      std::memset(memory.velocity() + begin, 0, bytes);
-      std::memset(memory.second_moment() + begin, 0, bytes);
+      for (std::size_t k = 0; k < array_count(); ++k) std::memset(memory.array(k) + begin, 0, bytes);
     });
   }
   const std::uint64_t chunks = plan_.chunks() + chunk_count(size);
@@ -91,12 +98,11 @@ void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of
       case Reading::kGradientNorm:
         return kernels_.sum_squared_gradient(g, block.length, sums);
       case Reading::kGradientPenalty:
-        return kernels_.gradient_penalty(classify_exponent(exponent), exponent, g, block.length, scalars.c,
+        return kernels_.gradient_penalty(classify_exponent(exponent), exponent, g, block.length, scalars,
                                          sums);
       case Reading::kVelocityPenalty:
-        return kernels_.velocity_penalty(classify_exponent(exponent), exponent, g,
-                                         state_[block.tensor].memory.velocity() + block.begin, block.length,
-                                         scalars, sums);
+        return kernels_.velocity_penalty(settings().rule, classify_exponent(exponent), exponent, g,
+                                         arrays_of(block).from, block.length, scalars, sums);
       case Reading::kNothing:
         break;
     }
@@ -157,13 +163,15 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
     result[kReportGradientNorm] = scale * std::sqrt(add_up(arguments, false, refusal)[0]);
     result[kReportClipCoefficient] = clip_coefficient(*settings.clip_norm, result[kReportGradientNorm]);
   }
+  const double limit = settings.clip_value.value_or(std::numeric_limits<double>::infinity());
   std::vector<float> factors(groups);
   for (std::size_t k = 0; k < groups; ++k) {
     factors[k] = static_cast<float>(gradient_factor(arguments.scalars[k], result[kReportClipCoefficient]));
   }
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const GroupSettings& group = settings.groups[tensors[i].group];
-    scalars_[i] = update_scalars(group, state_[i].steps + 1, 0.0, factors[tensors[i].group]);
+    scalars_[i] =
+        update_scalars(settings.rule, group, state_[i].steps + 1, 0.0, factors[tensors[i].group], limit);
   }
   if (plan_.clips() && settings.check_gradients) refusal = find_refusal(arguments, factors);
 
@@ -205,35 +213,29 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
   each_block(elements, [&](const Block& block, std::uint32_t) {
     const TensorBuffers& buffers = arguments.tensors[block.tensor];
     if (!buffers.active) return;
-    const StateMemory& state = state_[block.tensor].memory;
     const std::uint64_t at = block.begin;
-    kernels_.update(buffers.p_in == buffers.p_out ? Store::kInPlace : elsewhere, buffers.p_in + at,
-                    buffers.p_out + at, buffers.gradient + at, state.velocity() + at,
-                    state.second_moment() + at, block.length, scalars_[block.tensor]);
+    kernels_.update(settings.rule, buffers.p_in == buffers.p_out ? Store::kInPlace : elsewhere,
+                    buffers.p_in + at, buffers.p_out + at, buffers.gradient + at, arrays_of(block).from,
+                    block.length, scalars_[block.tensor]);
   });
   result[kReportOutcome] = static_cast<double>(kApplied);
   return result;
 }
 
-std::uint64_t CpuEngine::read_state(std::uint32_t tensor, float* velocity, float* second_moment) {
+std::uint64_t CpuEngine::read_state(std::uint32_t tensor, float* const* arrays) {
   const State& state = state_[tensor];
   const std::size_t bytes = static_cast<std::size_t>(plan_.tensors()[tensor].size) * sizeof(float);
-  if (bytes != 0) {
-    std::memcpy(velocity, state.memory.velocity(), bytes);
-    std::memcpy(second_moment, state.memory.second_moment(), bytes);
-  }
+  if (bytes == 0) return state.steps;
+  for (std::size_t k = 0; k < array_count(); ++k) std::memcpy(arrays[k], state.memory.array(k), bytes);
   return state.steps;
 }
 
-void CpuEngine::write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                            std::uint64_t steps) {
+void CpuEngine::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
   const std::size_t bytes = static_cast<std::size_t>(plan_.tensors()[tensor].size) * sizeof(float);
   State& state = state_[tensor];
-  if (bytes != 0) {
-    std::memcpy(state.memory.velocity(), velocity, bytes);
-    std::memcpy(state.memory.second_moment(), second_moment, bytes);
-  }
   state.steps = steps;
+  if (bytes == 0) return;
+  for (std::size_t k = 0; k < array_count(); ++k) std::memcpy(state.memory.array(k), arrays[k], bytes);
 }
 
 }  // namespace vradam

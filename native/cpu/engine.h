@@ -22,17 +22,22 @@ class CpuEngine : public Engine {
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
   void remove_tensor(std::uint32_t tensor) override;
   StepResult step(const StepArguments& arguments) override;
-  std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) override;
-  void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                   std::uint64_t steps) override;
+  std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
+  void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;
 
  private:
   struct State {
     StateMemory memory;
     std::uint64_t steps = 0;  // t: steps applied to this tensor
   };
+  // A tensor's state arrays from an element on.
+  struct Arrays {
+    float* from[kMostArrays];
+  };
 
   unsigned threads_for(std::uint64_t elements) const;
+  std::size_t array_count() const { return entry_of(settings().rule).array_count(); }
+  Arrays arrays_of(const Block& block) const;
   // Calls f(block, number) for every block, on as many threads as so many elements are worth.
   template <typename F>
   void each_block(std::uint64_t elements, const F& f) const;

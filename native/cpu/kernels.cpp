@@ -3,6 +3,8 @@
 #include "kernels.h"
 
 #include <cmath>
+#include <cstring>
+#include <limits>
 
 #include "../core/reduction.h"
 #include "../core/rule.h"
@@ -28,22 +30,13 @@ struct NoTerm {
   double add(double sum, const float*, const float*, std::size_t) const { return sum; }
 };
 
-template <Power kPower, bool kScaled>
-struct GradientTerm {
-  static constexpr bool kSums = true;
-  float c;
-  double exponent;
-  float gradient(const float* g, std::size_t i) const { return kScaled ? c * g[i] : g[i]; }
-  std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
-    return magnitude_bits(gradient(g, i));
-  }
-  double add(double sum, const float* g, const float*, std::size_t i) const {
-    return add_term<kPower>(sum, gradient(g, i), exponent);
-  }
-};
+// Whether the rule gets anything but the gradients as they are.
+inline bool is_scaled(const UpdateScalars& a) {
+  return a.c != 1.0f || std::isfinite(a.limit);
+}
 
 template <Power kPower, bool kScaled>
-struct VelocityTerm {
+struct GradientTerm {
   static constexpr bool kSums = true;
   UpdateScalars a;
   double exponent;
@@ -51,8 +44,18 @@ struct VelocityTerm {
   std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
     return magnitude_bits(gradient(g, i));
   }
+  float cut_gradient(const float* g, std::size_t i) const {
+    return kScaled ? cut(a, gradient(g, i)) : g[i];
+  }
+  double add(double sum, const float* g, const float*, std::size_t i) const {
+    return add_term<kPower>(sum, cut_gradient(g, i), exponent);
+  }
+};
+
+template <Power kPower, bool kScaled>
+struct VelocityTerm : GradientTerm<kPower, kScaled> {
   double add(double sum, const float* g, const float* v, std::size_t i) const {
-    return add_term<kPower>(sum, next_velocity(a, v[i], gradient(g, i)), exponent);
+    return add_term<kPower>(sum, next_velocity(this->a, v[i], this->cut_gradient(g, i)), this->exponent);
   }
 };
 
@@ -96,82 +99,137 @@ std::int32_t largest_gradient(const float* g, std::size_t n, float c) {
 }
 
 std::int32_t sum_squared_gradient(const float* g, std::size_t n, double* sums) {
-  return read_chunks(GradientTerm<Power::kTwo, false>{1.0f, 2.0}, g, nullptr, n, sums);
+  return read_chunks(GradientTerm<Power::kTwo, false>{}, g, nullptr, n, sums);
 }
 
-template <Power kPower>
-std::int32_t gradient_penalty_of(double exponent, const float* g, std::size_t n, float c, double* sums) {
-  return c == 1.0f ? read_chunks(GradientTerm<kPower, false>{c, exponent}, g, nullptr, n, sums)
-                   : read_chunks(GradientTerm<kPower, true>{c, exponent}, g, nullptr, n, sums);
+template <typename Term>
+std::int32_t read_terms(double exponent, const float* g, const float* v, std::size_t n,
+                        const UpdateScalars& a, double* sums) {
+  Term term;
+  term.a = a;
+  term.exponent = exponent;
+  return read_chunks(term, g, v, n, sums);
 }
 
-template <Power kPower>
-std::int32_t velocity_penalty_of(double exponent, const float* g, const float* v, std::size_t n,
-                                 const UpdateScalars& a, double* sums) {
-  return a.c == 1.0f ? read_chunks(VelocityTerm<kPower, false>{a, exponent}, g, v, n, sums)
-                     : read_chunks(VelocityTerm<kPower, true>{a, exponent}, g, v, n, sums);
+template <template <Power, bool> typename Term, Power kPower>
+std::int32_t penalty_of(double exponent, const float* g, const float* v, std::size_t n,
+                        const UpdateScalars& a, double* sums) {
+  return is_scaled(a) ? read_terms<Term<kPower, true>>(exponent, g, v, n, a, sums)
+                      : read_terms<Term<kPower, false>>(exponent, g, v, n, a, sums);
 }
 
-std::int32_t gradient_penalty(Power power, double exponent, const float* g, std::size_t n, float c,
-                              double* sums) {
+template <template <Power, bool> typename Term>
+std::int32_t penalty(Power power, double exponent, const float* g, const float* v, std::size_t n,
+                     const UpdateScalars& a, double* sums) {
   switch (power) {
     case Power::kOne:
-      return gradient_penalty_of<Power::kOne>(exponent, g, n, c, sums);
+      return penalty_of<Term, Power::kOne>(exponent, g, v, n, a, sums);
     case Power::kTwo:
-      return gradient_penalty_of<Power::kTwo>(exponent, g, n, c, sums);
+      return penalty_of<Term, Power::kTwo>(exponent, g, v, n, a, sums);
     case Power::kThree:
-      return gradient_penalty_of<Power::kThree>(exponent, g, n, c, sums);
+      return penalty_of<Term, Power::kThree>(exponent, g, v, n, a, sums);
     case Power::kFour:
-      return gradient_penalty_of<Power::kFour>(exponent, g, n, c, sums);
+      return penalty_of<Term, Power::kFour>(exponent, g, v, n, a, sums);
     case Power::kOther:
       break;
   }
-  return gradient_penalty_of<Power::kOther>(exponent, g, n, c, sums);
+  return penalty_of<Term, Power::kOther>(exponent, g, v, n, a, sums);
 }
 
-std::int32_t velocity_penalty(Power power, double exponent, const float* g, const float* v, std::size_t n,
+std::int32_t gradient_penalty(Power power, double exponent, const float* g, std::size_t n,
                               const UpdateScalars& a, double* sums) {
-  switch (power) {
-    case Power::kOne:
-      return velocity_penalty_of<Power::kOne>(exponent, g, v, n, a, sums);
-    case Power::kTwo:
-      return velocity_penalty_of<Power::kTwo>(exponent, g, v, n, a, sums);
-    case Power::kThree:
-      return velocity_penalty_of<Power::kThree>(exponent, g, v, n, a, sums);
-    case Power::kFour:
-      return velocity_penalty_of<Power::kFour>(exponent, g, v, n, a, sums);
-    case Power::kOther:
-      break;
-  }
-  return velocity_penalty_of<Power::kOther>(exponent, g, v, n, a, sums);
+  return penalty<GradientTerm>(power, exponent, g, nullptr, n, a, sums);
 }
 
-// Two bodies, because restrict is a promise about each array. The scalars are copied: behind a reference,
-// every store to an array might change them.
-template <bool kScaled>
-void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT v,
-                     float* VRADAM_RESTRICT s, std::size_t n, const UpdateScalars& scalars) {
+// Writes the velocities that a rule will have.
+template <typename R, std::size_t kArrays>
+void write_velocities(const float* VRADAM_RESTRICT g, const float* VRADAM_RESTRICT s0,
+                      const float* VRADAM_RESTRICT s1, const float* VRADAM_RESTRICT s2, std::size_t n,
+                      const UpdateScalars& scalars, float* VRADAM_RESTRICT velocities) {
   const UpdateScalars a = scalars;
   for (std::size_t i = 0; i < n; ++i) {
-    const float x = kScaled ? a.c * g[i] : g[i];
-    v[i] = next_velocity(a, v[i], x);
-    s[i] = next_second_moment(a, s[i], x);
-    p[i] = next_parameter(a, p[i], v[i], s[i]);
+    float s[kMostArrays] = {s0[i], s1[i], kArrays > 2 ? s2[i] : 0.0f};
+    velocities[i] = R::velocity(a, cut(a, a.c * g[i]), s);
   }
 }
 
-template <bool kScaled>
+// A velocity of more than itself and the gradient is written down first, and then read.
+template <typename R, std::size_t kArrays>
+std::int32_t velocity_penalty_of(Power power, double exponent, const float* g, float* const* state,
+                                 std::size_t n, const UpdateScalars& a, double* sums) {
+  if constexpr (R::kVelocity == rule::Velocity::kOfGradient) {
+    return penalty<VelocityTerm>(power, exponent, g, state[0], n, a, sums);
+  } else if constexpr (R::kVelocity == rule::Velocity::kOwn) {
+    UpdateScalars as_they_are{};
+    as_they_are.c = 1.0f;
+    as_they_are.limit = std::numeric_limits<float>::infinity();
+    float velocities[kChunk];
+    for (std::size_t at = 0; at < n; at += kChunk) {
+      const std::size_t length = n - at < kChunk ? n - at : kChunk;
+      const float* const last = kArrays > 2 ? state[kArrays - 1] + at : nullptr;
+      write_velocities<R, kArrays>(g + at, state[0] + at, state[1] + at, last, length, a, velocities);
+      gradient_penalty(power, exponent, velocities, length, as_they_are, sums + at / kChunk);
+    }
+    return largest_gradient(g, n, a.c);
+  }
+  return 0;
+}
+
+std::int32_t velocity_penalty(Rule rule, Power power, double exponent, const float* g, float* const* state,
+                              std::size_t n, const UpdateScalars& a, double* sums) {
+  switch (rule) {
+#define VRADAM_VELOCITY_PENALTY(name, ...)                                                                \
+  case Rule::name:                                                                                        \
+    return velocity_penalty_of<rule::name, entry_of(Rule::name).array_count()>(power, exponent, g, state, \
+                                                                               n, a, sums);
+    VRADAM_RULES(VRADAM_VELOCITY_PENALTY)
+#undef VRADAM_VELOCITY_PENALTY
+  }
+  return 0;
+}
+
+// Restrict is a promise about each array, so memory in place has a body of its own. The scalars are copied:
+// behind a reference, every store to an array might change them.
+template <typename R, std::size_t kArrays, bool kScaled>
+inline float update_element(const UpdateScalars& a, float p, float g, float* VRADAM_RESTRICT s0,
+                            float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t i) {
+  float s[kMostArrays] = {};
+  if constexpr (kArrays > 0) s[0] = s0[i];
+  if constexpr (kArrays > 1) s[1] = s1[i];
+  if constexpr (kArrays > 2) s[2] = s2[i];
+  const float next = R::update(a, p, kScaled ? cut(a, a.c * g) : g, s);
+  if constexpr (kArrays > 0) s0[i] = s[0];
+  if constexpr (kArrays > 1) s1[i] = s[1];
+  if constexpr (kArrays > 2) s2[i] = s[2];
+  return next;
+}
+
+template <typename R, std::size_t kArrays, bool kScaled>
+void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0,
+                     float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,
+                     const UpdateScalars& scalars) {
+  const UpdateScalars a = scalars;
+  for (std::size_t i = 0; i < n; ++i) p[i] = update_element<R, kArrays, kScaled>(a, p[i], g[i], s0, s1, s2, i);
+}
+
+template <typename R, std::size_t kArrays, bool kScaled>
 void update_to(const float* VRADAM_RESTRICT p_in, float* VRADAM_RESTRICT p_out,
-               const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT v, float* VRADAM_RESTRICT s,
-               std::size_t n, const UpdateScalars& scalars) {
+               const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0, float* VRADAM_RESTRICT s1,
+               float* VRADAM_RESTRICT s2, std::size_t n, const UpdateScalars& scalars) {
   const UpdateScalars a = scalars;
-  for (std::size_t i = 0; i < n; ++i) {
-    const float x = kScaled ? a.c * g[i] : g[i];
-    v[i] = next_velocity(a, v[i], x);
-    s[i] = next_second_moment(a, s[i], x);
-    p_out[i] = next_parameter(a, p_in[i], v[i], s[i]);
-  }
+  for (std::size_t i = 0; i < n; ++i)
+    p_out[i] = update_element<R, kArrays, kScaled>(a, p_in[i], g[i], s0, s1, s2, i);
 }
+
+// The state arrays from an element on; null for those that a rule does not have.
+struct State {
+  State(float* const* arrays, std::size_t count, std::size_t begin) {
+    for (std::size_t k = 0; k < count; ++k) at[k] = arrays[k] + begin;
+  }
+  float* at[kMostArrays] = {};
+};
+
+constexpr std::size_t kTile = 1024;
 
 #if defined(__SSE2__) || defined(_M_X64)
 constexpr std::size_t kLine = 16;  // floats of a cache line
@@ -190,10 +248,8 @@ void stream_lines(float* out, const float* in, std::size_t n) {
 // Goes through a buffer that stays in cache. Where p_out does not begin a line, the rest of a line waits in
 // the buffer for the next tile, so that no line is written half past the caches and half through them, and
 // the state is still read where its lines begin.
-template <bool kScaled>
-void update_streaming(const float* p_in, float* p_out, const float* g, float* v, float* s, std::size_t n,
-                      const UpdateScalars& a) {
-  constexpr std::size_t kTile = 1024;
+template <typename Update>
+void update_streaming(float* p_out, std::size_t n, const Update& update) {
   alignas(64) float buffer[kLine + kTile];
   // Elements before the first whole line go the ordinary way.
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(p_out) / sizeof(float) % kLine;
@@ -202,7 +258,7 @@ void update_streaming(const float* p_in, float* p_out, const float* g, float* v,
   float* out = p_out;
   for (std::size_t begin = 0; begin < n; begin += kTile) {
     const std::size_t length = n - begin < kTile ? n - begin : kTile;
-    update_to<kScaled>(p_in + begin, buffer + waiting, g + begin, v + begin, s + begin, length, a);
+    update(begin, length, buffer + waiting);
     const float* ready = buffer;
     std::size_t count = waiting + length;
     for (; skip != 0 && count != 0; --skip, --count) *out++ = *ready++;
@@ -216,32 +272,57 @@ void update_streaming(const float* p_in, float* p_out, const float* g, float* v,
   _mm_sfence();
 }
 #else
-template <bool kScaled>
-void update_streaming(const float* p_in, float* p_out, const float* g, float* v, float* s, std::size_t n,
-                      const UpdateScalars& a) {
-  update_to<kScaled>(p_in, p_out, g, v, s, n, a);
+template <typename Update>
+void update_streaming(float* p_out, std::size_t n, const Update& update) {
+  update(0, n, p_out);
 }
 #endif
 
 template <bool kScaled>
-void update_stored(Store store, const float* p_in, float* p_out, const float* g, float* v, float* s,
-                   std::size_t n, const UpdateScalars& a) {
+void update_adam(Store store, const float* p_in, float* p_out, const float* g, float* const* state,
+                 std::size_t n, const UpdateScalars& a) {
+  float* const v = state[0];
+  float* const s = state[1];
   switch (store) {
     case Store::kInPlace:
-      return update_in_place<kScaled>(p_out, g, v, s, n, a);
+      return update_in_place<rule::adam, 2, kScaled>(p_out, g, v, s, nullptr, n, a);
     case Store::kCached:
-      return update_to<kScaled>(p_in, p_out, g, v, s, n, a);
+      return update_to<rule::adam, 2, kScaled>(p_in, p_out, g, v, s, nullptr, n, a);
     case Store::kStreaming:
-      return update_streaming<kScaled>(p_in, p_out, g, v, s, n, a);
+      return update_streaming(p_out, n, [&](std::size_t at, std::size_t length, float* out) {
+        update_to<rule::adam, 2, kScaled>(p_in + at, out, g + at, v + at, s + at, nullptr, length, a);
+      });
   }
 }
 
-void update(Store store, const float* p_in, float* p_out, const float* g, float* v, float* s, std::size_t n,
-            const UpdateScalars& a) {
-  if (a.c == 1.0f) {
-    update_stored<false>(store, p_in, p_out, g, v, s, n, a);
-  } else {
-    update_stored<true>(store, p_in, p_out, g, v, s, n, a);
+// One body for every store: tiles go through a buffer, which costs less than the code of another body.
+template <typename R, std::size_t kArrays>
+void update_of(Store store, const float* p_in, float* p_out, const float* g, float* const* state,
+               std::size_t n, const UpdateScalars& a) {
+  const auto tile = [&](std::size_t begin, std::size_t length, float* out) {
+    const State s(state, kArrays, begin);
+    update_to<R, kArrays, true>(p_in + begin, out, g + begin, s.at[0], s.at[1], s.at[2], length, a);
+  };
+  if (store == Store::kStreaming) return update_streaming(p_out, n, tile);
+  float buffer[kTile];
+  for (std::size_t begin = 0; begin < n; begin += kTile) {
+    const std::size_t length = n - begin < kTile ? n - begin : kTile;
+    tile(begin, length, buffer);
+    std::memcpy(p_out + begin, buffer, length * sizeof(float));
+  }
+}
+
+void update(Rule rule, Store store, const float* p_in, float* p_out, const float* g, float* const* state,
+            std::size_t n, const UpdateScalars& a) {
+  switch (rule) {
+    case Rule::adam:
+      return is_scaled(a) ? update_adam<true>(store, p_in, p_out, g, state, n, a)
+                          : update_adam<false>(store, p_in, p_out, g, state, n, a);
+#define VRADAM_UPDATE(name, ...)                                                                         \
+  case Rule::name:                                                                                       \
+    return update_of<rule::name, entry_of(Rule::name).array_count()>(store, p_in, p_out, g, state, n, a);
+      VRADAM_OTHER_RULES(VRADAM_UPDATE)
+#undef VRADAM_UPDATE
   }
 }
 

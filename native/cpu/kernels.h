@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "../core/power.h"
+#include "../core/rules.h"
 #include "../core/scalars.h"
 #include "instruction_sets.h"
 
@@ -25,17 +26,19 @@ enum Features : std::uint32_t {
 };
 
 // Reading passes take n elements that begin at a chunk, write one sum per chunk, and return the largest
-// |gradient| as magnitude_bits.
+// |c*gradient| as magnitude_bits. `state` are the rule's arrays, from the first of the n elements on.
 struct Kernels {
   const char* name;
   std::uint32_t needs;  // of Features
   std::int32_t (*largest_gradient)(const float* g, std::size_t n, float c);
   std::int32_t (*sum_squared_gradient)(const float* g, std::size_t n, double* sums);
-  std::int32_t (*gradient_penalty)(Power power, double exponent, const float* g, std::size_t n, float c,
+  std::int32_t (*gradient_penalty)(Power power, double exponent, const float* g, std::size_t n,
+                                   const UpdateScalars& scalars, double* sums);
+  // 0 where the rule has no velocity.
+  std::int32_t (*velocity_penalty)(Rule rule, Power power, double exponent, const float* g,
+                                   float* const* state, std::size_t n, const UpdateScalars& scalars,
                                    double* sums);
-  std::int32_t (*velocity_penalty)(Power power, double exponent, const float* g, const float* v,
-                                   std::size_t n, const UpdateScalars& scalars, double* sums);
-  void (*update)(Store store, const float* p_in, float* p_out, const float* g, float* v, float* s,
+  void (*update)(Rule rule, Store store, const float* p_in, float* p_out, const float* g, float* const* state,
                  std::size_t n, const UpdateScalars& scalars);
 };
 

@@ -43,13 +43,13 @@ void* map_zeroed(std::size_t bytes) {
 
 }  // namespace
 
-StateMemory::StateMemory(std::uint64_t size) {
-  if (size == 0) return;
-  if (size > (std::numeric_limits<std::size_t>::max() - 2 * kHugePage) / (2 * sizeof(float))) {
+StateMemory::StateMemory(std::size_t arrays, std::uint64_t size) {
+  if (arrays == 0 || size == 0) return;
+  if (size > (std::numeric_limits<std::size_t>::max() - 2 * kHugePage) / (arrays * sizeof(float))) {
     throw std::bad_alloc();
   }
-  const std::size_t half = round_up(static_cast<std::size_t>(size) * sizeof(float), kAlignment);
-  bytes_ = 2 * half;
+  const std::size_t each = round_up(static_cast<std::size_t>(size) * sizeof(float), kAlignment);
+  bytes_ = arrays * each;
 #if defined(__linux__)
   if (bytes_ >= kHugePage) {
     base_ = map_zeroed(bytes_);
@@ -62,23 +62,23 @@ StateMemory::StateMemory(std::uint64_t size) {
     if (base_ == nullptr) throw std::bad_alloc();
   }
   const auto begin = round_up(reinterpret_cast<std::uintptr_t>(base_), kAlignment);
-  velocity_ = reinterpret_cast<float*>(begin);
-  second_moment_ = velocity_ + half / sizeof(float);
+  begin_ = reinterpret_cast<float*>(begin);
+  stride_ = each / sizeof(float);
 }
 
 StateMemory::StateMemory(StateMemory&& other) noexcept
     : base_(std::exchange(other.base_, nullptr)),
       bytes_(other.bytes_),
       mapped_(other.mapped_),
-      velocity_(other.velocity_),
-      second_moment_(other.second_moment_) {}
+      begin_(other.begin_),
+      stride_(other.stride_) {}
 
 StateMemory& StateMemory::operator=(StateMemory&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(bytes_, other.bytes_);
   std::swap(mapped_, other.mapped_);
-  std::swap(velocity_, other.velocity_);
-  std::swap(second_moment_, other.second_moment_);
+  std::swap(begin_, other.begin_);
+  std::swap(stride_, other.stride_);
   return *this;
 }
 

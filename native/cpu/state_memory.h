@@ -6,18 +6,18 @@
 
 namespace vradam {
 
-// velocity and second moment of one tensor. Movable, not copyable. Throws std::bad_alloc.
+// The state arrays of one tensor. Movable, not copyable. Throws std::bad_alloc.
 class StateMemory {
  public:
-  explicit StateMemory(std::uint64_t size);
+  StateMemory(std::size_t arrays, std::uint64_t size);
   ~StateMemory();
   StateMemory(StateMemory&& other) noexcept;
   StateMemory(const StateMemory&) = delete;
   StateMemory& operator=(const StateMemory&) = delete;
   StateMemory& operator=(StateMemory&& other) noexcept;
 
-  float* velocity() const { return velocity_; }
-  float* second_moment() const { return second_moment_; }
+  // Null where it has no elements.
+  float* array(std::size_t number) const { return begin_ + number * stride_; }
   // Whether its pages are still untouched, so that whoever writes first decides where they lie.
   bool untouched() const { return mapped_; }
 
@@ -25,8 +25,8 @@ class StateMemory {
   void* base_ = nullptr;
   std::size_t bytes_ = 0;
   bool mapped_ = false;
-  float* velocity_ = nullptr;
-  float* second_moment_ = nullptr;
+  float* begin_ = nullptr;
+  std::size_t stride_ = 0;  // elements between the beginnings of two arrays
 };
 
 }  // namespace vradam

@@ -6,12 +6,13 @@
 
 #include <cstdint>
 
+#include "../core/rules.h"
 #include "../core/scalars.h"
 #include "../core/step.h"
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 4;
+constexpr std::uint32_t kCudaAbi = 5;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
@@ -44,7 +45,9 @@ enum class CudaLaunches : std::uint32_t {
 struct CudaSettings {
   const GroupSettings* groups;
   std::uint32_t group_count;
+  Rule rule;
   double clip_norm;               // NaN: no clipping
+  double clip_value;              // NaN: no clipping
   std::uint32_t check_gradients;  // a gradient that is not finite refuses the step
   std::uint32_t halt_on_refusal;  // steps after a refused one do nothing until `resume`
   CudaLaunches launches;
@@ -96,10 +99,10 @@ struct CudaApi {
   // Ends the halt.
   CudaStatus (*resume)(CudaEngine* engine, CudaFailure* failure);
 
-  CudaStatus (*read_state)(CudaEngine* engine, std::uint32_t tensor, float* velocity, float* second_moment,
+  CudaStatus (*read_state)(CudaEngine* engine, std::uint32_t tensor, float* const* arrays,
                            std::uint64_t* steps, CudaFailure* failure);
-  CudaStatus (*write_state)(CudaEngine* engine, std::uint32_t tensor, const float* velocity,
-                            const float* second_moment, std::uint64_t steps, CudaFailure* failure);
+  CudaStatus (*write_state)(CudaEngine* engine, std::uint32_t tensor, const float* const* arrays,
+                            std::uint64_t steps, CudaFailure* failure);
 
   // For benchmarks. Seconds of one copy of that many bytes from device memory to device memory, the median of
   // several; and seconds of the device between two calls, with what was enqueued between them.

@@ -12,9 +12,12 @@ void demand(CudaStatus status, const CudaFailure& failure) {
 CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on_refusal,
                        CudaLaunches launches)
     : api_(api), settings_(std::move(settings)) {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const CudaSettings plain = {settings_.groups.data(),
                               static_cast<std::uint32_t>(settings_.groups.size()),
-                              settings_.clip_norm.value_or(std::numeric_limits<double>::quiet_NaN()),
+                              settings_.rule,
+                              settings_.clip_norm.value_or(kNone),
+                              settings_.clip_value.value_or(kNone),
                               settings_.check_gradients,
                               halt_on_refusal,
                               launches};
@@ -48,17 +51,16 @@ StepResult CudaClient::step(const StepArguments& arguments) {
   return result;
 }
 
-std::uint64_t CudaClient::read_state(std::uint32_t tensor, float* velocity, float* second_moment) {
+std::uint64_t CudaClient::read_state(std::uint32_t tensor, float* const* arrays) {
   CudaFailure failure{};
   std::uint64_t steps = 0;
-  demand(api_.read_state(engine_, tensor, velocity, second_moment, &steps, &failure), failure);
+  demand(api_.read_state(engine_, tensor, arrays, &steps, &failure), failure);
   return steps;
 }
 
-void CudaClient::write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                             std::uint64_t steps) {
+void CudaClient::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
   CudaFailure failure{};
-  demand(api_.write_state(engine_, tensor, velocity, second_moment, steps, &failure), failure);
+  demand(api_.write_state(engine_, tensor, arrays, steps, &failure), failure);
 }
 
 std::uint64_t CudaClient::enqueue(const TensorBuffers* tensors, const StepScalars* scalars) {

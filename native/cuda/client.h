@@ -30,9 +30,8 @@ class CudaClient : public Engine {
   // Waits for the step. On device memory, which may be another library's, also for all that the device was
   // given before.
   StepResult step(const StepArguments& arguments) override;
-  std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) override;
-  void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                   std::uint64_t steps) override;
+  std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
+  void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;
 
   // Enqueues a step on device memory and returns its number, from 0; every step has one.
   std::uint64_t enqueue(const TensorBuffers* tensors, const StepScalars* scalars);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <string>
 
 #include "../core/rule.h"
 #include "pinned_ring.h"
@@ -18,9 +20,18 @@ namespace {
 EngineSettings engine_settings(const CudaSettings& settings) {
   EngineSettings result;
   result.groups.assign(settings.groups, settings.groups + settings.group_count);
+  if (settings.rule != Rule::adam) {
+    throw cuda::Unavailable(std::string("The CUDA engine does not have the rule ") +
+                            entry_of(settings.rule).name);
+  }
   if (!std::isnan(settings.clip_norm)) result.clip_norm = settings.clip_norm;
+  if (!std::isnan(settings.clip_value)) result.clip_value = settings.clip_value;
   result.check_gradients = settings.check_gradients != 0;
   return result;
+}
+
+double limit_of(const EngineSettings& settings) {
+  return settings.clip_value.value_or(std::numeric_limits<double>::infinity());
 }
 
 bool is_aligned(const void* p) {
@@ -80,7 +91,7 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
   for (std::uint32_t k = 0; k < count; ++k) {
     cuda::GroupEntry entry{};
     entry.settings = groups[k];
-    entry.base = update_scalars(groups[k], 1, 0.0, 0.0);
+    entry.base = update_scalars(plan_.settings().rule, groups[k], 1, 0.0, 0.0, limit_of(plan_.settings()));
     entry.reading = plan_.reading_of_group(k);
     entry.power = classify_exponent(groups[k].power);
     if (entry.reading != Reading::kNothing) reads_ = true;
@@ -276,6 +287,7 @@ cuda::StepView CudaEngine::view() const {
   view.chunk_count = plan_.chunks();
   view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
+  view.limit = limit_of(settings);
   view.tensor_count = static_cast<std::uint32_t>(entries_.size());
   view.group_count = static_cast<std::uint32_t>(groups);
   view.clips = plan_.clips();
@@ -507,22 +519,20 @@ void CudaEngine::resume() {
   });
 }
 
-void CudaEngine::read_state(std::uint32_t tensor, float* velocity, float* second_moment,
-                            std::uint64_t* steps) {
+void CudaEngine::read_state(std::uint32_t tensor, float* const* arrays, std::uint64_t* steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    download(memory_[tensor].velocity.data(), velocity, bytes);
-    download(memory_[tensor].second_moment.data(), second_moment, bytes);
+    download(memory_[tensor].velocity.data(), arrays[0], bytes);
+    download(memory_[tensor].second_moment.data(), arrays[1], bytes);
     download(steps_.data() + tensor, steps, sizeof *steps);
   });
 }
 
-void CudaEngine::write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                             std::uint64_t steps) {
+void CudaEngine::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    upload(memory_[tensor].velocity.data(), velocity, bytes);
-    upload(memory_[tensor].second_moment.data(), second_moment, bytes);
+    upload(memory_[tensor].velocity.data(), arrays[0], bytes);
+    upload(memory_[tensor].second_moment.data(), arrays[1], bytes);
     upload(steps_.data() + tensor, &steps, sizeof steps);
   });
 }

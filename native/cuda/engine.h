@@ -69,9 +69,8 @@ class CudaEngine {
   void reports(std::uint64_t first, std::uint64_t count, double* reports);
   bool halted() const { return *halted_ != 0; }
   void resume();
-  void read_state(std::uint32_t tensor, float* velocity, float* second_moment, std::uint64_t* steps);
-  void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                   std::uint64_t steps);
+  void read_state(std::uint32_t tensor, float* const* arrays, std::uint64_t* steps);
+  void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps);
 
  private:
   // Sums are reduced 4096 to 1 until a run has at most as many: from any number of chunks in two levels.

@@ -170,7 +170,7 @@ struct NotKept {
 template <typename Keep, typename Add>
 VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const ChunkReading& what,
                                unsigned lane, const Keep& keep, const Add& add) {
-  const float* const gradient = chunk.tensor.gradient + chunk.begin;
+  const float* const gradients = chunk.tensor.gradient + chunk.begin;
   const float* const velocity = chunk.tensor.velocity + chunk.begin;
   const bool of_velocity = what.reading == Reading::kVelocityPenalty;
   double sum = 0.0;
@@ -179,8 +179,9 @@ VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const C
     const float scaled = what.a.c * g;
     const std::int32_t magnitude = magnitude_bits(scaled);
     if (magnitude > largest) largest = magnitude;
-    const float term = of_velocity ? next_velocity(what.a, v, scaled) : scaled;
-    keep(i, term, scaled);
+    const float gradient = cut(what.a, scaled);
+    const float term = of_velocity ? next_velocity(what.a, v, gradient) : gradient;
+    keep(i, term, gradient);
     sum = add(sum, term);
   };
   unsigned i = lane;
@@ -189,13 +190,13 @@ VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const C
     float v[Add::kBatch];
     VRADAM_UNROLL
     for (unsigned k = 0; k < Add::kBatch; ++k) {
-      g[k] = gradient[i + k * kLanes];
+      g[k] = gradients[i + k * kLanes];
       v[k] = of_velocity ? velocity[i + k * kLanes] : 0.0f;
     }
     VRADAM_UNROLL
     for (unsigned k = 0; k < Add::kBatch; ++k) take(i + k * kLanes, g[k], v[k]);
   }
-  for (; i < chunk.length; i += kLanes) take(i, gradient[i], of_velocity ? velocity[i] : 0.0f);
+  for (; i < chunk.length; i += kLanes) take(i, gradients[i], of_velocity ? velocity[i] : 0.0f);
   if (what.checks && refuses_step(largest, what.threshold)) {
     raise(magnitudes_of(step, step.number) + chunk.tensor.group, largest);
   }
@@ -268,6 +269,7 @@ VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const
     what.threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
     what.sum = step.norm_sums.values + tensor.first_norm_sum + index;
     what.a.c = 1.0f;
+    what.a.limit = __builtin_huge_valf();
     return what;
   });
 }
@@ -308,7 +310,7 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
 
   each_tensor(threads, step, [&](std::uint64_t i) {
     const GroupSettings& settings = group_of(step, step.tensors[i].group).settings;
-    step.scalars[i] = update_scalars(settings, step.steps[i] + 1, 0.0, 0.0);
+    step.scalars[i] = update_scalars(Rule::adam, settings, step.steps[i] + 1, 0.0, 0.0, step.limit);
   });
 
   if (!step.reads) return;
@@ -511,7 +513,7 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
         if (q >= chunk.quads) continue;
         VRADAM_UNROLL
         for (unsigned e = 0; e < 4; ++e) {
-          const float scaled = kept.gradient != nullptr ? g[k].at[e] : a.c * g[k].at[e];
+          const float scaled = kept.gradient != nullptr ? g[k].at[e] : cut(a, a.c * g[k].at[e]);
           v[k].at[e] = kept.velocity != nullptr ? v[k].at[e] : next_velocity(a, v[k].at[e], scaled);
           s[k].at[e] = next_second_moment(a, s[k].at[e], scaled);
           p[k].at[e] = next_parameter(a, p[k].at[e], v[k].at[e], s[k].at[e]);
@@ -522,7 +524,7 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
       }
     }
     for (unsigned i = 4 * chunk.quads + t; i < chunk.length; i += kThreads) {
-      const float scaled = kept.gradient != nullptr ? kept.gradient[i] : a.c * gradient[i];
+      const float scaled = kept.gradient != nullptr ? kept.gradient[i] : cut(a, a.c * gradient[i]);
       const float v = kept.velocity != nullptr ? kept.velocity[i] : next_velocity(a, velocity[i], scaled);
       const float s = next_second_moment(a, second_moment[i], scaled);
       p_out[i] = next_parameter(a, p_in[i], v, s);

@@ -99,13 +99,13 @@ const CudaApi kApi = {
     },
     [](const CudaEngine* engine) -> std::uint32_t { return engine->halted(); },
     [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->resume(); }); },
-    [](CudaEngine* engine, std::uint32_t tensor, float* velocity, float* second_moment, std::uint64_t* steps,
+    [](CudaEngine* engine, std::uint32_t tensor, float* const* arrays, std::uint64_t* steps,
        CudaFailure* failure) {
-      return guard(failure, [&] { engine->read_state(tensor, velocity, second_moment, steps); });
+      return guard(failure, [&] { engine->read_state(tensor, arrays, steps); });
     },
-    [](CudaEngine* engine, std::uint32_t tensor, const float* velocity, const float* second_moment,
-       std::uint64_t steps, CudaFailure* failure) {
-      return guard(failure, [&] { engine->write_state(tensor, velocity, second_moment, steps); });
+    [](CudaEngine* engine, std::uint32_t tensor, const float* const* arrays, std::uint64_t steps,
+       CudaFailure* failure) {
+      return guard(failure, [&] { engine->write_state(tensor, arrays, steps); });
     },
     [](std::uint64_t bytes, double* seconds, CudaFailure* failure) {
       return guard(failure, [&] { *seconds = time_copy(bytes); });

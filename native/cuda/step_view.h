@@ -104,6 +104,7 @@ struct StepView {
   std::uint64_t first_chunk;  // of this launch: a pass may be cut into launches over some of the chunks each
   std::uint64_t end_chunk;
   double clip_norm;
+  double limit;  // of UpdateScalars
   std::uint32_t tensor_count;
   std::uint32_t group_count;
   std::uint32_t clips;

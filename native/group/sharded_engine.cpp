@@ -73,7 +73,8 @@ Fingerprint ShardedEngine::fingerprint() const {
     common.add(group.beta1).add(group.beta2).add(group.beta3).add(group.epsilon).add(group.weight_decay);
     common.add(group.power).add(group.lr_cutoff).add(group.norm_grad).add(group.maximize);
   }
-  common.add(settings().clip_norm.value_or(-1)).add(settings().check_gradients);
+  common.add(settings().clip_norm.value_or(-1)).add(settings().clip_value.value_or(-1));
+  common.add(settings().check_gradients).add(static_cast<std::uint32_t>(settings().rule));
   for (std::size_t i = 0; i < shapes_.size(); ++i) {
     const Tensor& tensor = tensors_[i];
     common.add(shapes_[i].group).add(shapes_[i].size).add(tensor.first).add(tensor.steps).add(tensor.name);
@@ -100,7 +101,9 @@ std::vector<std::string> ShardedEngine::describe() const {
       lines.push_back("groups[" + std::to_string(k) + "]." + name + " " + shown(value));
     }
   }
+  lines.push_back(std::string("the rule ") + entry_of(settings().rule).name);
   lines.push_back("clipNorm " + (settings().clip_norm ? shown(*settings().clip_norm) : "none"));
+  lines.push_back("clipValue " + (settings().clip_value ? shown(*settings().clip_value) : "none"));
   lines.push_back(std::string("gradients ") + (settings().check_gradients ? "checked" : "not checked"));
   lines.push_back(std::to_string(shapes_.size()) + " tensors");
   for (std::size_t i = 0; i < shapes_.size(); ++i) {
@@ -274,33 +277,36 @@ std::vector<double> ShardedEngine::add(bool by_group, const double* sums,
   return total;
 }
 
-std::uint64_t ShardedEngine::read_state(std::uint32_t tensor, float* velocity, float* second_moment) {
+std::uint64_t ShardedEngine::read_state(std::uint32_t tensor, float* const* arrays) {
   const std::unique_lock<std::mutex> turn = ranks_->turn();
   std::vector<TensorBuffers> only(shapes_.size());
   only[tensor].active = true;
   lay_out(only.data());
-  const std::uint32_t own = ranks_->rank();
-  std::vector<float> memory[2] = {std::vector<float>(begin_.back()), std::vector<float>(begin_.back())};
+  const std::size_t count = entry_of(settings().rule).array_count();
+  std::vector<std::vector<float>> memory(count, std::vector<float>(begin_.back()));
   ranks_->agree("reading the state of " + tensors_[tensor].name, fingerprint(), [&] { return describe(); });
-  part_->read_state(tensor, memory[0].data() + begin_[own], memory[1].data() + begin_[own]);
-  float* const to[2] = {velocity, second_moment};
-  for (std::size_t k = 0; k < 2; ++k) {
+  float* own[kMostArrays];
+  for (std::size_t k = 0; k < count; ++k) own[k] = memory[k].data() + begin_[ranks_->rank()];
+  part_->read_state(tensor, own);
+  for (std::size_t k = 0; k < count; ++k) {
     ranks_->gather(memory[k].data(), bytes_of(begin_, sizeof(float)));
     for (const Run& run : runs_) {
-      std::memcpy(to[k] + run.begin, memory[k].data() + run.at, run.length * sizeof(float));
+      std::memcpy(arrays[k] + run.begin, memory[k].data() + run.at, run.length * sizeof(float));
     }
   }
   return tensors_[tensor].steps;
 }
 
-void ShardedEngine::write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                                std::uint64_t steps) {
-  std::vector<float> parts[2];
-  each_block(tensor, ranks_->rank(), [&](std::uint64_t begin, std::uint32_t length) {
-    parts[0].insert(parts[0].end(), velocity + begin, velocity + begin + length);
-    parts[1].insert(parts[1].end(), second_moment + begin, second_moment + begin + length);
-  });
-  part_->write_state(tensor, parts[0].data(), parts[1].data(), steps);
+void ShardedEngine::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
+  std::vector<float> parts[kMostArrays];
+  const float* own[kMostArrays];
+  for (std::size_t k = 0; k < entry_of(settings().rule).array_count(); ++k) {
+    each_block(tensor, ranks_->rank(), [&](std::uint64_t begin, std::uint32_t length) {
+      parts[k].insert(parts[k].end(), arrays[k] + begin, arrays[k] + begin + length);
+    });
+    own[k] = parts[k].data();
+  }
+  part_->write_state(tensor, own, steps);
   tensors_[tensor].steps = steps;
 }
 

@@ -30,10 +30,9 @@ class ShardedEngine : public Engine, private OtherParts {
   void remove_tensor(std::uint32_t tensor) override;
   StepResult step(const StepArguments& arguments) override;
   // All ranks read, and each gets all of it.
-  std::uint64_t read_state(std::uint32_t tensor, float* velocity, float* second_moment) override;
+  std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
   // Each rank keeps its part.
-  void write_state(std::uint32_t tensor, const float* velocity, const float* second_moment,
-                   std::uint64_t steps) override;
+  void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;
 
   void name_tensor(std::uint32_t tensor, std::string name) override {
     tensors_[tensor].name = std::move(name);

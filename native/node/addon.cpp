@@ -55,6 +55,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("instructionSets", names);
   exports.Set("report", report_layout(env));
+  exports.Set("rules", rule_table(env));
   exports.Set("openTensorflow", Napi::Function::New<open_tensorflow>(env, "openTensorflow"));
   exports.Set("openCuda", Napi::Function::New<open_cuda>(env, "openCuda"));
   exports.Set("openGroup", Napi::Function::New<open_group>(env, "openGroup"));

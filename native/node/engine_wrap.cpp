@@ -29,8 +29,13 @@ constexpr std::int64_t kTensorBytes = 256;
 // Between two looks for engines that JavaScript has dropped.
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
+std::size_t array_count(const Engine& engine) {
+  return entry_of(engine.settings().rule).array_count();
+}
+
 std::int64_t tensor_bytes(const Engine& engine, std::uint64_t size) {
-  return kTensorBytes + 2 * static_cast<std::int64_t>(size * sizeof(float) / engine.ranks());
+  const std::uint64_t bytes = array_count(engine) * size * sizeof(float);
+  return kTensorBytes + static_cast<std::int64_t>(bytes / engine.ranks());
 }
 
 // A step's arguments, out of JavaScript's reach.
@@ -103,6 +108,27 @@ Step step_arguments(const Napi::CallbackInfo& info, const Engine& engine, Napi::
   return {tensors_arguments(info, engine, kept, floats), scalars_arguments(info, 3, engine)};
 }
 
+// The state arrays of a tensor, which are the second argument.
+std::vector<float*> state_argument(const Napi::CallbackInfo& info, const Engine& engine, std::uint64_t size,
+                                   std::uint32_t tensor) {
+  const RuleEntry& rule = entry_of(engine.settings().rule);
+  const std::size_t count = rule.array_count();
+  if (!info[1].IsArray() || info[1].As<Napi::Array>().Length() != count) {
+    throw shape_error(info.Env(), "Expected an array of length " + std::to_string(count) + " for the state");
+  }
+  // Elements first, memory afterwards, as above.
+  napi_value elements[kMostArrays];
+  for (std::uint32_t k = 0; k < count; ++k) {
+    if (napi_get_element(info.Env(), info[1], k, &elements[k]) != napi_ok)
+      throw Napi::Error::New(info.Env());
+  }
+  std::vector<float*> arrays;
+  for (std::size_t k = 0; k < count; ++k) {
+    arrays.push_back(floats(info.Env(), elements[k], size, rule.arrays[k], tensor));
+  }
+  return arrays;
+}
+
 float* device_floats(Napi::Env env, napi_value value, std::uint64_t size, const char* name,
                      std::size_t tensor) {
   const CudaMemoryWrap* const memory = CudaMemoryWrap::from(env, value);
@@ -138,6 +164,20 @@ std::shared_ptr<StepSlot> slot_argument(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+// Of each rule, in order: { name, arrays }.
+Napi::Array rule_table(Napi::Env env) {
+  const Napi::Array table = Napi::Array::New(env);
+  for (const RuleEntry& rule : kRules) {
+    const Napi::Array arrays = Napi::Array::New(env);
+    for (std::uint32_t k = 0; k < rule.array_count(); ++k) arrays.Set(k, rule.arrays[k]);
+    const Napi::Object entry = Napi::Object::New(env);
+    entry.Set("name", rule.name);
+    entry.Set("arrays", arrays);
+    table.Set(table.Length(), entry);
+  }
+  return table;
+}
 
 Napi::Object report_layout(Napi::Env env) {
   const Napi::Object layout = Napi::Object::New(env);
@@ -328,14 +368,17 @@ Napi::Function EngineWrap::define_cuda(Napi::Env env, const CudaApi& api) {
   return DefineClass(env, "CudaEngine", all, const_cast<CudaApi*>(&api));
 }
 
-// new Engine(groups: Float64Array, clipNorm: number, checkGradients: boolean, …). A NaN clipNorm means no
-// clipping.
+// new Engine(rule: number, groups: Float64Array, clipNorm: number, clipValue: number, checkGradients: boolean, …).
+// NaN means no clipping.
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
   EngineSettings settings;
-  settings.groups = groups_argument(info, 0);
-  const double clip_norm = number_argument(info, 1, "clipNorm");
+  settings.rule = static_cast<Rule>(count_argument(info, 0, "rule", kRuleCount - 1));
+  settings.groups = groups_argument(info, 1);
+  const double clip_norm = number_argument(info, 2, "clipNorm");
   if (!std::isnan(clip_norm)) settings.clip_norm = clip_norm;
-  settings.check_gradients = boolean_argument(info, 2, "checkGradients");
+  const double clip_value = number_argument(info, 3, "clipValue");
+  if (!std::isnan(clip_value)) settings.clip_value = clip_value;
+  settings.check_gradients = boolean_argument(info, 4, "checkGradients");
   holders_ = *info.Env().GetInstanceData<std::shared_ptr<Holders>>();
   holders_->make_room(info.Env(), kEngineBytes);
   auto held = std::make_shared<Held>();
@@ -350,9 +393,9 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
 
 // …, threads: number, instructionSet: string, group: Group | undefined
 std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, EngineSettings settings) {
-  const auto threads = static_cast<unsigned>(count_argument(info, 3, "threads", ThreadPool::kMaxThreads));
-  if (!info[4].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
-  const std::string name = info[4].As<Napi::String>().Utf8Value();
+  const auto threads = static_cast<unsigned>(count_argument(info, 5, "threads", ThreadPool::kMaxThreads));
+  if (!info[6].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
+  const std::string name = info[6].As<Napi::String>().Utf8Value();
   const Kernels* const kernels = find_kernels(name);
   if (kernels == nullptr) {
     std::string known;
@@ -360,8 +403,8 @@ std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, Eng
     throw engine_error(info.Env(), "This machine has no instruction set '" + name + "'; it has " + known);
   }
   auto engine = std::make_unique<CpuEngine>(std::move(settings), *kernels, threads);
-  if (info[5].IsUndefined()) return engine;
-  return std::make_unique<ShardedEngine>(std::move(engine), GroupWrap::ranks_of(info.Env(), info[5]));
+  if (info[7].IsUndefined()) return engine;
+  return std::make_unique<ShardedEngine>(std::move(engine), GroupWrap::ranks_of(info.Env(), info[7]));
 }
 
 std::shared_ptr<EngineWrap::Held> EngineWrap::held(Napi::Env env) const {
@@ -397,7 +440,8 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
       return Napi::Number::New(info.Env(), tensor);
     } catch (const std::bad_alloc&) {
       throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
-                                         " elements (8 bytes each); nothing has changed");
+                                         " elements (" + std::to_string(4 * array_count(engine)) +
+                                         " bytes each); nothing has changed");
     }
   });
 }
@@ -479,26 +523,24 @@ Napi::Value EngineWrap::take_step(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, state == State::kDone);
 }
 
-// readTensor(tensor, velocity, secondMoment) → steps; fills the two arrays
+// readTensor(tensor, arrays) → steps; fills the state arrays, which are in the order of the rule
 Napi::Value EngineWrap::read_tensor(const Napi::CallbackInfo& info) {
   return use(info.Env(), [&](Engine& engine) {
     const std::uint32_t tensor = tensor_argument(info, engine);
     const std::uint64_t size = engine.tensors()[tensor].size;
-    float* const velocity = floats(info.Env(), info[1], size, "velocity", tensor);
-    float* const second_moment = floats(info.Env(), info[2], size, "second moment", tensor);
-    const std::uint64_t steps = engine.read_state(tensor, velocity, second_moment);
+    const std::vector<float*> arrays = state_argument(info, engine, size, tensor);
+    const std::uint64_t steps = engine.read_state(tensor, arrays.data());
     return Napi::Number::New(info.Env(), static_cast<double>(steps));
   });
 }
 
-// writeTensor(tensor, velocity, secondMoment, steps)
+// writeTensor(tensor, arrays, steps)
 void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
   use(info.Env(), [&](Engine& engine) {
     const std::uint32_t tensor = tensor_argument(info, engine);
     const std::uint64_t size = engine.tensors()[tensor].size;
-    const float* const velocity = floats(info.Env(), info[1], size, "velocity", tensor);
-    const float* const second_moment = floats(info.Env(), info[2], size, "second moment", tensor);
-    engine.write_state(tensor, velocity, second_moment, count_argument(info, 3, "steps", kLargestStep));
+    const std::vector<float*> arrays = state_argument(info, engine, size, tensor);
+    engine.write_state(tensor, arrays.data(), count_argument(info, 2, "steps", kLargestStep));
   });
 }
 
@@ -514,8 +556,8 @@ CudaClient& EngineWrap::cuda(Engine& engine) {
 // …, haltOnRefusal: boolean, launches: number, a CudaLaunches
 std::unique_ptr<Engine> EngineWrap::make_cuda(const Napi::CallbackInfo& info, const CudaApi& api,
                                               EngineSettings settings) {
-  const bool halt_on_refusal = boolean_argument(info, 3, "haltOnRefusal");
-  const auto launches = static_cast<CudaLaunches>(count_argument(info, 4, "launches", 2));
+  const bool halt_on_refusal = boolean_argument(info, 5, "haltOnRefusal");
+  const auto launches = static_cast<CudaLaunches>(count_argument(info, 6, "launches", 2));
   return std::make_unique<CudaClient>(api, std::move(settings), halt_on_refusal, launches);
 }
 

@@ -17,6 +17,7 @@ class CudaClient;
 // Where the figures of a step lie in its report, those of each group behind the rest, and how many reports an
 // engine keeps of steps that were enqueued.
 Napi::Object report_layout(Napi::Env env);
+Napi::Array rule_table(Napi::Env env);
 
 class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:

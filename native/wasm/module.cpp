@@ -24,8 +24,9 @@ std::int32_t write_values(const float* VRADAM_RESTRICT g, const float* VRADAM_RE
   const UpdateScalars a = scalars;
   std::int32_t largest = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    values[i] = a.c * g[i];
-    largest = larger(largest, magnitude_bits(values[i]));
+    const float scaled = a.c * g[i];
+    largest = larger(largest, magnitude_bits(scaled));
+    values[i] = cut(a, scaled);
   }
   if (v == nullptr) return largest;
   for (std::size_t i = 0; i < n; ++i) values[i] = next_velocity(a, v[i], values[i]);
@@ -87,14 +88,32 @@ std::int32_t penalty(double exponent, const float* g, const float* v, std::size_
   return found;
 }
 
+// Writes the velocities that a rule of a velocity of its own will have, for `penalty` to read as gradients.
+VRADAM_EXPORT(velocities)
+void velocities(Rule rule, const float* g, float* s0, float* s1, float* s2, std::size_t n,
+                const UpdateScalars* scalars, float* to) {
+  if (rule == Rule::rmspropMomentum) {
+    write_velocities<rule::rmspropMomentum, 2>(g, s0, s1, s2, n, *scalars, to);
+  } else {
+    write_velocities<rule::rmspropCenteredMomentum, 3>(g, s0, s1, s2, n, *scalars, to);
+  }
+}
+
 // Multiplying by a c of 1 changes nothing, so the kernels that do without are left out.
 VRADAM_EXPORT(update)
-void update(const float* p_in, float* p_out, const float* g, float* v, float* s, std::size_t n,
-            const UpdateScalars* scalars) {
-  if (p_in == p_out) {
-    update_in_place<true>(p_out, g, v, s, n, *scalars);
-  } else {
-    update_to<true>(p_in, p_out, g, v, s, n, *scalars);
+void update(Rule rule, const float* p_in, float* p_out, const float* g, float* s0, float* s1, float* s2,
+            std::size_t n, const UpdateScalars* scalars) {
+  float* const state[] = {s0, s1, s2};
+  switch (rule) {
+    case Rule::adam:
+      return p_in == p_out ? update_in_place<rule::adam, 2, true>(p_out, g, s0, s1, s2, n, *scalars)
+                           : update_to<rule::adam, 2, true>(p_in, p_out, g, s0, s1, s2, n, *scalars);
+#define VRADAM_UPDATE(name, ...)                                                                          \
+  case Rule::name:                                                                                        \
+    return update_of<rule::name, entry_of(Rule::name).array_count()>(Store::kInPlace, p_in, p_out, g, state, \
+                                                                     n, *scalars);
+      VRADAM_OTHER_RULES(VRADAM_UPDATE)
+#undef VRADAM_UPDATE
   }
 }
 

@@ -10,11 +10,19 @@ export type { FlatGradients, FlatParameters, Sizes } from '../optimizers/flat-ar
 export type { FlatOptions } from '../optimizers/flat-optimizer.js';
 export type { OptimizerSummary } from '../optimizers/summary.js';
 export type {
+  AdadeltaOptions,
+  AdagradOptions,
+  AdamaxOptions,
   Group,
   GroupMatch,
   Hyperparameters,
+  LionOptions,
+  MomentumOptions,
   OnNonFinite,
+  OptimizerName,
+  RMSPropOptions,
   Schedule,
+  SGDOptions,
   VRAdamOptions,
 } from '../options/options.js';
 export {
@@ -41,13 +49,13 @@ const platform: FlatPlatform = {
 };
 
 /**
- * VRAdam, AdamW and Adam on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place, with the
+ * VRAdam, AdamW, Adam and the other rules on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place, with the
  * JavaScript engine, to the same bytes as the native engines of Node.js.
  */
 export class FlatOptimizer<S extends Sizes = Sizes> extends Base<S> {
   /**
    * @param sizes Number of elements of one tensor, or of each in a list or record.
-   * @param options The defaults are those of `vradam`.
+   * @param options Those of a factory, which `rule` names; `vradam` without it.
    * @throws ERR_VRADAM_HYPERPARAMETER, ERR_VRADAM_SHAPE as in Node.js; ERR_VRADAM_ENGINE for an engine of native code.
    */
   constructor(sizes: S, options: FlatOptions = {}) {

@@ -89,14 +89,15 @@ export class DeviceState {
     });
     try {
       const [v, s, steps] = await Promise.all(copies.map((each) => each.data<'float32'>()));
-      return { velocity: v!.slice(), secondMoment: s!.slice(), steps: steps![0]! };
+      return { arrays: [v!.slice(), s!.slice()], steps: steps![0]! };
     } finally {
       for (const each of copies) each.dispose();
     }
   }
 
-  writeTensor(number: number, { velocity, secondMoment, steps }: TensorState): void {
+  writeTensor(number: number, { arrays, steps }: TensorState): void {
     const state = this.tensors[number]!;
+    const [velocity, secondMoment] = arrays as [Float32Array, Float32Array];
     const shape = [...state.shape];
     state.velocity = replace(state.velocity, tensor(velocity.slice(), shape, 'float32'));
     state.secondMoment = replace(state.secondMoment, tensor(secondMoment.slice(), shape, 'float32'));

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { StateArrays } from './rules.js';
 
 /*
  * The whole native surface: what the addon exports, with what those calls take and give. Arrays of tensors are in order
@@ -30,11 +31,20 @@ export interface NativeEngineHandle {
   putStep(slot: number, tensors: Uint32Array, learningRates: Float64Array, gradientScale: number): void;
   /** Whether the op made the step in the slot, whose report it then fills; empties the slot. */
   takeStep(slot: number, report: Float64Array): boolean;
-  /** Fills the two arrays and returns the tensor's step count. */
-  readTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array): number;
-  writeTensor(tensor: number, velocity: Float32Array, secondMoment: Float32Array, steps: number): void;
+  /** Fills the state arrays, which are in the order of the rule, and returns the tensor's step count. */
+  readTensor(tensor: number, arrays: StateArrays): number;
+  writeTensor(tensor: number, arrays: StateArrays, steps: number): void;
   dispose(): void;
 }
+
+/** What every engine of the addon is made with: the rule's number, nine numbers a group; NaN means no clipping. */
+export type CommonArguments = [
+  rule: number,
+  groups: Float64Array,
+  clipNorm: number,
+  clipValue: number,
+  checkGradients: boolean,
+];
 
 /** The CUDA engine, whose steps can also be enqueued. */
 export interface CudaEngineHandle extends NativeEngineHandle {
@@ -85,11 +95,7 @@ export interface CudaAddon {
   readonly Memory: new (length: number) => CudaMemory;
   /** As `Addon.Engine`; `launches` is one of LAUNCHES. */
   readonly Engine: new (
-    groups: Float64Array,
-    clipNorm: number,
-    checkGradients: boolean,
-    haltOnRefusal: boolean,
-    launches: number,
+    ...args: [...CommonArguments, haltOnRefusal: boolean, launches: number]
   ) => CudaEngineHandle;
   /** For benchmarks: seconds of a copy of that many bytes within device memory. */
   timeCopy(bytes: number): number;
@@ -148,16 +154,13 @@ export interface ReportLayout {
 }
 
 export interface Addon {
-  /** Nine numbers a group; a NaN `clipNorm` means no clipping; an empty instruction set means the fastest. */
+  /** An empty instruction set means the fastest. */
   readonly Engine: new (
-    groups: Float64Array,
-    clipNorm: number,
-    checkGradients: boolean,
-    threads: number,
-    instructionSet: string,
-    group?: GroupHandle,
+    ...args: [...CommonArguments, threads: number, instructionSet: string, group?: GroupHandle]
   ) => NativeEngineHandle;
   readonly report: ReportLayout;
+  /** By number. */
+  readonly rules: readonly { readonly name: string; readonly arrays: readonly string[] }[];
   /** What this machine can run, fastest first. */
   readonly instructionSets: readonly string[];
   /**

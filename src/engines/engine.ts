@@ -1,4 +1,5 @@
 import type { Group } from './group.js';
+import type { RuleName, StateArrays } from './rules.js';
 import type { Memory } from './wasm-module.js';
 
 /** What executes a step. */
@@ -22,9 +23,13 @@ export interface GroupSettings {
 
 /** What an engine is made with. */
 export interface EngineSettings {
+  /** Default 'adam'. */
+  readonly rule?: RuleName;
   readonly groups: readonly GroupSettings[];
   /** Largest global gradient norm; `undefined` leaves gradients as they are. */
   readonly clipNorm: number | undefined;
+  /** Largest |gradient|, once it is scaled; `undefined` leaves gradients as they are. */
+  readonly clipValue?: number | undefined;
   /** Whether a non-finite gradient refuses the step; false is `onNonFinite: 'ignore'`. */
   readonly checkGradients: boolean;
   /** Largest number of threads of a step; `undefined` leaves it to the engine. */
@@ -69,10 +74,9 @@ export interface StepOutcome {
   readonly refusal: { readonly tensor: number; readonly element: number; readonly value: number } | undefined;
 }
 
-/** State of one tensor: velocity and second moment are `size` long, `steps` is its t. */
+/** State of one tensor: the rule's arrays, each `size` long, and its t. */
 export interface TensorState {
-  readonly velocity: Float32Array;
-  readonly secondMoment: Float32Array;
+  readonly arrays: StateArrays;
   readonly steps: number;
 }
 

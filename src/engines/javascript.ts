@@ -7,21 +7,13 @@ import type {
   StepOutcome,
   TensorState,
 } from './engine.js';
+import { cut, f32, type Rule, ruleOf, type Scalars, type StateArrays } from './rules.js';
 
 /** Elements that one run of lanes adds up, and the lanes that it uses: the shape of every sum. */
 export const CHUNK = 4096;
 const LANES = 64;
 
-const SMALLEST_NORMAL = 2 ** -126;
 const LARGEST_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
-
-/** Rounds to float32. One call around every operation is what makes the arithmetic float32. */
-const f32 = Math.fround;
-
-/** +0 for zeros and subnormals, so that a velocity dies out instead of staying subnormal and slow forever. */
-function tiny0(x: number): number {
-  return Math.abs(x) < SMALLEST_NORMAL ? 0 : x;
-}
 
 /** beta^t by repeated squaring from the lowest bit of t; division, because t may exceed 32 bits. */
 function integerPower(beta: number, t: number): number {
@@ -103,23 +95,22 @@ function raise(terms: Float64Array, length: number, power: number): void {
   for (let i = 0; i < length; i++) terms[i] = powerOf(terms[i]!, power);
 }
 
-/** terms ← |c·g|, of the elements from `start` to `end`. */
-function gradientTerms(terms: Float64Array, g: Float32Array, c: number, start: number, end: number): void {
-  for (let i = start; i < end; i++) terms[i - start] = Math.abs(f32(c * g[i]!));
+/** terms ← |c·g|, cut, of the elements from `start` to `end`. */
+function gradientTerms(terms: Float64Array, g: Float32Array, a: Scalars, start: number, end: number): void {
+  for (let i = start; i < end; i++) terms[i - start] = Math.abs(cut(a, g[i]!));
 }
 
 /** terms ← |v| as it will be after this step, of the elements from `start` to `end`. */
 function velocityTerms(
   terms: Float64Array,
-  v: Float32Array,
+  { velocity }: Rule,
+  s: StateArrays,
   g: Float32Array,
-  { b1, o1, c }: Scalars,
+  a: Scalars,
   start: number,
   end: number,
 ): void {
-  for (let i = start; i < end; i++) {
-    terms[i - start] = Math.abs(tiny0(f32(f32(b1 * v[i]!) + f32(o1 * f32(c * g[i]!)))));
-  }
+  for (let i = start; i < end; i++) terms[i - start] = Math.abs(velocity!(a, cut(a, g[i]!), s, i));
 }
 
 /** Whether the square of a gradient, scaled by c, is not finite in float32. */
@@ -134,26 +125,29 @@ function firstNonFinite(g: Float32Array, c: number, size: number): number {
   return -1;
 }
 
-/** What the rule needs of a group in one step, each made in double and rounded to float32 once. */
-export interface Scalars {
-  readonly b1: number;
-  readonly b2: number;
-  readonly o1: number;
-  readonly o2: number;
-  readonly eps: number;
-  readonly wd: number;
-  readonly c: number;
-}
-
-function scalarsOf(group: GroupSettings, gradientCoefficient: number): Scalars {
+/** What a rule needs of a group's tensors in one step. @param t Of a tensor, this step counted. */
+function scalarsOf(
+  { rule, clipValue }: EngineSettings,
+  group: GroupSettings,
+  gradientCoefficient: number,
+  t = 1,
+  eta = 0,
+): Scalars {
+  // Lion's beta2 is the decay of its velocity.
+  const [beta1, beta2] = rule === 'lion' ? [group.beta2, group.beta1] : [group.beta1, group.beta2];
+  const addsAll = rule === 'momentum' || rule === 'nesterov';
   return {
-    b1: f32(group.beta1),
-    b2: f32(group.beta2),
-    o1: f32(1 - group.beta1),
-    o2: f32(1 - group.beta2),
+    b1: f32(beta1),
+    o1: f32(addsAll ? 1 : 1 - beta1),
+    b2: f32(beta2),
+    o2: f32(1 - beta2),
+    r1: f32(1 / (1 - integerPower(group.beta1, t))),
+    r2: f32(1 / (1 - integerPower(group.beta2, t))),
     eps: f32(group.epsilon),
     wd: f32(group.weightDecay),
+    eta: f32(eta),
     c: f32(group.maximize ? -gradientCoefficient : gradientCoefficient),
+    limit: f32(clipValue ?? Number.POSITIVE_INFINITY),
   };
 }
 
@@ -172,7 +166,19 @@ function largerThan(limit: number, norm: number): number {
 }
 
 /** What the gradient norm reads with: gradients as they are. */
-const UNSCALED: Scalars = { b1: 0, b2: 0, o1: 0, o2: 0, eps: 0, wd: 0, c: 1 };
+export const UNSCALED: Scalars = {
+  b1: 0,
+  o1: 0,
+  b2: 0,
+  o2: 0,
+  r1: 0,
+  r2: 0,
+  eps: 0,
+  wd: 0,
+  eta: 0,
+  c: 1,
+  limit: Number.POSITIVE_INFINITY,
+};
 
 /** What a tensor is read for before any update. */
 export interface Reading {
@@ -190,22 +196,18 @@ function readingOf({ beta3, normGrad, power }: GroupSettings, checks: boolean): 
   return { terms: beta3 === 0 ? undefined : normGrad ? 'gradients' : 'velocities', power, checks };
 }
 
-/** Parameters, and what an update of a tensor needs beside its group's scalars; r1 and r2 correct the moments' bias. */
+/** The memory of an update of one tensor. */
 export interface Update {
   readonly pIn: Float32Array;
   readonly pOut: Float32Array;
   readonly g: Float32Array;
-  readonly eta: number;
-  readonly r1: number;
-  readonly r2: number;
 }
 
 /** A tensor of an engine, and its state. */
 export interface EngineTensor {
   readonly group: number;
   readonly size: number;
-  readonly velocity: Float32Array;
-  readonly secondMoment: Float32Array;
+  readonly arrays: StateArrays;
   steps: number;
 }
 
@@ -232,11 +234,13 @@ function firstRefusal(suspects: Given[], scalars: readonly Scalars[]): StepOutco
 export class JavaScriptEngine implements Engine {
   readonly name: EngineName = 'javascript';
   readonly #settings: EngineSettings;
+  protected readonly rule: Rule;
   readonly #sum = new CanonicalSum();
   #tensors: EngineTensor[] = [];
 
   constructor(settings: EngineSettings) {
     this.#settings = settings;
+    this.rule = ruleOf(settings.rule ?? 'adam');
   }
 
   addTensor(group: number, size: number): number {
@@ -254,7 +258,7 @@ export class JavaScriptEngine implements Engine {
     const gradientNorm = clipNorm === undefined ? Number.NaN : this.#gradientNorm(given, input);
     const clipCoefficient = clipNorm === undefined ? 1 : clipNorm / largerThan(clipNorm, gradientNorm);
     const gradientCoefficient = input.gradientScale * clipCoefficient;
-    const scalars = groups.map((group) => scalarsOf(group, gradientCoefficient));
+    const scalars = groups.map((group) => scalarsOf(this.#settings, group, gradientCoefficient));
 
     // Every group is read to its end before any is written: a step happens as a whole or not at all.
     const suspects: Given[] = [];
@@ -284,16 +288,14 @@ export class JavaScriptEngine implements Engine {
     );
 
     for (const { i, tensor, g } of given) {
-      const { beta1, beta2 } = groups[tensor.group]!;
+      const { group } = tensor;
+      const rate = effectiveLearningRates[group]!;
       tensor.steps += 1;
-      this.update(tensor, scalars[tensor.group]!, {
-        pIn: input.parametersIn[i]!,
-        pOut: input.parametersOut[i]!,
-        g,
-        eta: f32(effectiveLearningRates[tensor.group]!),
-        r1: f32(1 / (1 - integerPower(beta1, tensor.steps))),
-        r2: f32(1 / (1 - integerPower(beta2, tensor.steps))),
-      });
+      this.update(
+        tensor,
+        scalarsOf(this.#settings, groups[group]!, gradientCoefficient, tensor.steps, rate),
+        { pIn: input.parametersIn[i]!, pOut: input.parametersOut[i]!, g },
+      );
     }
     return {
       applied: true,
@@ -311,14 +313,13 @@ export class JavaScriptEngine implements Engine {
   }
 
   readTensor(tensor: number): TensorState {
-    const { velocity, secondMoment, steps } = this.#tensors[tensor]!;
-    return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
+    const { arrays, steps } = this.#tensors[tensor]!;
+    return { arrays: arrays.map((array) => array.slice()), steps };
   }
 
   writeTensor(tensor: number, state: TensorState): void {
     const target = this.#tensors[tensor]!;
-    target.velocity.set(state.velocity);
-    target.secondMoment.set(state.secondMoment);
+    for (const [k, array] of target.arrays.entries()) array.set(state.arrays[k]!);
     target.steps = state.steps;
   }
 
@@ -329,7 +330,7 @@ export class JavaScriptEngine implements Engine {
 
   /** A tensor with a state of zeros. */
   protected makeTensor(group: number, size: number): EngineTensor {
-    return { group, size, velocity: new Float32Array(size), secondMoment: new Float32Array(size), steps: 0 };
+    return { group, size, arrays: this.rule.arrays.map(() => new Float32Array(size)), steps: 0 };
   }
 
   /** The tensor is not used any more. */
@@ -341,7 +342,7 @@ export class JavaScriptEngine implements Engine {
    * @returns False where a gradient refuses the step.
    */
   protected read(
-    { size, velocity }: EngineTensor,
+    { size, arrays }: EngineTensor,
     g: Float32Array,
     scalars: Scalars,
     { terms, power, checks }: Reading,
@@ -349,30 +350,18 @@ export class JavaScriptEngine implements Engine {
   ): boolean {
     for (let start = 0; terms !== undefined && start < size; start += CHUNK) {
       const end = Math.min(start + CHUNK, size);
-      if (terms === 'gradients') gradientTerms(sum.terms, g, scalars.c, start, end);
-      else velocityTerms(sum.terms, velocity, g, scalars, start, end);
+      if (terms === 'gradients') gradientTerms(sum.terms, g, scalars, start, end);
+      else velocityTerms(sum.terms, this.rule, arrays, g, scalars, start, end);
       raise(sum.terms, end - start, power);
       sum.addChunk(end - start);
     }
     return !checks || firstNonFinite(g, scalars.c, size) < 0;
   }
 
-  /** Velocity, second moment and parameters of one tensor, in one pass. */
-  protected update(
-    { size, velocity, secondMoment }: EngineTensor,
-    { b1, b2, o1, o2, eps, wd, c }: Scalars,
-    { pIn, pOut, g, eta, r1, r2 }: Update,
-  ): void {
-    for (let i = 0; i < size; i++) {
-      const gradient = f32(c * g[i]!);
-      const p = pIn[i]!;
-      const v = tiny0(f32(f32(b1 * velocity[i]!) + f32(o1 * gradient)));
-      const s = tiny0(f32(f32(b2 * secondMoment[i]!) + f32(o2 * f32(gradient * gradient))));
-      const direction = f32(f32(v * r1) / f32(f32(Math.sqrt(f32(s * r2))) + eps));
-      velocity[i] = v;
-      secondMoment[i] = s;
-      pOut[i] = f32(p - f32(eta * f32(direction + f32(wd * p))));
-    }
+  /** State and parameters of one tensor, in one pass. */
+  protected update({ size, arrays }: EngineTensor, scalars: Scalars, { pIn, pOut, g }: Update): void {
+    const { rule } = this;
+    for (let i = 0; i < size; i++) pOut[i] = rule.update(scalars, pIn[i]!, cut(scalars, g[i]!), arrays, i);
   }
 
   /** The tensors that have a gradient. */

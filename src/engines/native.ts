@@ -1,6 +1,7 @@
-import type { Addon, NativeEngineHandle, ReportLayout } from './addon.js';
+import type { Addon, CommonArguments, NativeEngineHandle, ReportLayout } from './addon.js';
 import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
+import { numberOf, type Rule, ruleOf } from './rules.js';
 import type { TensorflowEngine } from './tensorflow-engine.js';
 import { defaultThreads } from './threads.js';
 
@@ -30,6 +31,7 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   protected readonly layout: ReportLayout;
   /** Numbers of a report. */
   protected readonly width: number;
+  readonly #rule: Rule;
   readonly #sizes: number[] = [];
   /** Of every step: making typed arrays takes a good part of the time of a small one. */
   readonly #learningRates: Float64Array;
@@ -42,15 +44,17 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   constructor(
     name: 'cpu' | 'cuda',
     layout: ReportLayout,
-    { groups, clipNorm, checkGradients }: EngineSettings,
-    make: (groups: Float64Array, clipNorm: number, checkGradients: boolean) => Handle,
+    { rule = 'adam', groups, clipNorm, clipValue, checkGradients }: EngineSettings,
+    make: (...common: CommonArguments) => Handle,
   ) {
     this.name = name;
     this.layout = layout;
     this.width = layout.groups + layout.fieldsPerGroup * groups.length;
     this.#learningRates = new Float64Array(groups.length);
     this.#report = new Float64Array(this.width);
-    this.handle = translateNative(() => make(packGroups(groups), clipNorm ?? Number.NaN, checkGradients));
+    this.#rule = ruleOf(rule);
+    const clips = [clipNorm ?? Number.NaN, clipValue ?? Number.NaN] as const;
+    this.handle = translateNative(() => make(numberOf(rule), packGroups(groups), ...clips, checkGradients));
   }
 
   addTensor(group: number, size: number, name?: string): number {
@@ -97,14 +101,13 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
 
   readTensor(tensor: number): TensorState {
     const size = this.#sizes[tensor] ?? 0;
-    const velocity = new Float32Array(size);
-    const secondMoment = new Float32Array(size);
-    const steps = translateNative(() => this.handle.readTensor(tensor, velocity, secondMoment));
-    return { velocity, secondMoment, steps };
+    const arrays = this.#rule.arrays.map(() => new Float32Array(size));
+    const steps = translateNative(() => this.handle.readTensor(tensor, arrays));
+    return { arrays, steps };
   }
 
   writeTensor(tensor: number, state: TensorState): void {
-    translateNative(() => this.handle.writeTensor(tensor, state.velocity, state.secondMoment, state.steps));
+    translateNative(() => this.handle.writeTensor(tensor, state.arrays, state.steps));
   }
 
   dispose(): void {

@@ -30,8 +30,29 @@ export interface WasmKernels {
   largest(g: number, n: number, scalars: number): number;
   /** The same, and the sum of every chunk: of the new velocities, or where `v` is 0 of the gradients. */
   penalty(exponent: number, g: number, v: number, n: number, scalars: number, sums: number): number;
-  /** `pIn` and `pOut` are equal or disjoint. */
-  update(pIn: number, pOut: number, g: number, v: number, s: number, n: number, scalars: number): void;
+  /** Writes the velocities that rule number `rule`, which has one of its own, will have. */
+  velocities(
+    rule: number,
+    g: number,
+    s0: number,
+    s1: number,
+    s2: number,
+    n: number,
+    scalars: number,
+    to: number,
+  ): void;
+  /** `pIn` and `pOut` are equal or disjoint; the state arrays that a rule does not have are not looked at. */
+  update(
+    rule: number,
+    pIn: number,
+    pOut: number,
+    g: number,
+    s0: number,
+    s1: number,
+    s2: number,
+    n: number,
+    scalars: number,
+  ): void;
 }
 
 /** The compiled module, or why the engine wasm cannot be used here, in a sentence without its full stop. */

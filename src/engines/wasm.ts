@@ -8,20 +8,20 @@ import {
   JavaScriptEngine,
   type Reading,
   refusesStep,
-  type Scalars,
+  UNSCALED,
   type Update,
 } from './javascript.js';
+import { hasOwnVelocity, numberOf, type Scalars, type StateArrays } from './rules.js';
 import { OwnMemory, type WasmMemory } from './wasm-memory.js';
 import { loadWasm, type Memory, type WasmKernels } from './wasm-module.js';
 
-/** Elements that are brought to the kernels at a time: four arrays of them stay in a common second-level cache. */
+/** Elements that are brought to the kernels at a time: a few arrays of them stay in a common second-level cache. */
 const BLOCK = 16_384;
-/** Slots of the scratch, and what is brought to each. */
+/** Slots of the scratch, and what is brought to each: parameters, gradients, then the state arrays. */
 const P = 0;
 const G = 1;
-const V = 2;
-const S = 3;
-const SLOTS = 4;
+const STATE = 2;
+const SLOTS = 5;
 
 const LINE = 64;
 /** Bytes of what an instance needs: its stack, the scalars of a tensor, sums of a block, and the slots. */
@@ -67,15 +67,15 @@ class Heap {
   }
 
   /** Makes new views where the memory has grown, and writes the scalars of a tensor. */
-  prepare(scalars: Scalars, { r1, r2, eta }: Pick<Update, 'r1' | 'r2' | 'eta'>): void {
+  prepare(scalars: Scalars): void {
     const { buffer } = this.source.memory;
     if (buffer !== this.#buffer) {
       this.#buffer = buffer;
       this.floats = new Float32Array(buffer);
       this.doubles = new Float64Array(buffer);
     }
-    const { b1, o1, b2, o2, eps, wd, c } = scalars;
-    this.floats.set([b1, o1, b2, o2, r1, r2, eps, wd, eta, c], this.scalars / 4);
+    const { b1, o1, b2, o2, r1, r2, eps, wd, eta, c, limit } = scalars;
+    this.floats.set([b1, o1, b2, o2, r1, r2, eps, wd, eta, c, limit], this.scalars / 4);
   }
 
   holds(array: Float32Array): boolean {
@@ -128,28 +128,30 @@ class HeapTensor implements EngineTensor {
   readonly group: number;
   readonly size: number;
   readonly address: number;
+  readonly #count: number;
   readonly #memory: Memory;
 
-  constructor(group: number, size: number, address: number, memory: Memory) {
+  constructor(group: number, size: number, count: number, address: number, memory: Memory) {
     this.group = group;
     this.size = size;
     this.address = address;
+    this.#count = count;
     this.#memory = memory;
-    this.velocity.fill(0);
-    this.secondMoment.fill(0);
+    for (const array of this.arrays) array.fill(0);
   }
 
-  /** Bytes of velocities, and of second moments. */
-  static half(size: number): number {
+  /** Bytes of an array. */
+  static stride(size: number): number {
     return LINE * Math.ceil((4 * size) / LINE);
   }
 
-  get velocity(): Float32Array {
-    return new Float32Array(this.#memory.buffer, this.address, this.size);
-  }
-
-  get secondMoment(): Float32Array {
-    return new Float32Array(this.#memory.buffer, this.address + HeapTensor.half(this.size), this.size);
+  /** Views of the memory as it is now. */
+  get arrays(): StateArrays {
+    const stride = HeapTensor.stride(this.size);
+    return Array.from(
+      { length: this.#count },
+      (_, k) => new Float32Array(this.#memory.buffer, this.address + k * stride, this.size),
+    );
   }
 }
 
@@ -165,6 +167,7 @@ export class WasmEngine extends JavaScriptEngine {
   /** Where it was told that parameters and gradients lie. */
   readonly memory: Memory | undefined;
   readonly #heap: Heap;
+  readonly #number: number;
 
   /**
    * @param source Where parameters and gradients lie; undefined for memory of our own.
@@ -174,14 +177,16 @@ export class WasmEngine extends JavaScriptEngine {
     super(settings);
     this.memory = source?.memory;
     this.#heap = heapOf(source);
+    this.#number = numberOf(this.rule.name);
   }
 
   /** Where the heap is full, state lies elsewhere and goes through the scratch as well. */
   protected override makeTensor(group: number, size: number): EngineTensor {
     const { source, collected } = this.#heap;
-    const address = source.allocate(2 * HeapTensor.half(size));
+    const count = this.rule.arrays.length;
+    const address = count === 0 ? 0 : source.allocate(count * HeapTensor.stride(size));
     if (address === 0) return super.makeTensor(group, size);
-    const tensor = new HeapTensor(group, size, address, source.memory);
+    const tensor = new HeapTensor(group, size, count, address, source.memory);
     collected.register(tensor, address, tensor);
     return tensor;
   }
@@ -193,56 +198,68 @@ export class WasmEngine extends JavaScriptEngine {
   }
 
   protected override read(
-    { size, velocity }: EngineTensor,
+    { size, arrays }: EngineTensor,
     g: Float32Array,
     scalars: Scalars,
     { terms, power, checks }: Reading,
     sum: CanonicalSum,
   ): boolean {
     const heap = this.#heap;
-    heap.prepare(scalars, { r1: 0, r2: 0, eta: 0 });
+    heap.prepare(scalars);
     const { kernels, doubles, sums } = heap;
+    const isOwn = terms === 'velocities' && hasOwnVelocity(this.rule);
     let largest = 0;
     for (let begin = 0; begin < size; begin += BLOCK) {
       const n = Math.min(BLOCK, size - begin);
       const gradients = heap.bring(g, begin, n, G);
-      if (terms === undefined) {
+      if (terms === undefined || isOwn) {
         largest = Math.max(largest, kernels.largest(gradients, n, heap.scalars));
-        continue;
+        if (terms === undefined) continue;
       }
-      const velocities = terms === 'velocities' ? heap.bring(velocity, begin, n, V) : 0;
-      largest = Math.max(largest, kernels.penalty(power, gradients, velocities, n, heap.scalars, sums));
+      if (isOwn) {
+        const [s0, s1, s2] = this.#bringState(arrays, begin, n);
+        const velocities = heap.slot(P);
+        kernels.velocities(this.#number, gradients, s0, s1, s2, n, heap.scalars, velocities);
+        heap.prepare(UNSCALED);
+        kernels.penalty(power, velocities, 0, n, heap.scalars, sums);
+        heap.prepare(scalars);
+      } else {
+        const velocities = terms === 'velocities' ? heap.bring(arrays[0]!, begin, n, STATE) : 0;
+        largest = Math.max(largest, kernels.penalty(power, gradients, velocities, n, heap.scalars, sums));
+      }
       for (let k = 0; k * CHUNK < n; k++) sum.add(doubles[sums / 8 + k]!);
     }
     integer[0] = largest;
     return !checks || !refusesStep(float[0]!, 1);
   }
 
-  protected override update(
-    { size, velocity, secondMoment }: EngineTensor,
-    scalars: Scalars,
-    update: Update,
-  ): void {
+  protected override update({ size, arrays }: EngineTensor, scalars: Scalars, update: Update): void {
     const heap = this.#heap;
-    heap.prepare(scalars, update);
+    heap.prepare(scalars);
     const { pIn, pOut, g } = update;
     const outIsHere = heap.holds(pOut);
-    const stateIsHere = heap.holds(velocity);
     for (let begin = 0; begin < size; begin += BLOCK) {
       const n = Math.min(BLOCK, size - begin);
       heap.kernels.update(
+        this.#number,
         heap.bring(pIn, begin, n, P),
         outIsHere ? pOut.byteOffset + 4 * begin : heap.slot(P),
         heap.bring(g, begin, n, G),
-        heap.bring(velocity, begin, n, V),
-        heap.bring(secondMoment, begin, n, S),
+        ...this.#bringState(arrays, begin, n),
         n,
         heap.scalars,
       );
       if (!outIsHere) heap.takeBack(pOut, begin, n, P);
-      if (stateIsHere) continue;
-      heap.takeBack(velocity, begin, n, V);
-      heap.takeBack(secondMoment, begin, n, S);
+      for (const [k, array] of arrays.entries()) {
+        if (!heap.holds(array)) heap.takeBack(array, begin, n, STATE + k);
+      }
     }
+  }
+
+  /** Where the kernels find elements of the state arrays; 0 for those that the rule does not have. */
+  #bringState(arrays: StateArrays, begin: number, n: number): [number, number, number] {
+    const address = (k: number) =>
+      arrays[k] === undefined ? 0 : this.#heap.bring(arrays[k], begin, n, STATE + k);
+    return [address(0), address(1), address(2)];
   }
 }

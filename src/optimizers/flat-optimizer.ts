@@ -2,18 +2,19 @@ import type { CudaArray } from '../engines/device-array.js';
 import type { DeviceBuffers } from '../engines/device-buffers.js';
 import type { Platform } from '../engines/platform.js';
 import { canQueue } from '../engines/queue.js';
+import { ruleOf } from '../engines/rules.js';
 import { shorten, VRAdamError } from '../errors.js';
 import {
+  type OptimizerName,
+  type OptionsByName,
   type ResolvedOptions,
   readOptions,
-  resolveOptionsWithLearningRate,
+  resolveFlatOptions,
   type Schedule,
-  VRADAM_DEFAULTS,
-  type VRAdamOptions,
 } from '../options/options.js';
 import type { CheckpointPath, FoundTensor, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { describeOptions } from '../state/description.js';
-import { type FlatState, readFlatState } from '../state/flat-state.js';
+import { type FlatState, flatStateOf, readFlatState } from '../state/flat-state.js';
 import { bindStates, copyOf, type SavedState, type SavedTensor, unfit } from '../state/saved-state.js';
 import type { StepReport } from '../step/report.js';
 import { Stepper } from '../step/stepper.js';
@@ -38,11 +39,13 @@ export interface FlatPlatform extends Platform {
   };
 }
 
-/** Options of `FlatOptimizer`: those of `vradam`, and the learning rate. */
-export interface FlatOptions extends Omit<VRAdamOptions, 'inPlace'> {
-  /** Default 1e-3. */
-  learningRate?: number | Schedule;
-}
+/** Options of `FlatOptimizer`: those of a factory, its name as `rule`, and the learning rate. */
+export type FlatOptions = {
+  [Name in OptimizerName]: Omit<OptionsByName[Name], 'inPlace'> & {
+    /** Default that of the factory. */
+    learningRate?: number | Schedule;
+  } & (Name extends 'vradam' ? { rule?: Name } : { rule: Name });
+}[OptimizerName];
 
 /** What `save` writes, and `load` fills, beside the state. */
 export interface CheckpointOptions<S extends Sizes = Sizes> {
@@ -56,10 +59,12 @@ interface ParameterMemory {
   fill(values: Float32Array): void;
 }
 
-/** VRAdam, AdamW and Adam on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
+/** VRAdam, AdamW, Adam and the other rules on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
 export class FlatOptimizer<S extends Sizes = Sizes> {
   readonly #platform: FlatPlatform;
   readonly #options: ResolvedOptions;
+  /** Of the state arrays. */
+  readonly #names: readonly string[];
   readonly #stepper: Stepper;
   readonly #arrays: FlatArrays;
   readonly #device: DeviceBuffers | undefined;
@@ -67,7 +72,8 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   #kept: readonly SavedTensor[] = [];
 
   constructor(sizes: S, options: FlatOptions, platform: FlatPlatform) {
-    this.#options = resolveOptionsWithLearningRate(options, VRADAM_DEFAULTS);
+    this.#options = resolveFlatOptions(options);
+    this.#names = ruleOf(this.#options.rule).arrays;
     this.#arrays = new FlatArrays(sizes);
     this.#platform = platform;
     this.#device = platform.device && new platform.device.Buffers();
@@ -213,8 +219,8 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     return {
       iterations,
       tensors: [
-        ...tensors.map(({ name }, i) => ({ name, ...engine.readTensor(i) })),
-        ...this.#kept.map((state) => ({ name: state.name, ...copyOf(state) })),
+        ...tensors.map(({ name }, i) => flatStateOf(name, engine.readTensor(i), this.#names)),
+        ...this.#kept.map((state) => flatStateOf(state.name, copyOf(state), this.#names)),
       ],
     };
   }
@@ -227,7 +233,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    */
   setState(state: FlatState): void {
     this.#stepper.assertUsable();
-    this.#restore(readFlatState(state));
+    this.#restore(readFlatState(state, this.#names));
   }
 
   /** Replaces the state by a copy of one that was checked. Gives the states of the tensors, in their order. */
@@ -268,7 +274,14 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
       })),
     ];
     const metadata = describeOptions(this.#current, tensors);
-    await this.#platform.checkpoints.save(path, iterations, saved, metadata, this.#options.group);
+    await this.#platform.checkpoints.save(
+      path,
+      iterations,
+      saved,
+      this.#names,
+      metadata,
+      this.#options.group,
+    );
   }
 
   /**
@@ -294,7 +307,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
       if (isWithParameters && lacking !== undefined)
         throw unfit(`it has no parameters of '${shorten(lacking.name)}'.`);
     };
-    const saved = await this.#platform.checkpoints.load(path, check, isWithParameters);
+    const saved = await this.#platform.checkpoints.load(path, this.#names, check, isWithParameters);
     stepper.assertUsable();
     // Meanwhile their memory may have gone elsewhere.
     const memories = this.#memoriesOf(parameters);

@@ -3,12 +3,7 @@ import { HOST_ADAPTERS } from '../adapters/select.js';
 import { tensorflow } from '../adapters/tensorflow.js';
 import type { TensorState } from '../engines/engine.js';
 import { node } from '../engines/node.js';
-import {
-  type FactoryDefaults,
-  type Schedule,
-  VRADAM_DEFAULTS,
-  type VRAdamOptions,
-} from '../options/options.js';
+import { OPTIMIZERS, type OptimizerKind, type Schedule, type VRAdamOptions } from '../options/options.js';
 import { type CheckpointPath, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { describeOptions } from '../state/description.js';
 import { AdaptedSteps, type StepsPlatform } from './adapted-steps.js';
@@ -19,33 +14,21 @@ import { TensorFlowOptimizer } from './tensorflow-optimizer.js';
 const platform: StepsPlatform = { ...node, adapters: { ...HOST_ADAPTERS, tensorflow } };
 
 /**
- * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js:
- * an ordinary `tf.Optimizer` whose step is one pass of native code over all variables. Made by `vradam`, `adamw` and
- * `adam`.
- *
- * @example model.compile({ optimizer: vradam(1e-3, { weightDecay: 1e-2 }), loss: 'meanSquaredError' });
+ * An ordinary `tf.Optimizer` whose step is one pass of native code over all variables. Made by `vradam`, `rmsprop` and
+ * the other factories.
  */
-export class VRAdamOptimizer extends TensorFlowOptimizer {
-  /** The name under which saved models find this class. */
-  static readonly className = 'VRAdam';
-
+export class FusedOptimizer extends TensorFlowOptimizer {
   /**
    * @param learningRate α₀: a number ≥ 0, or a function of the number of attempted steps.
-   * @param defaults what the options do not name.
    * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` for an option that is unknown, of the wrong type or out of range;
    *   `ERR_VRADAM_ENGINE` where the engine that was asked for is not available.
    */
-  constructor(
-    learningRate: number | Schedule = 1e-3,
-    options: VRAdamOptions = {},
-    defaults: FactoryDefaults = VRADAM_DEFAULTS,
-  ) {
-    super(learningRate, options, defaults, (resolved) => new AdaptedSteps(resolved, platform));
+  constructor(learningRate: number | Schedule | undefined, options: object | undefined, kind: OptimizerKind) {
+    super(learningRate, options, kind, (resolved) => new AdaptedSteps(resolved, platform));
   }
 
   /**
-   * Writes the state to one safetensors file: attempted steps, and every variable's step count, velocity and second
-   * moment. Whatever happens, the path leads to the old file or to the new one, whole. What is saved is the state at
+   * Writes the state to one safetensors file: attempted steps, and every variable's step count and state arrays. Whatever happens, the path leads to the old file or to the new one, whole. What is saved is the state at
    * the call; steps that follow may begin before the promise settles. See docs/checkpoints.md.
    *
    * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the file cannot be written, or the state is not finite;
@@ -69,7 +52,8 @@ export class VRAdamOptimizer extends TensorFlowOptimizer {
         : undefined;
     const read = (i: number) => states?.[i] ?? (steps.engine.readTensor(i) as TensorState);
     const tensors = named.map((each, i) => ({ ...each, read: () => read(i) }));
-    await saveCheckpoint(path, iterations, [...tensors, ...waiting], metadata, this.options.group);
+    const all = [...tensors, ...waiting];
+    await saveCheckpoint(path, iterations, all, this.stateArrays, metadata, this.options.group);
   }
 
   /**
@@ -83,7 +67,32 @@ export class VRAdamOptimizer extends TensorFlowOptimizer {
   async load(path: CheckpointPath): Promise<void> {
     this.steps.gate.assertIdle();
     this.forgetDisposed();
-    this.restore(await loadCheckpoint(path, (tensors) => this.bind(tensors)));
+    this.restore(await loadCheckpoint(path, this.stateArrays, (tensors) => this.bind(tensors)));
+  }
+}
+
+/**
+ * Velocity-Regularized Adam (arXiv 2505.13196), AdamW (beta3 = 0) or Adam (weightDecay = 0 too) for TensorFlow.js. Made
+ * by `vradam`, `adamw` and `adam`.
+ *
+ * @example model.compile({ optimizer: vradam(1e-3, { weightDecay: 1e-2 }), loss: 'meanSquaredError' });
+ */
+export class VRAdamOptimizer extends FusedOptimizer {
+  /** The name under which saved models find this class. */
+  static readonly className = 'VRAdam';
+
+  /**
+   * @param learningRate α₀: a number ≥ 0, or a function of the number of attempted steps.
+   * @param kind what the options do not name.
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` for an option that is unknown, of the wrong type or out of range;
+   *   `ERR_VRADAM_ENGINE` where the engine that was asked for is not available.
+   */
+  constructor(
+    learningRate?: number | Schedule,
+    options?: VRAdamOptions,
+    kind: OptimizerKind = OPTIMIZERS.vradam,
+  ) {
+    super(learningRate, options, kind);
   }
 }
 

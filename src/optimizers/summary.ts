@@ -3,6 +3,8 @@ import { describeGroup } from '../state/description.js';
 
 /** What `console.log` and `JSON.stringify` show of an optimizer: what it is and how far it came, without its state. */
 export interface OptimizerSummary {
+  /** Where it is another than Adam's, of which VRAdam is one. */
+  readonly rule?: string;
   readonly engine: string;
   /** Attempted steps. */
   readonly iterations: number;
@@ -22,16 +24,17 @@ interface Steps {
 /** @param getState The method that copies the state. */
 export function summaryOf(
   { engine, iterations, tensors }: Steps,
-  { groups }: ResolvedOptions,
+  { optimizer, rule, groups }: ResolvedOptions,
   getState: string,
 ): OptimizerSummary {
   return {
+    ...(rule !== 'adam' && { rule }),
     engine: engine.name,
     iterations,
     groups: groups.map((group, i) => {
       const own = tensors.filter((tensor) => tensor.group === i);
       const elements = own.reduce((sum, { size }) => sum + size, 0);
-      const { name, ...hyperparameters } = describeGroup(group);
+      const { name, ...hyperparameters } = describeGroup(group, optimizer);
       return { name, tensors: own.length, elements, ...hyperparameters };
     }),
     state: `not in here: ${getState} copies it, save writes it to a file`,

@@ -13,12 +13,12 @@ import {
 } from '@tensorflow/tfjs-core';
 import { hasDevice } from '../device/select.js';
 import type { TensorState } from '../engines/engine.js';
+import { ruleOf } from '../engines/rules.js';
 import {
-  type FactoryDefaults,
+  type OptimizerKind,
   type ResolvedOptions,
   resolveOptions,
   type Schedule,
-  type VRAdamOptions,
 } from '../options/options.js';
 import { argumentsOf, configOf } from '../state/saved-config.js';
 import {
@@ -45,6 +45,8 @@ import type { VariableSteps } from './variable-steps.js';
 export abstract class TensorFlowOptimizer extends Optimizer {
   #steps: VariableSteps;
   readonly #options: ResolvedOptions;
+  /** What the arrays of a variable's state are called. */
+  protected readonly stateArrays: readonly string[];
   readonly #weights = new WeightTensors();
   /** By tensor number. State belongs to the variable itself, not to its name. */
   readonly #variables: Variable[] = [];
@@ -62,13 +64,14 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    *   and whatever `makeSteps` throws.
    */
   constructor(
-    learningRate: number | Schedule,
-    options: VRAdamOptions,
-    defaults: FactoryDefaults,
+    learningRate: number | Schedule | undefined,
+    options: object | undefined,
+    kind: OptimizerKind,
     makeSteps: (options: ResolvedOptions) => VariableSteps,
   ) {
     super();
-    this.#options = resolveOptions(learningRate, options, defaults);
+    this.#options = resolveOptions(learningRate, options, kind);
+    this.stateArrays = ruleOf(this.#options.rule).arrays;
     this.#steps = makeSteps(this.#options);
   }
 
@@ -166,7 +169,9 @@ export abstract class TensorFlowOptimizer extends Optimizer {
       this.steps.groups.check(Object.keys(tensorflow().registeredVariables), own);
     }
     this.forgetDisposed();
-    if (this.#options.engine === 'auto' && hasDevice(getBackend())) this.#goOnDevice();
+    const { engine, rule, clipValue } = this.#options;
+    const deviceServes = engine === 'auto' && rule === 'adam' && clipValue === undefined;
+    if (deviceServes && hasDevice(getBackend())) this.#goOnDevice();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
     this.#share(given.map(({ variable }) => variable));
@@ -183,8 +188,9 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   }
 
   /**
-   * The state: `iter` (int32 scalar, attempted steps), every `<name>/velocity` and then every `<name>/second_moment`
-   * (float32, the variable's shape, in order of first use), `tensor_steps` (int32, each variable's step count).
+   * The state: `iter` (int32 scalar, attempted steps), of each state array every variable's, of Adam every
+   * `<name>/velocity` and then every `<name>/second_moment` (float32, the variable's shape, in order of first use),
+   * `tensor_steps` (int32, each variable's step count).
    *
    * The tensors belong to the optimizer: do not dispose them. The next call brings the same tensors up to date, and
    * `dispose` frees them.
@@ -201,10 +207,8 @@ export abstract class TensorFlowOptimizer extends Optimizer {
       ...this.#waiting.map(copyOf),
     ]);
     this.steps.gate.assertIdle();
-    return this.#weights.update({
-      iterations,
-      tensors: named.map(({ name, shape }, i) => ({ name, shape, ...read[i]! })),
-    });
+    const tensors = named.map(({ name, shape }, i) => ({ name, shape, ...read[i]! }));
+    return this.#weights.update({ iterations, tensors }, this.stateArrays);
   }
 
   /**
@@ -217,7 +221,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    */
   override async setWeights(weightValues: NamedTensor[]): Promise<void> {
     this.steps.gate.assertIdle();
-    this.restore(await readWeights(weightValues));
+    this.restore(await readWeights(weightValues, this.stateArrays));
   }
 
   /**
@@ -297,7 +301,10 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   protected bind<Saved extends NamedShape>(
     saved: readonly Saved[],
   ): { own: Saved[]; over: readonly Saved[] } {
-    return this.#variables.length === 0 ? { own: [], over: saved } : bindStates(saved, this.#variables);
+    // Weights of a rule without state name no tensors.
+    const isNone = saved.length === 0 && this.stateArrays.length === 0;
+    if (isNone || this.#variables.length === 0) return { own: [], over: saved };
+    return bindStates(saved, this.#variables);
   }
 
   /** Lets go of variables that were disposed, and frees their state. Another variable of that name begins anew. */

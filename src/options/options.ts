@@ -1,5 +1,6 @@
 import { type EngineName, type GroupSettings, MAX_THREADS } from '../engines/engine.js';
 import { Group as ProcessGroup } from '../engines/group.js';
+import { type RuleName, ruleOf } from '../engines/rules.js';
 import { invalid, shorten, VRAdamError } from '../errors.js';
 
 /** Learning rate as a function of the number of attempted steps before this one (0 at the first). */
@@ -11,20 +12,14 @@ export type GroupMatch = RegExp | string | ((name: string) => boolean);
 /** What to do with a step whose gradients are not finite, or whose squares are not. */
 export type OnNonFinite = 'throw' | 'skip' | 'ignore';
 
-/** Hyperparameters of the update rule; Greek letters are the paper's. */
-export interface Hyperparameters {
+/** Hyperparameters that every rule has; Greek letters are the paper's. */
+export interface CommonHyperparameters {
   /** α₀: a positive number or a schedule. */
   learningRate?: number | Schedule;
-  /** Decay of the velocity, in [0, 1). */
-  beta1?: number;
-  /** Decay of the second moment, in [0, 1). */
-  beta2?: number;
-  /** β₃ ≥ 0, how strongly the penalty lowers the learning rate; 0 is AdamW. */
-  beta3?: number;
-  /** Added to √(second moment); positive also in float32. */
-  epsilon?: number;
   /** Decoupled weight decay ≥ 0, multiplied by the effective learning rate. */
   weightDecay?: number;
+  /** β₃ ≥ 0, how strongly the penalty lowers the learning rate; it needs a rule with a velocity, or `normGrad`. */
+  beta3?: number;
   /** Power > 0 of the norm that makes the penalty. */
   power?: number;
   /** α₁ ≥ 0: the learning rate never falls below learningRate / (1 + lrCutoff). Infinity is allowed. */
@@ -35,17 +30,109 @@ export interface Hyperparameters {
   maximize?: boolean;
 }
 
-/** Tensors that share hyperparameters and one penalty; what it does not name comes from the optimizer. */
-export interface Group extends Hyperparameters {
-  match: GroupMatch;
+/** Hyperparameters of VRAdam, AdamW, Adam, and Adamax. */
+export interface Hyperparameters extends CommonHyperparameters {
+  /** Decay of the velocity, in [0, 1). */
+  beta1?: number;
+  /** Decay of the second moment, of Adamax of the norm, in [0, 1). */
+  beta2?: number;
+  /** Added to √(second moment), of Adamax to the norm; positive also in float32. */
+  epsilon?: number;
 }
 
+/** Hyperparameters of SGD with momentum. */
+export interface MomentumHyperparameters extends CommonHyperparameters {
+  /** Decay of the velocity, in [0, 1). */
+  momentum?: number;
+}
+
+/** Hyperparameters of RMSProp. */
+export interface RMSPropHyperparameters extends CommonHyperparameters {
+  /** Decay of the second moment, in [0, 1). */
+  decay?: number;
+  /** Decay of the velocity, in [0, 1); 0 for none. */
+  momentum?: number;
+  /** Added to the second moment, under the root. */
+  epsilon?: number;
+}
+
+/** Hyperparameters of Adagrad. */
+export interface AdagradHyperparameters extends CommonHyperparameters {
+  /** Added to the accumulator, under the root. */
+  epsilon?: number;
+}
+
+/** Hyperparameters of Adadelta. */
+export interface AdadeltaHyperparameters extends CommonHyperparameters {
+  /** Decay of the second moments, in [0, 1). */
+  rho?: number;
+  /** Added to the second moments, under the roots. */
+  epsilon?: number;
+}
+
+/** Hyperparameters of Lion. */
+export interface LionHyperparameters extends CommonHyperparameters {
+  /** How much of the velocity is in the direction, in [0, 1). */
+  beta1?: number;
+  /** Decay of the velocity, in [0, 1). */
+  beta2?: number;
+}
+
+/** Tensors that share hyperparameters and one penalty; what it does not name comes from the optimizer. */
+export type GroupOf<H> = H & { match: GroupMatch };
+export type Group = GroupOf<Hyperparameters>;
+
+/** Options of an optimizer with these hyperparameters. */
+export type OptionsOf<H> = Omit<H, 'learningRate'> &
+  CommonOptions & {
+    /** First match wins; tensors without a match form the default group. */
+    groups?: readonly GroupOf<H>[];
+  };
+
 /** Options of `vradam`, `adamw` and `adam`. */
-export interface VRAdamOptions extends Omit<Hyperparameters, 'learningRate'> {
-  /** First match wins; tensors without a match form the default group. */
-  groups?: readonly Group[];
+export type VRAdamOptions = OptionsOf<Hyperparameters> & {
+  /** Whether to divide by the largest second moment so far (Reddi et al., ICLR 2018). Default false. */
+  amsgrad?: boolean;
+};
+
+export type SGDOptions = OptionsOf<CommonHyperparameters>;
+export type MomentumOptions = OptionsOf<MomentumHyperparameters> & {
+  /** Whether to look ahead by the new velocity. Default false. */
+  nesterov?: boolean;
+};
+export type RMSPropOptions = OptionsOf<RMSPropHyperparameters> & {
+  /** Whether to divide by the gradient's deviation from its mean. Default false. */
+  centered?: boolean;
+};
+export type AdagradOptions = OptionsOf<AdagradHyperparameters> & {
+  /** What the accumulators begin with, ≥ 0. Default 0.1. */
+  initialAccumulatorValue?: number;
+};
+export type AdadeltaOptions = OptionsOf<AdadeltaHyperparameters>;
+export type AdamaxOptions = OptionsOf<Hyperparameters>;
+export type LionOptions = OptionsOf<LionHyperparameters>;
+
+/** The optimizers, by the names of their factories, with their options. */
+export interface OptionsByName {
+  vradam: VRAdamOptions;
+  adamw: VRAdamOptions;
+  adam: VRAdamOptions;
+  sgd: SGDOptions;
+  momentum: MomentumOptions;
+  rmsprop: RMSPropOptions;
+  adagrad: AdagradOptions;
+  adadelta: AdadeltaOptions;
+  adamax: AdamaxOptions;
+  lion: LionOptions;
+}
+export type OptimizerName = keyof OptionsByName;
+
+/** What every optimizer has beside hyperparameters. */
+export interface CommonOptions {
   /** Largest global gradient norm, over all groups; larger gradients are scaled down to it. */
   clipNorm?: number;
+  /** Largest |gradient|, to which every element is cut once it is scaled; not beside `clipNorm`. */
+  clipValue?: number;
   /** Every gradient is multiplied by this (loss scaling, gradient accumulation). Default 1. */
   gradientScale?: number;
   /** Default 'throw'. */
@@ -81,9 +168,14 @@ export interface ResolvedGroup {
 
 /** Options, complete and checked. */
 export interface ResolvedOptions {
+  readonly optimizer: OptimizerName;
+  readonly rule: RuleName;
   /** In the order given, the default group last. */
   readonly groups: readonly ResolvedGroup[];
+  /** Options that this optimizer alone has. */
+  readonly own: Readonly<Record<string, boolean | number>>;
   readonly clipNorm: number | undefined;
+  readonly clipValue: number | undefined;
   readonly gradientScale: number;
   readonly onNonFinite: OnNonFinite;
   readonly engine: 'auto' | EngineName;
@@ -163,11 +255,12 @@ const SETTINGS: Table<GroupSettings> = {
   maximize: { check: flag, fallback: false },
 };
 
-type OptimizerSettings = Omit<ResolvedOptions, 'groups'>;
+type OptimizerSettings = Omit<ResolvedOptions, 'optimizer' | 'rule' | 'groups' | 'own'>;
 
 /** What the optimizer has besides groups. */
 const OPTIONS: Table<OptimizerSettings> = {
   clipNorm: { check: positive, fallback: undefined },
+  clipValue: { check: positiveFloat32, fallback: undefined },
   gradientScale: { check: positiveFloat32, fallback: 1 },
   onNonFinite: { check: word(['throw', 'skip', 'ignore']), fallback: 'throw' },
   engine: { check: word(['auto', 'javascript', 'wasm', 'cpu', 'cuda']), fallback: 'auto' },
@@ -188,22 +281,11 @@ const OPTIONS: Table<OptimizerSettings> = {
   inPlace: { check: flag, fallback: false },
 };
 
-/**
- * The options of a table, each as it was given or else inherited.
- *
- * @param inherited Without it, what the table says.
- */
-function resolve<T extends object>(
-  table: Table<T>,
-  read: Readonly<Record<string, unknown>>,
-  prefix = '',
-  inherited?: T,
-): T {
+/** The options of a table, each as it was given or else as the table says. */
+function resolve<T extends object>(table: Table<T>, read: Readonly<Record<string, unknown>>): T {
   const resolved = (Object.keys(table) as (keyof T & string)[]).map((name) => {
     const { check, fallback } = table[name];
-    const given = read[name];
-    const otherwise = inherited ? inherited[name] : fallback;
-    return [name, given === undefined ? otherwise : check(given, prefix + name)];
+    return [name, read[name] === undefined ? fallback : check(read[name], name)];
   });
   return Object.freeze(Object.fromEntries(resolved));
 }
@@ -229,8 +311,112 @@ export const ADAM_DEFAULTS: FactoryDefaults = Object.freeze({
   epsilon: 1e-7,
 });
 
-const GROUP_KEYS = ['match', 'learningRate', ...Object.keys(SETTINGS)];
-const OPTION_KEYS = [...Object.keys(SETTINGS), 'groups', ...Object.keys(OPTIONS)];
+/** An optimizer: what its options are called, what they are where they are not given, and the rule that they make. */
+export interface OptimizerKind {
+  readonly name: OptimizerName;
+  readonly defaults: FactoryDefaults;
+  /** Hyperparameters by the names that users give them, each with the setting that it is. */
+  readonly names: Readonly<Record<string, keyof GroupSettings>>;
+  /** Options of the optimizer as a whole that no other has. */
+  readonly own: Table<Record<string, boolean | number>>;
+  rule(own: Readonly<Record<string, boolean | number>>, groups: readonly ResolvedGroup[]): RuleName;
+}
+
+const COMMON = {
+  weightDecay: 'weightDecay',
+  beta3: 'beta3',
+  power: 'power',
+  lrCutoff: 'lrCutoff',
+  normGrad: 'normGrad',
+  maximize: 'maximize',
+} as const;
+const ADAM = { beta1: 'beta1', beta2: 'beta2', epsilon: 'epsilon', ...COMMON } as const;
+const option = (fallback: boolean) => ({ check: flag, fallback });
+
+const adamKind = (name: OptimizerName, defaults: FactoryDefaults): OptimizerKind => ({
+  name,
+  defaults,
+  names: ADAM,
+  own: { amsgrad: option(false) },
+  rule: ({ amsgrad }) => (amsgrad ? 'amsgrad' : 'adam'),
+});
+
+/** @param defaults What differs from `adam`. */
+const kind = (
+  name: OptimizerName,
+  defaults: Partial<FactoryDefaults>,
+  names: OptimizerKind['names'],
+  rule: OptimizerKind['rule'],
+  own: OptimizerKind['own'] = {},
+): OptimizerKind => ({
+  name,
+  defaults: Object.freeze({ ...ADAM_DEFAULTS, beta1: 0, ...defaults }),
+  names: { ...names, ...COMMON },
+  own,
+  rule,
+});
+
+/** Every optimizer. Where tf.train has one of the name, with its defaults; Lion's are of arXiv 2302.06675. */
+export const OPTIMIZERS: Readonly<Record<OptimizerName, OptimizerKind>> = {
+  vradam: adamKind('vradam', VRADAM_DEFAULTS),
+  adamw: adamKind('adamw', ADAMW_DEFAULTS),
+  adam: adamKind('adam', ADAM_DEFAULTS),
+  sgd: kind('sgd', { learningRate: 1e-2 }, {}, () => 'sgd'),
+  momentum: kind(
+    'momentum',
+    { learningRate: 1e-2, beta1: 0.9 },
+    { momentum: 'beta1' },
+    ({ nesterov }) => (nesterov ? 'nesterov' : 'momentum'),
+    { nesterov: option(false) },
+  ),
+  rmsprop: kind(
+    'rmsprop',
+    { beta2: 0.9 },
+    { decay: 'beta2', momentum: 'beta1', epsilon: 'epsilon' },
+    ({ centered }, groups) =>
+      groups.some(({ settings }) => settings.beta1 !== 0)
+        ? centered
+          ? 'rmspropCenteredMomentum'
+          : 'rmspropMomentum'
+        : centered
+          ? 'rmspropCentered'
+          : 'rmsprop',
+    { centered: option(false) },
+  ),
+  adagrad: kind('adagrad', { learningRate: 1e-2 }, { epsilon: 'epsilon' }, () => 'adagrad', {
+    initialAccumulatorValue: { check: checkRate, fallback: 0.1 },
+  }),
+  adadelta: kind('adadelta', { beta2: 0.95 }, { rho: 'beta2', epsilon: 'epsilon' }, () => 'adadelta'),
+  adamax: kind(
+    'adamax',
+    { learningRate: 2e-3, beta1: 0.9 },
+    { beta1: 'beta1', beta2: 'beta2', epsilon: 'epsilon' },
+    () => 'adamax',
+  ),
+  lion: kind(
+    'lion',
+    { learningRate: 1e-4, beta1: 0.9, beta2: 0.99 },
+    { beta1: 'beta1', beta2: 'beta2' },
+    () => 'lion',
+  ),
+};
+
+const groupKeys = ({ names }: OptimizerKind) => ['match', 'learningRate', ...Object.keys(names)];
+const optionKeys = ({ names, own }: OptimizerKind) => [
+  ...Object.keys(names),
+  ...Object.keys(own),
+  'groups',
+  ...Object.keys(OPTIONS),
+];
+
+/** A group's settings by the names of its optimizer's options. */
+export function namedSettings(
+  optimizer: OptimizerName,
+  settings: GroupSettings,
+): Record<string, number | boolean> {
+  const { names } = OPTIMIZERS[optimizer];
+  return Object.fromEntries(Object.entries(names).map(([name, setting]) => [name, settings[setting]]));
+}
 
 /** Options of other optimizers, in small letters, and what serves here. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -238,8 +424,6 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   learningrate: 'the learning rate is the first argument, as in vradam(1e-3)',
   betas: 'beta1 and beta2 serve here, a number each',
   momentum: 'beta1 serves here, the decay of the velocity',
-  amsgrad: 'nothing serves here; a beta2 nearer to 1 keeps large gradients in mind for longer',
-  clipvalue: 'clipNorm of the optimizer serves here, which keeps the direction of the gradient',
   decay: 'weightDecay serves here for the parameters, and a schedule for the learning rate',
 };
 
@@ -364,6 +548,20 @@ export function matchesName(match: GroupMatch, name: string): boolean {
   return match.test(name);
 }
 
+/** Settings of a group, each as it was given under its name or else inherited. */
+function resolveSettings(
+  { names }: OptimizerKind,
+  read: Readonly<Record<string, unknown>>,
+  prefix: string,
+  inherited: GroupSettings,
+): GroupSettings {
+  const given = Object.entries(names).flatMap(([name, setting]) =>
+    read[name] === undefined ? [] : [[setting, SETTINGS[setting].check(read[name] as never, prefix + name)]],
+  );
+  const otherwise = (Object.keys(SETTINGS) as (keyof GroupSettings)[]).map((name) => [name, inherited[name]]);
+  return Object.freeze(Object.fromEntries([...otherwise, ...given]));
+}
+
 /**
  * Completes and checks everything that an optimizer is made with.
  *
@@ -374,8 +572,9 @@ export function matchesName(match: GroupMatch, name: string): boolean {
 export function resolveOptions(
   learningRate: unknown,
   options: unknown,
-  defaults: FactoryDefaults,
+  kind: OptimizerKind,
 ): ResolvedOptions {
+  const { defaults } = kind;
   // The two forms that people bring along from elsewhere: an object alone, and Adam's numbers one after the other.
   if (isRecord(learningRate)) {
     throw invalid(HYPERPARAMETER, 'learningRate', 'a number or a schedule', learningRate, ARGUMENTS);
@@ -385,14 +584,14 @@ export function resolveOptions(
   }
   const rate =
     learningRate === undefined ? defaults.learningRate : checkLearningRate(learningRate, 'learningRate');
-  const read = readOptions(options === undefined ? {} : options, '', OPTION_KEYS);
-  const settings = resolve(SETTINGS, read, '', defaults);
+  const read = readOptions(options === undefined ? {} : options, '', optionKeys(kind));
+  const settings = resolveSettings(kind, read, '', defaults);
 
   const groups = read.groups === undefined ? [] : read.groups;
   if (!Array.isArray(groups)) throw invalid(HYPERPARAMETER, 'groups', 'an array of groups', groups);
   const resolved = Array.from(groups as readonly unknown[], (group, i): ResolvedGroup => {
     const where = `groups[${i}]`;
-    const own = readOptions(group, where, GROUP_KEYS);
+    const own = readOptions(group, where, groupKeys(kind));
     const match = resolveMatch(own.match, `${where}.match`);
     const ownRate = own.learningRate;
     return {
@@ -400,28 +599,48 @@ export function resolveOptions(
       match,
       learningRate: ownRate === undefined ? rate : checkLearningRate(ownRate, `${where}.learningRate`),
       ownLearningRate: ownRate !== undefined,
-      settings: resolve(SETTINGS, own, `${where}.`, settings),
+      settings: resolveSettings(kind, own, `${where}.`, settings),
     };
   });
   resolved.push({ name: 'default', match: undefined, learningRate: rate, ownLearningRate: false, settings });
 
   const rest = resolve(OPTIONS, read);
-  if (rest.group === undefined) return { groups: resolved, ...rest };
+  const own = resolve(kind.own, read);
+  const rule = kind.rule(own, resolved);
+  if (rest.clipNorm !== undefined && rest.clipValue !== undefined) {
+    throw invalid(HYPERPARAMETER, 'clipValue', 'undefined beside clipNorm', rest.clipValue);
+  }
+  if (ruleOf(rule).velocity === undefined) {
+    const lost = resolved.find(({ settings }) => settings.beta3 !== 0 && !settings.normGrad);
+    if (lost !== undefined) {
+      const why = `The rule ${rule} has no velocity to take a penalty from; normGrad takes it from the gradients`;
+      throw invalid(HYPERPARAMETER, 'beta3', '0', lost.settings.beta3, why);
+    }
+  }
+  const all = { optimizer: kind.name, rule, groups: resolved, own, ...rest };
+  if (rest.group === undefined) return all;
   // Only that engine has parts of tensors.
   const engine = oneOf(['auto', 'cpu'], "'auto' or 'cpu' beside group")(rest.engine, 'engine') && 'cpu';
-  return { groups: resolved, ...rest, engine };
+  return { ...all, engine };
 }
 
 /**
- * The same for plain memory: the learning rate is among the options, and steps are in place anyway.
+ * The same for plain memory: the rule and the learning rate are among the options, and steps are in place anyway.
  *
  * @throws ERR_VRADAM_HYPERPARAMETER naming the option, what it was and what it may be.
  */
-export function resolveOptionsWithLearningRate(options: unknown, defaults: FactoryDefaults): ResolvedOptions {
-  const read = readOptions(options === undefined ? {} : options, '', [
+export function resolveFlatOptions(options: unknown): ResolvedOptions {
+  const given = options === undefined ? {} : options;
+  const named = isRecord(given) ? given.rule : undefined;
+  const name = word(Object.keys(OPTIMIZERS) as OptimizerName[])(named ?? 'vradam', 'rule');
+  const {
+    learningRate,
+    rule: _,
+    ...rest
+  } = readOptions(given, '', [
+    'rule',
     'learningRate',
-    ...OPTION_KEYS.filter((key) => key !== 'inPlace'),
+    ...optionKeys(OPTIMIZERS[name]).filter((key) => key !== 'inPlace'),
   ]);
-  const { learningRate, ...rest } = read;
-  return resolveOptions(learningRate, rest, defaults);
+  return resolveOptions(learningRate, rest, OPTIMIZERS[name]);
 }

@@ -23,16 +23,15 @@ import {
   type NamedShape,
   type SavedState,
   type SavedTensor,
-  SECOND_MOMENT,
   STEPS,
   sameShape,
-  VELOCITY,
+  suffixOf,
 } from './saved-state.js';
 
 /*
  * A checkpoint is one safetensors file: `iter` (I64, attempted steps), and for every tensor `<name>/steps` (I64, its
- * step count), `<name>/velocity` and `<name>/second_moment` (F32, its shape), and `<name>` itself where parameters
- * are saved too. The metadata names the format and the order of registration, by which tensors are found where names
+ * step count), the arrays of its state, of Adam `<name>/velocity` and `<name>/second_moment` (F32, its shape), and
+ * `<name>` itself where parameters are saved too. The metadata names the format and the order of registration, by which tensors are found where names
  * have changed, and has the CRC-32 of all values: of `iter`, then of every tensor what is listed above, in this order.
  * The rest of it is for the reader.
  */
@@ -53,8 +52,7 @@ export interface CheckpointTensor extends NamedShape {
 /** A tensor of a file, before its values are read. */
 export interface FoundTensor extends NamedShape {
   readonly steps: TensorPlace;
-  readonly velocity: TensorPlace;
-  readonly secondMoment: TensorPlace;
+  readonly arrays: readonly TensorPlace[];
   readonly parameters: TensorPlace | undefined;
 }
 
@@ -82,6 +80,7 @@ function failed(verb: 'read' | 'written', path: string, cause: unknown): VRAdamE
  * Writes a checkpoint: at any moment, the path leads to the old file or to the new one, whole. The state is taken
  * before the call returns its promise, so later steps do not change what is saved.
  *
+ * @param arrays What the state arrays are called, in the order of the rule.
  * @param group Where all ranks of a group save together: they read every tensor, and rank 0 writes the file.
  * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the file cannot be written or the state holds what no checkpoint
  *   may (a velocity that is not finite, a second moment that is negative or not finite); an old file is still there.
@@ -90,6 +89,7 @@ export async function saveCheckpoint(
   path: CheckpointPath,
   iterations: number,
   tensors: readonly CheckpointTensor[],
+  arrays: readonly string[],
   metadata: Readonly<Record<string, string>>,
   group?: { readonly rank: number },
 ): Promise<void> {
@@ -99,7 +99,7 @@ export async function saveCheckpoint(
   try {
     const taken = tensors.map((tensor) => ({ ...tensor, read: readNext }));
     if (group === undefined || group.rank === 0) {
-      await writeAtomically(file, piecesOf(iterations, taken, metadata));
+      await writeAtomically(file, piecesOf(iterations, taken, arrays, metadata));
     }
   } catch (error) {
     throw failed('written', file, error);
@@ -112,10 +112,11 @@ export async function saveCheckpoint(
 function* piecesOf(
   iterations: number,
   tensors: readonly CheckpointTensor[],
+  arrays: readonly string[],
   metadata: Readonly<Record<string, string>>,
 ): Generator<Piece> {
   const values = tensors.flatMap(({ name, shape, hasParameters }): TensorShape[] => {
-    const places = [name + VELOCITY, name + SECOND_MOMENT, ...(hasParameters ? [name] : [])];
+    const places = [...arrays.map((array) => name + suffixOf(array)), ...(hasParameters ? [name] : [])];
     return places.map((name) => ({ name, dtype: 'F32', shape }));
   });
   const counts = [ITERATIONS, ...tensors.map(({ name }) => name + STEPS)];
@@ -127,6 +128,8 @@ function* piecesOf(
       format: FORMAT,
       version: VERSION,
       order: JSON.stringify(tensors.map(({ name }) => name)),
+      // Without state, nothing else says them.
+      ...(arrays.length === 0 && { shapes: JSON.stringify(tensors.map(({ shape }) => shape)) }),
       crc32: hexadecimal(checksum),
       ...metadata,
     });
@@ -144,10 +147,9 @@ function* piecesOf(
   yield piece(ITERATIONS, BigInt64Array.of(BigInt(iterations)));
   for (const { name, shape, hasParameters, read } of tensors) {
     const state = read();
-    checkTensor({ name, shape, ...state });
+    checkTensor({ name, shape, ...state }, arrays);
     yield piece(name + STEPS, BigInt64Array.of(BigInt(state.steps)));
-    yield piece(name + VELOCITY, state.velocity);
-    yield piece(name + SECOND_MOMENT, state.secondMoment);
+    for (const [k, array] of arrays.entries()) yield piece(name + suffixOf(array), state.arrays[k]!);
     if (hasParameters) yield piece(name, state.parameters!);
   }
   yield { position: 0, bytes: encode().header };
@@ -165,6 +167,7 @@ function hexadecimal(checksum: number): string {
 /**
  * Reads a checkpoint, from whomever it comes, and checks all of it.
  *
+ * @param arrays What the state arrays are called, in the order of the rule.
  * @param check Called with the tensors, in order of registration, before any value is read; what it throws ends the
  *   reading.
  * @param withParameters Whether to give the tensors themselves too, of which they are there.
@@ -173,6 +176,7 @@ function hexadecimal(checksum: number): string {
  */
 export async function loadCheckpoint(
   path: CheckpointPath,
+  arrays: readonly string[],
   check: (tensors: readonly FoundTensor[]) => void,
   withParameters = false,
 ): Promise<SavedState> {
@@ -182,7 +186,7 @@ export async function loadCheckpoint(
     if (!(await stat(name)).isFile()) throw new Error('expected a file');
     const file = await open(name, 'r');
     try {
-      return await readState(file, check, withParameters);
+      return await readState(file, arrays, check, withParameters);
     } finally {
       await file.close();
     }
@@ -193,6 +197,7 @@ export async function loadCheckpoint(
 
 async function readState(
   file: FileHandle,
+  arrays: readonly string[],
   check: (tensors: readonly FoundTensor[]) => void,
   withParameters: boolean,
 ): Promise<SavedState> {
@@ -201,7 +206,7 @@ async function readState(
   const length = decodeHeaderLength(prefix, size);
   const start = PREFIX_BYTES + length;
   const header = decodeHeader(await readBytes(file, length, PREFIX_BYTES), size - start);
-  const found = tensorsOf(header);
+  const found = tensorsOf(header, arrays);
   check(found.tensors);
 
   let checksum = 0;
@@ -215,14 +220,14 @@ async function readState(
   const tensors: SavedTensor[] = [];
   for (const { name, shape, ...places } of found.tensors) {
     const steps = await readCount(places.steps);
-    const velocity = new Float32Array(await read(places.velocity));
-    const secondMoment = new Float32Array(await read(places.secondMoment));
+    const state: Float32Array[] = [];
+    for (const place of places.arrays) state.push(new Float32Array(await read(place)));
     // Read in any case, for the checksum.
     const bytes = places.parameters && (await read(places.parameters));
     const parameters = bytes && withParameters ? new Float32Array(bytes) : undefined;
-    tensors.push({ name, shape, steps, velocity, secondMoment, parameters });
+    tensors.push({ name, shape, steps, arrays: state, parameters });
   }
-  checkState({ iterations, tensors });
+  checkState({ iterations, tensors }, arrays);
   const expected = header.metadata.get('crc32');
   if (expected !== undefined && expected !== hexadecimal(checksum)) {
     throw damaged(
@@ -233,7 +238,10 @@ async function readState(
 }
 
 /** Finds the tensors of a checkpoint in a header, and nothing else there. */
-function tensorsOf({ metadata, tensors }: SafetensorsHeader): {
+function tensorsOf(
+  { metadata, tensors }: SafetensorsHeader,
+  arrays: readonly string[],
+): {
   readonly iterations: TensorPlace;
   readonly tensors: readonly FoundTensor[];
 } {
@@ -257,11 +265,13 @@ function tensorsOf({ metadata, tensors }: SafetensorsHeader): {
     return place;
   };
   const iterations = take(ITERATIONS, 'I64', []);
-  const states = decodeNames(order).map((name) => {
-    const velocity = take(name + VELOCITY, 'F32');
-    const { shape } = velocity;
-    const secondMoment = take(name + SECOND_MOMENT, 'F32', shape);
-    return { name, shape, velocity, secondMoment, steps: take(name + STEPS, 'I64', []) };
+  const shapes = arrays.length === 0 ? decodeShapes(metadata.get('shapes')) : [];
+  const states = decodeNames(order).map((name, i) => {
+    const places: TensorPlace[] = [];
+    for (const array of arrays) places.push(take(name + suffixOf(array), 'F32', places[0]?.shape));
+    const shape = places[0]?.shape ?? shapes[i];
+    if (shape === undefined) throw damaged(`its metadata has no shape of ${quoted(name)}`);
+    return { name, shape, arrays: places, steps: take(name + STEPS, 'I64', []) };
   });
   // Once every state has its parts, what has the name of a tensor is the tensor itself.
   const found = states.map((state): FoundTensor => {
@@ -273,6 +283,19 @@ function tensorsOf({ metadata, tensors }: SafetensorsHeader): {
     throw damaged(`it has the tensor ${quoted(extra)}, which belongs to no tensor of its order`);
   }
   return { iterations, tensors: found };
+}
+
+/** The shapes of tensors that have no state. */
+function decodeShapes(json: string | undefined): readonly (readonly number[])[] {
+  const isShape = (shape: unknown) =>
+    Array.isArray(shape) && shape.every((length) => Number.isSafeInteger(length) && length >= 0);
+  try {
+    const shapes: unknown = JSON.parse(json ?? '');
+    if (Array.isArray(shapes) && shapes.every(isShape)) return shapes;
+  } catch {
+    // Told below, with whatever else is no list of shapes.
+  }
+  throw damaged('its metadata has no shapes of tensors');
 }
 
 /** The bytes at a place of the file. */

@@ -1,4 +1,10 @@
-import type { ResolvedGroup, ResolvedOptions, Schedule } from '../options/options.js';
+import {
+  namedSettings,
+  type OptimizerName,
+  type ResolvedGroup,
+  type ResolvedOptions,
+  type Schedule,
+} from '../options/options.js';
 import { type ScheduleConfig, scheduleToConfig } from '../options/schedules.js';
 
 /** A learning rate as JSON can hold it. Schedules are not asked. */
@@ -7,12 +13,12 @@ function describeRate(rate: number | Schedule): number | string | ScheduleConfig
 }
 
 /** Name, learning rate and hyperparameters of a group as JSON can hold them. */
-export function describeGroup({ name, learningRate, settings }: ResolvedGroup) {
+export function describeGroup({ name, learningRate, settings }: ResolvedGroup, optimizer: OptimizerName) {
   const { lrCutoff } = settings;
   return {
     name,
     learningRate: describeRate(learningRate),
-    ...settings,
+    ...namedSettings(optimizer, settings),
     lrCutoff: lrCutoff === Number.POSITIVE_INFINITY ? 'infinity' : lrCutoff,
   };
 }
@@ -23,14 +29,15 @@ export function describeGroup({ name, learningRate, settings }: ResolvedGroup) {
  * @param tensors In order of registration, each with the number of its group.
  */
 export function describeOptions(
-  { groups, clipNorm, gradientScale, onNonFinite }: ResolvedOptions,
+  { rule, optimizer, groups, clipNorm, clipValue, gradientScale, onNonFinite }: ResolvedOptions,
   tensors: readonly { readonly name: string; readonly group: number }[],
 ): Record<string, string> {
   return {
-    options: JSON.stringify({ clipNorm, gradientScale, onNonFinite }),
+    ...(rule !== 'adam' && { rule }),
+    options: JSON.stringify({ clipNorm, clipValue, gradientScale, onNonFinite }),
     groups: JSON.stringify(
       groups.map((group, i) => ({
-        ...describeGroup(group),
+        ...describeGroup(group, optimizer),
         tensors: tensors.filter((tensor) => tensor.group === i).map(({ name }) => name),
       })),
     ),

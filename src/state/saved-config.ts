@@ -1,6 +1,14 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import { invalid, VRAdamError } from '../errors.js';
-import type { GroupMatch, ResolvedOptions, Schedule, VRAdamOptions } from '../options/options.js';
+import {
+  type CommonOptions,
+  type GroupMatch,
+  namedSettings,
+  OPTIMIZERS,
+  type ResolvedGroup,
+  type ResolvedOptions,
+  type Schedule,
+} from '../options/options.js';
 import { scheduleFromConfig, scheduleToConfig } from '../options/schedules.js';
 
 type ConfigDict = serialization.ConfigDict;
@@ -92,14 +100,24 @@ function hyperparametersFromConfig(config: object): Record<string, unknown> {
  * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` where a function matches a group or is a learning rate.
  */
 export function configOf(resolved: ResolvedOptions): ConfigDict {
-  const { groups, engine: _, threads: __, group: ___, ...options } = resolved;
-  const own = groups.slice(0, -1);
-  const { learningRate, settings } = groups.at(-1)!;
-  const config = hyperparametersToConfig({ learningRate, ...settings, ...options }, 'the optimizer');
-  if (own.length === 0) return config;
-  config.groups = own.map((group) => {
+  const { groups, optimizer, own, rule: _, engine: __, threads: ___, group: ____, ...options } = resolved;
+  const settingsOf = (group: ResolvedGroup) => namedSettings(optimizer, group.settings);
+  const others = groups.slice(0, -1);
+  const last = groups.at(-1)!;
+  const changed = Object.entries(own).filter(
+    ([name, value]) => value !== OPTIMIZERS[optimizer].own[name]!.fallback,
+  );
+  const all = {
+    learningRate: last.learningRate,
+    ...settingsOf(last),
+    ...Object.fromEntries(changed),
+    ...options,
+  };
+  const config = hyperparametersToConfig(all, 'the optimizer');
+  if (others.length === 0) return config;
+  config.groups = others.map((group) => {
     const hyperparameters = {
-      ...group.settings,
+      ...settingsOf(group),
       ...(group.ownLearningRate && { learningRate: group.learningRate }),
     };
     return {
@@ -115,7 +133,7 @@ export function configOf(resolved: ResolvedOptions): ConfigDict {
  *
  * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` where a match or a schedule cannot be read.
  */
-export function argumentsOf(config: ConfigDict): [learningRate: number | Schedule, options: VRAdamOptions] {
+export function argumentsOf(config: ConfigDict): [learningRate: number | Schedule, options: CommonOptions] {
   if (typeof config !== 'object' || config === null) {
     throw invalid('ERR_VRADAM_HYPERPARAMETER', 'config', 'an object as getConfig gives it', config);
   }

@@ -26,8 +26,12 @@ export interface SavedState {
 /** Names in weights and files: the attempted steps, and what comes after the name of a tensor. */
 export const ITERATIONS = 'iter';
 export const STEPS = '/steps';
-export const VELOCITY = '/velocity';
-export const SECOND_MOMENT = '/second_moment';
+/** What comes after it for a state array: `/second_moment` for secondMoment. */
+export const suffixOf = (array: string): string =>
+  `/${array.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+
+/** State arrays whose values may be negative. */
+const SIGNED: readonly string[] = ['velocity', 'meanGradient'];
 
 const CODE = 'ERR_VRADAM_CHECKPOINT';
 
@@ -50,24 +54,31 @@ export function unfit(reason: string): VRAdamError {
  * Checks that a state can be one, wherever it comes from.
  *
  * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where two tensors have one name, a count is no integer of at least 0,
- *   an array has not as many values as its shape asks for, a value is not finite, or a second moment is negative.
+ *   an array has not as many values as its shape asks for, a value is not finite, or one is negative that cannot be,
+ *   such as a second moment.
+ * @param arrays What the state arrays are called, in the order of the rule.
  */
-export function checkState({ iterations, tensors }: SavedState): void {
+export function checkState({ iterations, tensors }: SavedState, arrays: readonly string[]): void {
   checkCount(iterations, ITERATIONS);
   const names = new Set<string>();
   for (const tensor of tensors) {
     if (names.has(tensor.name)) throw unfit(`two of its tensors have the name '${shorten(tensor.name)}'.`);
     names.add(tensor.name);
-    checkTensor(tensor);
+    checkTensor(tensor, arrays);
   }
 }
 
 /** The same of one tensor. */
-export function checkTensor({ name, shape, steps, velocity, secondMoment, parameters }: SavedTensor): void {
+export function checkTensor(
+  { name, shape, steps, arrays: values, parameters }: SavedTensor,
+  arrays: readonly string[],
+): void {
   const size = sizeOf(shape);
   checkCount(steps, name + STEPS);
-  checkValues(velocity, name + VELOCITY, size, Number.NEGATIVE_INFINITY);
-  checkValues(secondMoment, name + SECOND_MOMENT, size, 0);
+  for (const [k, array] of arrays.entries()) {
+    const least = SIGNED.includes(array) ? Number.NEGATIVE_INFINITY : 0;
+    checkValues(values[k], name + suffixOf(array), size, least);
+  }
   if (parameters !== undefined) checkValues(parameters, name, size, Number.NEGATIVE_INFINITY);
 }
 
@@ -156,8 +167,8 @@ export function checkFit<Saved extends NamedShape>(state: Saved, { name, size, s
 }
 
 /** A copy that later steps do not change. */
-export function copyOf({ velocity, secondMoment, steps }: TensorState): TensorState {
-  return { velocity: velocity.slice(), secondMoment: secondMoment.slice(), steps };
+export function copyOf({ arrays, steps }: TensorState): TensorState {
+  return { arrays: arrays.map((array) => array.slice()), steps };
 }
 
 function list(tensors: readonly { readonly name: string }[]): string {

@@ -1,14 +1,6 @@
 import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
 import { shorten } from '../errors.js';
-import {
-  checkState,
-  ITERATIONS,
-  type SavedState,
-  SECOND_MOMENT,
-  sameShape,
-  unfit,
-  VELOCITY,
-} from './saved-state.js';
+import { checkState, ITERATIONS, type SavedState, sameShape, suffixOf, unfit } from './saved-state.js';
 
 /** A tensor as TensorFlow.js passes it between optimizers and saved models; it does not export the type. */
 export interface NamedTensor {
@@ -25,16 +17,15 @@ const TENSOR_STEPS = 'tensor_steps';
 export class WeightTensors {
   readonly #held = new Map<string, Variable>();
 
-  /** `iter`, each `<name>/velocity`, each `<name>/second_moment`, `tensor_steps`. */
-  update({ iterations, tensors }: SavedState): NamedTensor[] {
+  /** `iter`, of each state array every tensor's, as `<name>/velocity`, `tensor_steps`. */
+  update({ iterations, tensors }: SavedState, arrays: readonly string[]): NamedTensor[] {
     const steps = tensors.map((tensor) => tensor.steps);
     const weights = [
       this.#hold(ITERATIONS, tensor(iterations, [], 'int32')),
-      ...tensors.map(({ name, shape, velocity }) =>
-        this.#hold(name + VELOCITY, tensor(velocity, [...shape], 'float32')),
-      ),
-      ...tensors.map(({ name, shape, secondMoment }) =>
-        this.#hold(name + SECOND_MOMENT, tensor(secondMoment, [...shape], 'float32')),
+      ...arrays.flatMap((array, k) =>
+        tensors.map(({ name, shape, arrays }) =>
+          this.#hold(name + suffixOf(array), tensor(arrays[k]!, [...shape], 'float32')),
+        ),
       ),
       this.#hold(TENSOR_STEPS, tensor(steps, [steps.length], 'int32')),
     ];
@@ -77,26 +68,32 @@ function isNamedTensor(entry: unknown): entry is NamedTensor {
  *
  * @throws VRAdamError `ERR_VRADAM_CHECKPOINT` where the list is not complete, or a tensor has another name, type or
  *   shape than its place asks for, or holds what no state can be.
+ * @param arrays What the state arrays are called, in the order of the rule.
  */
-export async function readWeights(weights: unknown): Promise<SavedState> {
+export async function readWeights(weights: unknown, arrays: readonly string[]): Promise<SavedState> {
   if (!Array.isArray(weights) || !weights.every(isNamedTensor)) {
     throw unfit('expected a list of { name, tensor } with tensors that are not disposed.');
   }
   const list: readonly NamedTensor[] = weights;
-  const count = (list.length - 2) / 2;
-  if (!Number.isInteger(count) || count < 0) {
+  // A rule without state has nothing that names its tensors.
+  const count = arrays.length === 0 ? 0 : (list.length - 2) / arrays.length;
+  if (!Number.isInteger(count) || count < 0 || list.length < 2) {
     throw unfit(
-      `expected ${ITERATIONS}, as many velocities as second moments, and ${TENSOR_STEPS}, but received ${list.length} tensors.`,
+      `expected ${ITERATIONS}, as many of each of ${arrays.join(', ')}, and ${TENSOR_STEPS}, but received ${list.length} tensors.`,
     );
   }
-  const velocities = list.slice(1, 1 + count);
-  const names = velocities.map(({ name }) => name.slice(0, -VELOCITY.length));
-  const moments = (suffix: string) =>
-    velocities.map(({ tensor }, i) => ({ name: names[i]! + suffix, dtype: 'float32', shape: tensor.shape }));
+  const first = list.slice(1, 1 + count);
+  const names = first.map(({ name }) => name.slice(0, -suffixOf(arrays[0]!).length));
+  const states = arrays.flatMap((array) =>
+    first.map(({ tensor }, i) => ({
+      name: names[i]! + suffixOf(array),
+      dtype: 'float32',
+      shape: tensor.shape,
+    })),
+  );
   const expected = [
     { name: ITERATIONS, dtype: 'int32', shape: [] },
-    ...moments(VELOCITY),
-    ...moments(SECOND_MOMENT),
+    ...states,
     { name: TENSOR_STEPS, dtype: 'int32', shape: [count] },
   ];
   for (const [i, { name, tensor }] of list.entries()) {
@@ -113,11 +110,10 @@ export async function readWeights(weights: unknown): Promise<SavedState> {
     tensors: names.map((name, i) => ({
       name,
       shape: [...list[1 + i]!.tensor.shape],
-      velocity: values[1 + i]!.slice() as Float32Array,
-      secondMoment: values[1 + count + i]!.slice() as Float32Array,
+      arrays: arrays.map((_, k) => values[1 + k * count + i]!.slice() as Float32Array),
       steps: values.at(-1)![i]!,
     })),
   };
-  checkState(state);
+  checkState(state, arrays);
   return state;
 }

@@ -1,6 +1,7 @@
 import type { Engine, EngineName, EngineSettings, StepInput, StepOutcome } from '../engines/engine.js';
 import type { Platform } from '../engines/platform.js';
 import { canQueue } from '../engines/queue.js';
+import { ruleOf } from '../engines/rules.js';
 import { VRAdamError } from '../errors.js';
 import { matchesName, type ResolvedOptions } from '../options/options.js';
 import { Gate } from './gate.js';
@@ -21,8 +22,10 @@ export type StepScalars = Pick<StepInput, 'learningRates' | 'gradientScale'>;
 /** What engines are made with. */
 export function engineSettings(options: ResolvedOptions): EngineSettings {
   return {
+    rule: options.rule,
     groups: options.groups.map(({ settings }) => settings),
     clipNorm: options.clipNorm,
+    clipValue: options.clipValue,
     checkGradients: options.onNonFinite !== 'ignore',
     threads: options.threads,
     haltOnRefusal: options.onNonFinite === 'throw',
@@ -33,7 +36,7 @@ export function engineSettings(options: ResolvedOptions): EngineSettings {
 /** What an engine says where it did not take a tensor. */
 export function cannotHold(engine: EngineName, name: string, size: number, error: unknown): VRAdamError {
   const ours = error instanceof VRAdamError;
-  const reason = ours ? error.message : `no memory for two times ${size} elements`;
+  const reason = ours ? error.message : `no memory for its arrays of ${size} elements`;
   return new VRAdamError(
     'ERR_VRADAM_ENGINE',
     `The ${engine} engine cannot hold the state of ${name}: ${reason}`,
@@ -128,6 +131,11 @@ export class Stepper {
       this.#engine.addTensor(group, size, name);
     } catch (error) {
       throw cannotHold(this.#engine.name, name, size, error);
+    }
+    const { initialAccumulatorValue: begin = 0 } = this.#options.own;
+    if (begin !== 0) {
+      const arrays = ruleOf(this.#options.rule).arrays.map(() => new Float32Array(size).fill(Number(begin)));
+      this.#engine.writeTensor(this.#tensors.length, { arrays, steps: 0 });
     }
     this.#tensors.push({ name, size, group });
   }

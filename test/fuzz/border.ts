@@ -49,6 +49,8 @@ interface Live {
   readonly layout: Addon['report'];
   readonly groups: number;
   readonly sizes: number[];
+  /** State arrays of a tensor. */
+  readonly arrays: number;
 }
 
 const methods = [
@@ -84,6 +86,7 @@ function callEngine(live: Live, random: Random): void {
     fences.push(intact);
     return spoil(array);
   };
+  const state = () => spoil(Array.from({ length: live.arrays }, () => one(size)));
   const parameters = arrays();
   const tensor = random.below(Math.max(1, sizes.length));
   const size = sizes[tensor] ?? 3;
@@ -102,8 +105,8 @@ function callEngine(live: Live, random: Random): void {
     stepAsync: () => argumentsOf.step(),
     putStep: () => [spoil(0), spoil(Uint32Array.from(sizes.keys())), rates(), spoil(1)],
     takeStep: () => [spoil(0), report()],
-    readTensor: () => [index, one(size), one(size)],
-    writeTensor: () => [index, one(size), one(size), spoil(random.below(1000))],
+    readTensor: () => [index, state()],
+    writeTensor: () => [index, state(), spoil(random.below(1000))],
     dispose: () => (random.chance(0.05) ? [] : [anything(random)]),
   };
   const target = random.chance(0.01) ? anything(random) : handle;
@@ -133,14 +136,18 @@ function newEngine(addon: Addon, random: Random): Live | undefined {
   const settings = Float64Array.from(Array.from({ length: groups }, () => SOUND_GROUP).flat());
   let live: Live | undefined;
   attempt('Engine', () => {
+    const rule = random.below(addon.rules.length);
     const handle = new addon.Engine(
+      spoil(rule),
       spoil(settings),
+      spoil(random.pick([Number.NaN, 1])),
       spoil(random.pick([Number.NaN, 1])),
       spoil(true),
       spoil(random.pick([1, 2, 3])),
       spoil(random.pick(['', ...addon.instructionSets])),
     );
-    live = { handle, layout: addon.report, groups, sizes: [] };
+    const arrays = addon.rules[rule]!.arrays.length;
+    live = { handle, layout: addon.report, groups, sizes: [], arrays };
   });
   return live;
 }

@@ -108,11 +108,7 @@ it('corrects the bias for a step count beyond 2^31', () => {
   const settings = { groups: [group], clipNorm: undefined, checkGradients: true, threads: undefined };
   const engine = new CudaEngine(cuda, settings);
   engine.addTensor(0, 1);
-  engine.writeTensor(0, {
-    velocity: Float32Array.of(1),
-    secondMoment: Float32Array.of(1),
-    steps: 2 ** 40 + 1,
-  });
+  engine.writeTensor(0, { arrays: [Float32Array.of(1), Float32Array.of(1)], steps: 2 ** 40 + 1 });
   const p = new Float32Array(1);
   stepInPlace(engine, { learningRates: [1e-3], gradientScale: 1 }, [p], [Float32Array.of(1)]);
   expect(engine.readTensor(0).steps).toBe(2 ** 40 + 2);

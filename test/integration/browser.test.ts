@@ -8,7 +8,7 @@ import * as browser from '../../src/browser/index.js';
 import * as node from '../../src/index.js';
 import { DeviceSteps } from '../../src/optimizers/device-steps.js';
 import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
-import { VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { OPTIMIZERS } from '../../src/options/options.js';
 import { distance } from '../unit/distance.js';
 import { goldens, optionsOf } from '../unit/golden.js';
 import { backends, use } from './backends.js';
@@ -55,7 +55,7 @@ class DeviceOptimizer extends TensorFlowOptimizer {
   static readonly className = 'VRAdamOnDevice';
 
   constructor(learningRate: number, options: node.VRAdamOptions = {}) {
-    super(learningRate, options, VRADAM_DEFAULTS, (resolved) => new DeviceSteps(resolved));
+    super(learningRate, options, OPTIMIZERS.vradam, (resolved) => new DeviceSteps(resolved));
   }
 }
 

@@ -154,7 +154,9 @@ describe('memory that only a pending step knows', () => {
   it('stays in the addon’s own hands too', async () => {
     const { Engine, report: layout } = loadAddon().addon!;
     const handle = new Engine(
+      0,
       Float64Array.of(0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0),
+      Number.NaN,
       Number.NaN,
       true,
       1,

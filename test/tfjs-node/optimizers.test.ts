@@ -5,7 +5,7 @@ import { selectAdapter } from '../../src/adapters/select.js';
 import { tensorflow } from '../../src/adapters/tensorflow.js';
 import { createEngine } from '../../src/engines/select.js';
 import { adam, vradam } from '../../src/index.js';
-import { ADAM_DEFAULTS, resolveOptions } from '../../src/options/options.js';
+import { OPTIMIZERS, resolveOptions } from '../../src/options/options.js';
 import { engineSettings } from '../../src/step/stepper.js';
 import { numbers } from '../integration/models.js';
 import { expectError } from '../unit/expect-error.js';
@@ -194,7 +194,7 @@ describe('when TensorFlow does not run the step', () => {
 
 describe('where the op cannot be had, an obstacle says why', () => {
   const make = (engine: 'cpu' | 'javascript') =>
-    createEngine(engine, engineSettings(resolveOptions(0.1, { engine }, ADAM_DEFAULTS)));
+    createEngine(engine, engineSettings(resolveOptions(0.1, { engine }, OPTIMIZERS.adam)));
 
   it('there is none on tfjs-node', () => {
     expect(tensorflow.obstacle!(make('cpu'))).toBeUndefined();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FlatOptimizer } from '../../src/flat.js';
-import { resolveOptionsWithLearningRate, VRADAM_DEFAULTS } from '../../src/options/options.js';
+import { resolveFlatOptions } from '../../src/options/options.js';
 import { distance } from './distance.js';
 import { engines } from './engines.js';
 import { type Golden, goldens, optionsOf } from './golden.js';
@@ -51,8 +51,7 @@ describe('the eight recorded trajectories', () => {
     describe(`the ${name} engine`, () => {
       it.each(goldens())('stays as close to float64 as the authors’ code: $name', (golden) => {
         const groups = golden.groups.map(
-          ({ options }) =>
-            resolveOptionsWithLearningRate(optionsOf(options), VRADAM_DEFAULTS).groups.at(-1)!.settings,
+          ({ options }) => resolveFlatOptions(optionsOf(options)).groups.at(-1)!.settings,
         );
         const engine = create({ groups, clipNorm: undefined, checkGradients: true, threads: undefined });
         for (const [group, { shapes }] of golden.groups.entries()) {

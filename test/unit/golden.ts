@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { FlatOptions } from '../../src/flat.js';
+import type { Hyperparameters } from '../../src/options/options.js';
 
 interface GoldenOptions {
   eta: number;
@@ -45,7 +45,7 @@ export function optionsOf(
   options: GoldenOptions,
 ): Required<
   Pick<
-    FlatOptions,
+    Hyperparameters,
     | 'learningRate'
     | 'beta1'
     | 'beta2'

@@ -4,19 +4,23 @@ import {
   ADAM_DEFAULTS,
   ADAMW_DEFAULTS,
   matchesName,
+  OPTIMIZERS,
+  resolveFlatOptions,
   resolveOptions,
-  resolveOptionsWithLearningRate,
   VRADAM_DEFAULTS,
 } from '../../src/options/options.js';
 import { expectError } from './expect-error.js';
 
 const CODE = 'ERR_VRADAM_HYPERPARAMETER';
 const resolve = (options: unknown, learningRate?: unknown) =>
-  resolveOptions(learningRate, options, VRADAM_DEFAULTS);
+  resolveOptions(learningRate, options, OPTIMIZERS.vradam);
 
 describe('options', () => {
   it('default to the authors’ code, and to what adamw and adam are known for', () => {
     expect(resolve(undefined)).toEqual({
+      optimizer: 'vradam',
+      rule: 'adam',
+      own: { amsgrad: false },
       groups: [
         {
           name: 'default',
@@ -110,7 +114,8 @@ describe('options', () => {
     ['clipnorn', "Misspelled option 'clipnorn' should be 'clipNorm'"],
     ['beta4', "Unknown option 'beta4'"],
     ['foo', "Unknown option 'foo'"],
-    ['amsgrad', "Unknown option 'amsgrad'"],
+    ['amsgrd', "Misspelled option 'amsgrd' should be 'amsgrad'"],
+    ['nesterov', "Unknown option 'nesterov'"],
     ['__proto__', "Unknown option '__proto__'"],
   ])('name what %s was probably meant to be', (key, message) => {
     const options = JSON.parse(`{"${key}":1}`);
@@ -163,7 +168,7 @@ describe('options', () => {
   });
 
   it('may have the learning rate among them where there is no argument for it', () => {
-    const of = (options: unknown) => resolveOptionsWithLearningRate(options, VRADAM_DEFAULTS);
+    const of = (options: unknown) => resolveFlatOptions(options);
     expect(of({ learningRate: 0.5, beta1: 0.5 })).toEqual(resolve({ beta1: 0.5 }, 0.5));
     expectError(() => of({ learningrate: 1 }), CODE, "should be 'learningRate'");
     expectError(() => of(null), CODE, 'options');
@@ -196,14 +201,12 @@ describe('options', () => {
       [{ eps: 1 }, "Misspelled option 'eps' should be 'epsilon'"],
       [{ betas: [0.9, 0.999] }, "Unknown option 'betas': beta1 and beta2 serve here"],
       [{ momentum: 0.9 }, "Unknown option 'momentum': beta1 serves here"],
-      [{ amsgrad: true }, "Unknown option 'amsgrad': nothing serves here; a beta2 nearer to 1"],
-      [{ clipValue: 1 }, "Unknown option 'clipValue': clipNorm of the optimizer serves here"],
-      [{ clipvalue: 1 }, "Unknown option 'clipvalue': clipNorm"],
+      [{ clipvalue: 1 }, "Misspelled option 'clipvalue' should be 'clipValue'"],
       [{ clipnorm: 1 }, "Misspelled option 'clipnorm' should be 'clipNorm'"],
       [{ decay: 1 }, "Unknown option 'decay': weightDecay serves here for the parameters, and a schedule"],
     ];
     for (const [options, message] of hints) expectError(() => resolve(options), CODE, message);
-    const flat = () => resolveOptionsWithLearningRate({ lr: 1 }, VRADAM_DEFAULTS);
+    const flat = () => resolveFlatOptions({ lr: 1 });
     expectError(flat, CODE, "Misspelled option 'lr' should be 'learningRate'");
   });
 

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { expect } from 'vitest';
 import type { Engine, EngineSettings, GroupSettings, StepOutcome } from '../../src/engines/engine.js';
 import { seed } from '../seed.js';
 
@@ -111,12 +112,18 @@ export function stepInPlace(
   });
 }
 
-/** Everything a step may change, as bytes: parameters, velocities, second moments and step counts. */
+/** Everything a step may change, as bytes: parameters, state arrays and step counts. */
 export function bytesOf(engine: Engine, parameters: readonly Float32Array[]): string {
   const parts = parameters.flatMap((parameter, i) => {
-    const { velocity, secondMoment, steps } = engine.readTensor(i);
-    const arrays = [parameter, velocity, secondMoment, Float64Array.of(steps)];
-    return arrays.map((array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength));
+    const { arrays, steps } = engine.readTensor(i);
+    return [parameter, ...arrays, Float64Array.of(steps)].map((array) =>
+      Buffer.from(array.buffer, array.byteOffset, array.byteLength),
+    );
   });
   return Buffer.concat(parts).toString('latin1');
+}
+
+/** Says which, instead of the bytes themselves. */
+export function expectSameBytes(actual: string, expected: string, what: string): void {
+  if (actual !== expected) expect.fail(`${what}: the bytes differ`);
 }

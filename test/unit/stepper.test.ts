@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { EngineName, EngineSettings } from '../../src/engines/engine.js';
 import { JavaScriptEngine } from '../../src/engines/javascript.js';
-import { ADAM_DEFAULTS, resolveOptions } from '../../src/options/options.js';
+import { OPTIMIZERS, resolveOptions } from '../../src/options/options.js';
 import { Stepper } from '../../src/step/stepper.js';
 
 /** An engine that knows whether it is still there, and how many elements it has room for. */
@@ -29,7 +29,7 @@ class LimitedEngine extends JavaScriptEngine {
 /** A stepper whose engines have this room, and the engines that were made. */
 function stepperWith(room: Partial<Record<EngineName, number>>) {
   const made: LimitedEngine[] = [];
-  const stepper = new Stepper(resolveOptions(0.1, { engine: 'cuda' }, ADAM_DEFAULTS), {
+  const stepper = new Stepper(resolveOptions(0.1, { engine: 'cuda' }, OPTIMIZERS.adam), {
     createEngine(name, settings) {
       const engine = new LimitedEngine(settings, room[name as EngineName]!);
       made.push(engine);
