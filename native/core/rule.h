@@ -45,8 +45,8 @@ VRADAM_HOST_DEVICE inline float cut(const UpdateScalars& a, float g) {
   return below < -a.limit ? -a.limit : below;
 }
 
-// A rule each: `update` takes a gradient and the state arrays' elements in the order of rules.h, makes these the
-// new ones, and returns the new parameter. kVelocity is how its velocity, the first array, follows.
+// A rule each: `update` takes a gradient and the state arrays' elements in the order of rules.h, makes these
+// the new ones, and returns the new parameter. kVelocity is how its velocity, the first array, follows.
 namespace rule {
 
 enum class Velocity : std::uint8_t {
@@ -63,7 +63,8 @@ VRADAM_HOST_DEVICE inline float larger(float x, float y) {
   return x > y ? x : y;
 }
 
-// Kingma and Ba, arXiv 1412.6980; with decoupled weight decay, arXiv 1711.05101; with the penalty, 2505.13196.
+// Kingma and Ba, arXiv 1412.6980; with decoupled weight decay, arXiv 1711.05101; with the penalty,
+// 2505.13196.
 struct adam {
   static constexpr Velocity kVelocity = Velocity::kOfGradient;
   VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
@@ -147,12 +148,13 @@ struct adagrad {
   }
 };
 
-// Zeiler, arXiv 1212.5701.
+// Zeiler, arXiv 1212.5701, as tf.train.adadelta has it: what it divides by does not count this step's
+// gradient.
 struct adadelta {
   static constexpr Velocity kVelocity = Velocity::kNone;
   VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
-    s[0] = next_second_moment(a, s[0], g);
     const float direction = std::sqrt(s[1] + a.eps) / std::sqrt(s[0] + a.eps) * g;
+    s[0] = next_second_moment(a, s[0], g);
     s[1] = next_second_moment(a, s[1], direction);
     return descend(a, p, direction);
   }
@@ -168,7 +170,8 @@ struct adamax {
   }
 };
 
-// Chen et al., arXiv 2302.06675. Its beta2 is the decay of the velocity, so b1 and o1 are of it, b2 and o2 of beta1.
+// Chen et al., arXiv 2302.06675. Its beta2 is the decay of the velocity, so b1 and o1 are of it, b2 and o2 of
+// beta1.
 struct lion {
   static constexpr Velocity kVelocity = Velocity::kOfGradient;
   VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {

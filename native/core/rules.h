@@ -8,19 +8,13 @@ namespace vradam {
 
 // f(rule, names of its state arrays); src/engines/rules.ts has the same list.
 #define VRADAM_RULES(f) f(adam, "velocity", "secondMoment") VRADAM_OTHER_RULES(f)
-#define VRADAM_OTHER_RULES(f)                                            \
-  f(amsgrad, "velocity", "secondMoment", "maxSecondMoment")              \
-  f(sgd)                                                                 \
-  f(momentum, "velocity")                                                \
-  f(nesterov, "velocity")                                                \
-  f(rmsprop, "secondMoment")                                             \
-  f(rmspropMomentum, "velocity", "secondMoment")                         \
-  f(rmspropCentered, "secondMoment", "meanGradient")                     \
-  f(rmspropCenteredMomentum, "velocity", "secondMoment", "meanGradient") \
-  f(adagrad, "accumulator")                                              \
-  f(adadelta, "secondMoment", "accumulatedUpdate")                       \
-  f(adamax, "velocity", "infinityNorm")                                  \
-  f(lion, "velocity")
+#define VRADAM_OTHER_RULES(f)                                                                           \
+  f(amsgrad, "velocity", "secondMoment", "maxSecondMoment") f(sgd) f(momentum, "velocity")              \
+      f(nesterov, "velocity") f(rmsprop, "secondMoment") f(rmspropMomentum, "velocity", "secondMoment") \
+          f(rmspropCentered, "secondMoment", "meanGradient")                                            \
+              f(rmspropCenteredMomentum, "velocity", "secondMoment", "meanGradient")                    \
+                  f(adagrad, "accumulator") f(adadelta, "secondMoment", "accumulatedUpdate")            \
+                      f(adamax, "velocity", "infinityNorm") f(lion, "velocity")
 
 enum class Rule : std::uint32_t {
 #define VRADAM_RULE_NUMBER(name, ...) name,

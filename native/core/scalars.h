@@ -28,16 +28,16 @@ struct StepScalars {
 
 // Scalars of the elementwise rule for one tensor in one step: made in double, rounded to float32 once.
 struct UpdateScalars {
-  float b1;   // beta1
-  float o1;   // 1 - beta1
-  float b2;   // beta2
-  float o2;   // 1 - beta2
-  float r1;   // 1 / (1 - beta1^t)
-  float r2;   // 1 / (1 - beta2^t)
-  float eps;  // epsilon
-  float wd;   // weight decay
-  float eta;  // effective learning rate
-  float c;    // sign * gradient scale * clip coefficient
+  float b1;     // beta1
+  float o1;     // 1 - beta1
+  float b2;     // beta2
+  float o2;     // 1 - beta2
+  float r1;     // 1 / (1 - beta1^t)
+  float r2;     // 1 / (1 - beta2^t)
+  float eps;    // epsilon
+  float wd;     // weight decay
+  float eta;    // effective learning rate
+  float c;      // sign * gradient scale * clip coefficient
   float limit;  // to which c*g is cut on either side; infinite for none
 };
 

@@ -44,9 +44,7 @@ struct GradientTerm {
   std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
     return magnitude_bits(gradient(g, i));
   }
-  float cut_gradient(const float* g, std::size_t i) const {
-    return kScaled ? cut(a, gradient(g, i)) : g[i];
-  }
+  float cut_gradient(const float* g, std::size_t i) const { return kScaled ? cut(a, gradient(g, i)) : g[i]; }
   double add(double sum, const float* g, const float*, std::size_t i) const {
     return add_term<kPower>(sum, cut_gradient(g, i), exponent);
   }
@@ -178,10 +176,10 @@ std::int32_t velocity_penalty_of(Power power, double exponent, const float* g, f
 std::int32_t velocity_penalty(Rule rule, Power power, double exponent, const float* g, float* const* state,
                               std::size_t n, const UpdateScalars& a, double* sums) {
   switch (rule) {
-#define VRADAM_VELOCITY_PENALTY(name, ...)                                                                \
-  case Rule::name:                                                                                        \
-    return velocity_penalty_of<rule::name, entry_of(Rule::name).array_count()>(power, exponent, g, state, \
-                                                                               n, a, sums);
+#define VRADAM_VELOCITY_PENALTY(name, ...)                                                                   \
+  case Rule::name:                                                                                           \
+    return velocity_penalty_of<rule::name, entry_of(Rule::name).array_count()>(power, exponent, g, state, n, \
+                                                                               a, sums);
     VRADAM_RULES(VRADAM_VELOCITY_PENALTY)
 #undef VRADAM_VELOCITY_PENALTY
   }
@@ -209,7 +207,8 @@ void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, f
                      float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,
                      const UpdateScalars& scalars) {
   const UpdateScalars a = scalars;
-  for (std::size_t i = 0; i < n; ++i) p[i] = update_element<R, kArrays, kScaled>(a, p[i], g[i], s0, s1, s2, i);
+  for (std::size_t i = 0; i < n; ++i)
+    p[i] = update_element<R, kArrays, kScaled>(a, p[i], g[i], s0, s1, s2, i);
 }
 
 template <typename R, std::size_t kArrays, bool kScaled>
@@ -318,8 +317,8 @@ void update(Rule rule, Store store, const float* p_in, float* p_out, const float
     case Rule::adam:
       return is_scaled(a) ? update_adam<true>(store, p_in, p_out, g, state, n, a)
                           : update_adam<false>(store, p_in, p_out, g, state, n, a);
-#define VRADAM_UPDATE(name, ...)                                                                         \
-  case Rule::name:                                                                                       \
+#define VRADAM_UPDATE(name, ...) \
+  case Rule::name:               \
     return update_of<rule::name, entry_of(Rule::name).array_count()>(store, p_in, p_out, g, state, n, a);
       VRADAM_OTHER_RULES(VRADAM_UPDATE)
 #undef VRADAM_UPDATE

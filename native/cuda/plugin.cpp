@@ -100,13 +100,9 @@ const CudaApi kApi = {
     [](const CudaEngine* engine) -> std::uint32_t { return engine->halted(); },
     [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->resume(); }); },
     [](CudaEngine* engine, std::uint32_t tensor, float* const* arrays, std::uint64_t* steps,
-       CudaFailure* failure) {
-      return guard(failure, [&] { engine->read_state(tensor, arrays, steps); });
-    },
+       CudaFailure* failure) { return guard(failure, [&] { engine->read_state(tensor, arrays, steps); }); },
     [](CudaEngine* engine, std::uint32_t tensor, const float* const* arrays, std::uint64_t steps,
-       CudaFailure* failure) {
-      return guard(failure, [&] { engine->write_state(tensor, arrays, steps); });
-    },
+       CudaFailure* failure) { return guard(failure, [&] { engine->write_state(tensor, arrays, steps); }); },
     [](std::uint64_t bytes, double* seconds, CudaFailure* failure) {
       return guard(failure, [&] { *seconds = time_copy(bytes); });
     },

@@ -119,8 +119,7 @@ std::vector<float*> state_argument(const Napi::CallbackInfo& info, const Engine&
   // Elements first, memory afterwards, as above.
   napi_value elements[kMostArrays];
   for (std::uint32_t k = 0; k < count; ++k) {
-    if (napi_get_element(info.Env(), info[1], k, &elements[k]) != napi_ok)
-      throw Napi::Error::New(info.Env());
+    if (napi_get_element(info.Env(), info[1], k, &elements[k]) != napi_ok) throw Napi::Error::New(info.Env());
   }
   std::vector<float*> arrays;
   for (std::size_t k = 0; k < count; ++k) {
@@ -368,8 +367,8 @@ Napi::Function EngineWrap::define_cuda(Napi::Env env, const CudaApi& api) {
   return DefineClass(env, "CudaEngine", all, const_cast<CudaApi*>(&api));
 }
 
-// new Engine(rule: number, groups: Float64Array, clipNorm: number, clipValue: number, checkGradients: boolean, …).
-// NaN means no clipping.
+// new Engine(rule: number, groups: Float64Array, clipNorm: number, clipValue: number, checkGradients:
+// boolean, …). NaN means no clipping.
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
   EngineSettings settings;
   settings.rule = static_cast<Rule>(count_argument(info, 0, "rule", kRuleCount - 1));

@@ -192,9 +192,8 @@ export const RULES: readonly Rule[] = [
     name: 'adadelta',
     arrays: ['secondMoment', 'accumulatedUpdate'],
     update(a, p, g, [moments, updates], i) {
-      const m = nextSecondMoment(a, moments![i]!, g);
-      const direction = f32(f32(rootOf(a, updates![i]!) / rootOf(a, m)) * g);
-      moments![i] = m;
+      const direction = f32(f32(rootOf(a, updates![i]!) / rootOf(a, moments![i]!)) * g);
+      moments![i] = nextSecondMoment(a, moments![i]!, g);
       updates![i] = nextSecondMoment(a, updates![i]!, direction);
       return descend(a, p, direction);
     },

@@ -1,6 +1,7 @@
 // Checks that stay on in release builds, and data to run them on.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,20 +36,36 @@ inline bool same_bytes(const std::vector<float>& a, const std::vector<float>& b)
   return a.size() == b.size() && same_bytes(a.data(), b.data(), a.size());
 }
 
+// The state arrays of a tensor, in the order of its rule.
+using Arrays = std::vector<std::vector<float>>;
+
+inline bool same_bytes(const Arrays& a, const Arrays& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const auto& x, const auto& y) { return same_bytes(x, y); });
+}
+
+inline std::vector<const float*> pointers(const Arrays& arrays) {
+  std::vector<const float*> all;
+  for (const std::vector<float>& array : arrays) all.push_back(array.data());
+  return all;
+}
+
 struct State {
-  std::vector<float> velocity, second_moment;
+  Arrays arrays;
   std::uint64_t steps;
 
   bool operator==(const State& other) const {
-    return same_bytes(velocity, other.velocity) && same_bytes(second_moment, other.second_moment) &&
-           steps == other.steps;
+    return same_bytes(arrays, other.arrays) && steps == other.steps;
   }
 };
 
 inline State state_of(Engine& engine, std::uint32_t tensor) {
   const std::size_t size = engine.tensors()[tensor].size;
-  State state = {std::vector<float>(size), std::vector<float>(size), 0};
-  state.steps = engine.read_state(tensor, state.velocity.data(), state.second_moment.data());
+  const std::size_t count = entry_of(engine.settings().rule).array_count();
+  State state = {Arrays(count, std::vector<float>(size)), 0};
+  std::vector<float*> to;
+  for (std::vector<float>& array : state.arrays) to.push_back(array.data());
+  state.steps = engine.read_state(tensor, to.data());
   return state;
 }
 

@@ -126,7 +126,9 @@ std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
 CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
   const CudaSettings settings = {scenario.groups.data(),
                                  static_cast<std::uint32_t>(scenario.groups.size()),
+                                 Rule::adam,
                                  scenario.clip_norm,
+                                 std::nan(""),
                                  scenario.checks,
                                  halts,
                                  scenario.launches};
@@ -211,12 +213,11 @@ class Pair {
       std::vector<float> second_moment(size);
       std::uint64_t steps = 0;
       CudaFailure failure;
-      must(api->read_state(engine_, static_cast<std::uint32_t>(i), velocity.data(), second_moment.data(),
-                           &steps, &failure),
-           failure);
+      float* const arrays[] = {velocity.data(), second_moment.data()};
+      must(api->read_state(engine_, static_cast<std::uint32_t>(i), arrays, &steps, &failure), failure);
       const test::State state = test::state_of(*cpu_, static_cast<std::uint32_t>(i));
-      check(same_bytes(velocity, state.velocity), "velocity" + tensor);
-      check(same_bytes(second_moment, state.second_moment), "second moment" + tensor);
+      check(same_bytes(velocity, state.arrays[0]), "velocity" + tensor);
+      check(same_bytes(second_moment, state.arrays[1]), "second moment" + tensor);
       check(steps == state.steps, "step count" + tensor);
     }
   }
@@ -546,10 +547,11 @@ class HostPair {
       std::vector<float> s(p_[i].size());
       std::uint64_t steps = 0;
       CudaFailure failure;
-      must(api->read_state(engine_, index, v.data(), s.data(), &steps, &failure), failure);
+      float* const arrays[] = {v.data(), s.data()};
+      must(api->read_state(engine_, index, arrays, &steps, &failure), failure);
       const test::State state = test::state_of(*cpu_, index);
-      check(same_bytes(v, state.velocity), "velocity" + tensor);
-      check(same_bytes(s, state.second_moment), "second moment" + tensor);
+      check(same_bytes(v, state.arrays[0]), "velocity" + tensor);
+      check(same_bytes(s, state.arrays[1]), "second moment" + tensor);
       check(steps == state.steps, "step count" + tensor);
     }
   }
@@ -649,7 +651,8 @@ void refuse_for_memory(HostPair& pair, const char* variable, const char* value) 
 void test_no_pinned_memory() {
   test_name = "no memory for copies to go through";
   const Scenario scenario = of_sizes({5});
-  const CudaSettings settings = {scenario.groups.data(), 1, scenario.clip_norm, 1, 0, CudaLaunches::kAuto};
+  const CudaSettings settings = {scenario.groups.data(), 1, Rule::adam, scenario.clip_norm,
+                                 std::nan(""),           1, 0,          CudaLaunches::kAuto};
   CudaEngine* engine = nullptr;
   CudaFailure failure{};
   const Emulated lacking("VRADAM_CUDA_EMULATED_FAULT", "pinned");

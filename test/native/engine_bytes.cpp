@@ -24,6 +24,8 @@ struct Scenario {
   GroupSettings groups[2];
   std::optional<double> clip_norm;
   double gradient_scale;
+  Rule rule = Rule::adam;
+  std::optional<double> clip_value = {};
 };
 
 GroupSettings settings(double beta3, double power, bool norm_grad, bool maximize) {
@@ -39,13 +41,13 @@ const Scenario kScenarios[] = {
 };
 
 struct Run {
-  std::vector<std::vector<float>> parameters, velocity, second_moment;
+  std::vector<std::vector<float>> parameters;
+  std::vector<test::Arrays> state;
   std::vector<double> report;
 
   bool operator==(const Run& other) const {
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      if (!same_bytes(parameters[i], other.parameters[i]) || !same_bytes(velocity[i], other.velocity[i]) ||
-          !same_bytes(second_moment[i], other.second_moment[i])) {
+      if (!same_bytes(parameters[i], other.parameters[i]) || !same_bytes(state[i], other.state[i])) {
         return false;
       }
     }
@@ -67,6 +69,8 @@ Run run_engine(const Scenario& scenario, const Kernels& kernels, unsigned thread
   EngineSettings engine_settings;
   engine_settings.groups = {scenario.groups[0], scenario.groups[1]};
   engine_settings.clip_norm = scenario.clip_norm;
+  engine_settings.clip_value = scenario.clip_value;
+  engine_settings.rule = scenario.rule;
   CpuEngine engine(engine_settings, kernels, threads);
   Run run;
   for (std::size_t i = 0; i < std::size(kSizes); ++i) {
@@ -96,9 +100,7 @@ Run run_engine(const Scenario& scenario, const Kernels& kernels, unsigned thread
     for (std::size_t k = 0; k < 2; ++k) run.report.push_back(result.effective_learning_rate(k));
   }
   for (std::uint32_t i = 0; i < std::size(kSizes); ++i) {
-    test::State state = test::state_of(engine, i);
-    run.velocity.push_back(std::move(state.velocity));
-    run.second_moment.push_back(std::move(state.second_moment));
+    run.state.push_back(test::state_of(engine, i).arrays);
   }
   return run;
 }
@@ -150,8 +152,7 @@ Run run_plainly(const Scenario& scenario) {
   std::vector<std::uint64_t> steps(std::size(kSizes), 0);
   for (std::size_t i = 0; i < std::size(kSizes); ++i) {
     run.parameters.push_back(random_floats(kSizes[i], static_cast<unsigned>(i), 1.0f));
-    run.velocity.emplace_back(kSizes[i], 0.0f);
-    run.second_moment.emplace_back(kSizes[i], 0.0f);
+    run.state.emplace_back(2, std::vector<float>(kSizes[i], 0.0f));
   }
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (int step = 0; step < 4; ++step) {
@@ -179,7 +180,7 @@ Run run_plainly(const Scenario& scenario) {
           std::vector<double> terms;
           for (std::size_t j = 0; j < g.size(); ++j) {
             const float x = c * g[j];
-            const float v = static_cast<float>(group.beta1) * run.velocity[i][j] +
+            const float v = static_cast<float>(group.beta1) * run.state[i][0][j] +
                             static_cast<float>(1 - group.beta1) * x;
             const double d = std::fabs(static_cast<double>(group.norm_grad ? x : plain_tiny0(v)));
             double term = d;
@@ -203,8 +204,8 @@ Run run_plainly(const Scenario& scenario) {
         const std::vector<float> g = gradient_of(i, step, kSizes[i]);
         for (std::size_t j = 0; j < g.size(); ++j) {
           float& p = run.parameters[i][j];
-          float& v = run.velocity[i][j];
-          float& s = run.second_moment[i][j];
+          float& v = run.state[i][0][j];
+          float& s = run.state[i][1][j];
           const float x = c * g[j];
           v = plain_tiny0(b1 * v + o1 * x);
           s = plain_tiny0(b2 * s + o2 * (x * x));
@@ -229,6 +230,28 @@ void same_bytes_everywhere() {
             std::fprintf(stderr, "%s: %s on %u threads differs\n", scenario.name, kernels->name, threads);
             std::exit(1);
           }
+        }
+      }
+    }
+  }
+}
+
+// Of the other rules: as the scalar kernels make it on one thread.
+void same_bytes_of_every_rule() {
+  const Kernels& scalar = *find_kernels("scalar");
+  for (std::size_t rule = 0; rule < kRuleCount; ++rule) {
+    const Scenario scenarios[] = {
+        {"penalty", {settings(1, 2, false, false), settings(0, 2, false, true)}, {}, 0.5},
+        {"cut", {settings(1, 3, true, false), settings(0, 2, false, false)}, {}, 1, {}, 0.05},
+    };
+    for (Scenario scenario : scenarios) {
+      scenario.rule = static_cast<Rule>(rule);
+      const Run expected = run_engine(scenario, scalar, 1, false);
+      for (const Kernels* kernels : available_kernels()) {
+        for (const bool elsewhere : {false, true}) {
+          if (run_engine(scenario, *kernels, elsewhere ? 3 : 1, elsewhere) == expected) continue;
+          std::fprintf(stderr, "%s, %s: %s differs\n", kRules[rule].name, scenario.name, kernels->name);
+          std::exit(1);
         }
       }
     }
@@ -397,6 +420,7 @@ int main(int argc, char** argv) {
 #endif
   vradam::rates_powers_and_long_sums_are_those_of_the_rule();
   vradam::same_bytes_everywhere();
+  vradam::same_bytes_of_every_rule();
   vradam::a_removed_tensor_was_never_there();
   vradam::a_refused_step_changes_nothing();
   vradam::large_updates_elsewhere_equal_those_in_place();

@@ -250,7 +250,7 @@ void any_number_of_ranks_gives_the_bytes_of_one(const std::vector<std::uint32_t>
           CHECK(outcome.states[i] == expected.states[i]);
         }
         // What was read can be written, at any rank, and is the same state.
-        engine.write_state(8, expected.states[6].velocity.data(), expected.states[6].second_moment.data(), 3);
+        engine.write_state(8, test::pointers(expected.states[6].arrays).data(), 3);
       });
     }
   }
@@ -258,16 +258,15 @@ void any_number_of_ranks_gives_the_bytes_of_one(const std::vector<std::uint32_t>
 
 void a_state_that_was_written_is_read_again() {
   const std::uint64_t size = 5 * kBlock + 77;
-  const std::vector<float> velocity = random_floats(size, 1, 1.0f);
-  const std::vector<float> second_moment = random_floats(size, 2, 1.0f);
+  const test::Arrays arrays = {random_floats(size, 1, 1.0f), random_floats(size, 2, 1.0f)};
   for (const std::uint32_t ranks_count : {1u, 3u, 4u}) {
     run_group(ranks_count, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t) {
       ShardedEngine engine(cpu(kScenarios[0], 1), ranks);
       engine.add_tensor(0, 100);
       engine.add_tensor(1, size);
-      engine.write_state(1, velocity.data(), second_moment.data(), 12);
+      engine.write_state(1, test::pointers(arrays).data(), 12);
       const test::State state = state_of(engine, 1);
-      CHECK(state == (test::State{velocity, second_moment, 12}));
+      CHECK(state == (test::State{arrays, 12}));
     });
   }
 }

@@ -80,10 +80,10 @@ void large_state_goes_back_to_the_system() {
       return mincore(address, page, &resident) == 0 || errno != ENOMEM;
     };
     {
-      const StateMemory memory(size);
+      const StateMemory memory(2, size);
       CHECK(memory.untouched());
-      char* const end = reinterpret_cast<char*>(memory.second_moment() + size);
-      for (char* at = reinterpret_cast<char*>(memory.velocity()); at < end; at += page) pages.push_back(at);
+      char* const end = reinterpret_cast<char*>(memory.array(1) + size);
+      for (char* at = reinterpret_cast<char*>(memory.array(0)); at < end; at += page) pages.push_back(at);
       for (char* const at : pages) CHECK(mapped(at));
     }
     for (char* const at : pages) CHECK(!mapped(at));

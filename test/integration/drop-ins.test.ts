@@ -1,0 +1,93 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  adadelta,
+  adagrad,
+  adam,
+  adamax,
+  type FusedOptimizer,
+  lion,
+  momentum,
+  rmsprop,
+  sgd,
+} from '../../src/index.js';
+import { backends, use } from './backends.js';
+import { examples, perceptron, weightsOf } from './models.js';
+
+type Pair = [what: string, ours: () => tf.Optimizer, theirs: () => tf.Optimizer];
+
+/**
+ * With the defaults of each, or with what both take. tf.train's centered RMSProp subtracts epsilon under the root, where
+ * TensorFlow, PyTorch and ours add it, so it has to be small.
+ */
+const TWINS: readonly Pair[] = [
+  ['sgd', () => sgd(0.05), () => tf.train.sgd(0.05)],
+  ['momentum', () => momentum(0.02), () => tf.train.momentum(0.02, 0.9)],
+  [
+    'momentum, looking ahead',
+    () => momentum(0.02, { nesterov: true }),
+    () => tf.train.momentum(0.02, 0.9, true),
+  ],
+  ['rmsprop', () => rmsprop(), () => tf.train.rmsprop(0.001)],
+  [
+    'rmsprop with momentum',
+    () => rmsprop(0.003, { decay: 0.95, momentum: 0.8, epsilon: 1e-4 }),
+    () => tf.train.rmsprop(0.003, 0.95, 0.8, 1e-4),
+  ],
+  [
+    'rmsprop, centered',
+    () => rmsprop(5e-4, { epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(5e-4, 0.9, 0, 1e-12, true),
+  ],
+  [
+    'rmsprop, centered, with momentum',
+    () => rmsprop(0.001, { momentum: 0.5, epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(0.001, 0.9, 0.5, 1e-12, true),
+  ],
+  ['adagrad', () => adagrad(0.1), () => tf.train.adagrad(0.1)],
+  ['adadelta', () => adadelta(0.5), () => tf.train.adadelta(0.5)],
+  ['adamax', () => adamax(0.01), () => tf.train.adamax(0.01)],
+  ['adam', () => adam(0.01), () => tf.train.adam(0.01)],
+];
+
+function trained(make: () => tf.Optimizer, steps: number): number[] {
+  const { xs, ys } = examples();
+  const model = perceptron();
+  const optimizer = make();
+  const loss = () => tf.losses.meanSquaredError(ys, model.apply(xs) as tf.Tensor) as tf.Scalar;
+  for (let i = 0; i < steps; i++) optimizer.minimize(loss);
+  const weights = weightsOf(model);
+  model.dispose();
+  optimizer.dispose();
+  tf.dispose([xs, ys]);
+  return weights;
+}
+
+describe.each(backends)('on the %s backend', (backend) => {
+  beforeAll(() => use(backend));
+  afterEach(() => tf.disposeVariables());
+
+  it.each(TWINS)('%s reaches the values of its twin in tf.train over 100 steps', (_, ours, theirs) => {
+    const [before, a, b] = [trained(ours, 0), trained(ours, 100), trained(theirs, 100)];
+    expect(a).not.toEqual(before);
+    for (const [i, value] of a.entries()) {
+      expect(Math.abs(value - b[i]!)).toBeLessThan(1e-5 * Math.max(1, Math.abs(b[i]!)));
+    }
+  });
+
+  // f(x) = x², from 1 and 2, as TensorFlow.js's own tests have it.
+  it.each<[what: string, make: () => FusedOptimizer, first: number[], second: number[]]>([
+    ['sgd', () => sgd(0.1), [0.8, 1.6], [0.64, 1.28]],
+    ['momentum', () => momentum(0.1, { momentum: 0.5 }), [0.8, 1.6], [0.54, 1.08]],
+    ['adagrad', () => adagrad(0.1), [0.9012, 1.9006], [0.8347, 1.8313]],
+    ['lion', () => lion(0.1), [0.9, 1.9], [0.8, 1.8]],
+  ])('%s steps as its paper says', (_, make, first, second) => {
+    const x = tf.tensor1d([1, 2]).variable();
+    const optimizer = make();
+    for (const expected of [first, second]) {
+      optimizer.minimize(() => tf.sum(tf.square(x)) as tf.Scalar);
+      for (const [i, value] of [...x.dataSync()].entries()) expect(value).toBeCloseTo(expected[i]!, 3);
+    }
+    optimizer.dispose();
+  });
+});
