@@ -30,11 +30,6 @@ struct NoTerm {
   double add(double sum, const float*, const float*, std::size_t) const { return sum; }
 };
 
-// Whether the rule gets anything but the gradients as they are.
-inline bool is_scaled(const UpdateScalars& a) {
-  return a.c != 1.0f || std::isfinite(a.limit);
-}
-
 template <Power kPower, bool kScaled>
 struct GradientTerm {
   static constexpr bool kSums = true;
@@ -44,16 +39,15 @@ struct GradientTerm {
   std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
     return magnitude_bits(gradient(g, i));
   }
-  float cut_gradient(const float* g, std::size_t i) const { return kScaled ? cut(a, gradient(g, i)) : g[i]; }
   double add(double sum, const float* g, const float*, std::size_t i) const {
-    return add_term<kPower>(sum, cut_gradient(g, i), exponent);
+    return add_term<kPower>(sum, gradient(g, i), exponent);
   }
 };
 
 template <Power kPower, bool kScaled>
 struct VelocityTerm : GradientTerm<kPower, kScaled> {
   double add(double sum, const float* g, const float* v, std::size_t i) const {
-    return add_term<kPower>(sum, next_velocity(this->a, v[i], this->cut_gradient(g, i)), this->exponent);
+    return add_term<kPower>(sum, next_velocity(this->a, v[i], this->gradient(g, i)), this->exponent);
   }
 };
 
@@ -112,8 +106,8 @@ std::int32_t read_terms(double exponent, const float* g, const float* v, std::si
 template <template <Power, bool> typename Term, Power kPower>
 std::int32_t penalty_of(double exponent, const float* g, const float* v, std::size_t n,
                         const UpdateScalars& a, double* sums) {
-  return is_scaled(a) ? read_terms<Term<kPower, true>>(exponent, g, v, n, a, sums)
-                      : read_terms<Term<kPower, false>>(exponent, g, v, n, a, sums);
+  return a.c != 1.0f ? read_terms<Term<kPower, true>>(exponent, g, v, n, a, sums)
+                     : read_terms<Term<kPower, false>>(exponent, g, v, n, a, sums);
 }
 
 template <template <Power, bool> typename Term>
@@ -134,41 +128,71 @@ std::int32_t penalty(Power power, double exponent, const float* g, const float* 
   return penalty_of<Term, Power::kOther>(exponent, g, v, n, a, sums);
 }
 
-std::int32_t gradient_penalty(Power power, double exponent, const float* g, std::size_t n,
-                              const UpdateScalars& a, double* sums) {
-  return penalty<GradientTerm>(power, exponent, g, nullptr, n, a, sums);
+bool is_cut(const UpdateScalars& a) {
+  return std::isfinite(a.limit);
 }
 
-// Writes the velocities that a rule will have.
+// The state arrays from an element on; null for those that a rule does not have.
+struct State {
+  State(float* const* arrays, std::size_t count, std::size_t begin) {
+    for (std::size_t k = 0; k < count; ++k) at[k] = arrays[k] + begin;
+  }
+  float* at[kMostArrays] = {};
+};
+
+// Penalties of values that are written down first, a chunk at a time: write(at, length, values).
+template <typename Write>
+std::int32_t penalty_of_written(Power power, double exponent, const float* g, std::size_t n, float c,
+                                double* sums, const Write& write) {
+  UpdateScalars as_they_are{};
+  as_they_are.c = 1.0f;
+  float values[kChunk];
+  for (std::size_t at = 0; at < n; at += kChunk) {
+    const std::size_t length = n - at < kChunk ? n - at : kChunk;
+    write(at, length, values);
+    penalty<GradientTerm>(power, exponent, values, nullptr, length, as_they_are, sums + at / kChunk);
+  }
+  return largest_gradient(g, n, c);
+}
+
+std::int32_t gradient_penalty(Power power, double exponent, const float* g, std::size_t n,
+                              const UpdateScalars& a, double* sums) {
+  if (!is_cut(a)) return penalty<GradientTerm>(power, exponent, g, nullptr, n, a, sums);
+  return penalty_of_written(power, exponent, g, n, a.c, sums,
+                            [&](std::size_t at, std::size_t length, float* values) {
+                              for (std::size_t i = 0; i < length; ++i) values[i] = cut(a, a.c * g[at + i]);
+                            });
+}
+
+// The velocities that a rule will have.
 template <typename R, std::size_t kArrays>
 void write_velocities(const float* VRADAM_RESTRICT g, const float* VRADAM_RESTRICT s0,
                       const float* VRADAM_RESTRICT s1, const float* VRADAM_RESTRICT s2, std::size_t n,
                       const UpdateScalars& scalars, float* VRADAM_RESTRICT velocities) {
   const UpdateScalars a = scalars;
   for (std::size_t i = 0; i < n; ++i) {
-    float s[kMostArrays] = {s0[i], s1[i], kArrays > 2 ? s2[i] : 0.0f};
-    velocities[i] = R::velocity(a, cut(a, a.c * g[i]), s);
+    const float gradient = cut(a, a.c * g[i]);
+    if constexpr (R::kVelocity == rule::Velocity::kOfGradient) {
+      velocities[i] = next_velocity(a, s0[i], gradient);
+    } else {
+      float s[kMostArrays] = {s0[i], s1[i], kArrays > 2 ? s2[i] : 0.0f};
+      velocities[i] = R::velocity(a, gradient, s);
+    }
   }
 }
 
-// A velocity of more than itself and the gradient is written down first, and then read.
 template <typename R, std::size_t kArrays>
 std::int32_t velocity_penalty_of(Power power, double exponent, const float* g, float* const* state,
                                  std::size_t n, const UpdateScalars& a, double* sums) {
-  if constexpr (R::kVelocity == rule::Velocity::kOfGradient) {
-    return penalty<VelocityTerm>(power, exponent, g, state[0], n, a, sums);
-  } else if constexpr (R::kVelocity == rule::Velocity::kOwn) {
-    UpdateScalars as_they_are{};
-    as_they_are.c = 1.0f;
-    as_they_are.limit = std::numeric_limits<float>::infinity();
-    float velocities[kChunk];
-    for (std::size_t at = 0; at < n; at += kChunk) {
-      const std::size_t length = n - at < kChunk ? n - at : kChunk;
-      const float* const last = kArrays > 2 ? state[kArrays - 1] + at : nullptr;
-      write_velocities<R, kArrays>(g + at, state[0] + at, state[1] + at, last, length, a, velocities);
-      gradient_penalty(power, exponent, velocities, length, as_they_are, sums + at / kChunk);
+  if constexpr (R::kVelocity != rule::Velocity::kNone) {
+    if (R::kVelocity == rule::Velocity::kOfGradient && !is_cut(a)) {
+      return penalty<VelocityTerm>(power, exponent, g, state[0], n, a, sums);
     }
-    return largest_gradient(g, n, a.c);
+    return penalty_of_written(
+        power, exponent, g, n, a.c, sums, [&](std::size_t at, std::size_t length, float* values) {
+          const State s(state, kArrays, at);
+          write_velocities<R, kArrays>(g + at, s.at[0], s.at[1], s.at[2], length, a, values);
+        });
   }
   return 0;
 }
@@ -188,45 +212,46 @@ std::int32_t velocity_penalty(Rule rule, Power power, double exponent, const flo
 
 // Restrict is a promise about each array, so memory in place has a body of its own. The scalars are copied:
 // behind a reference, every store to an array might change them.
-template <typename R, std::size_t kArrays, bool kScaled>
+// What a rule gets of a gradient.
+enum class Gradient : std::uint8_t { kAsItIs, kScaled, kCut };
+
+Gradient gradient_of(const UpdateScalars& a) {
+  if (is_cut(a)) return Gradient::kCut;
+  return a.c == 1.0f ? Gradient::kAsItIs : Gradient::kScaled;
+}
+
+template <typename R, std::size_t kArrays, Gradient kGradient>
 inline float update_element(const UpdateScalars& a, float p, float g, float* VRADAM_RESTRICT s0,
                             float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t i) {
   float s[kMostArrays] = {};
   if constexpr (kArrays > 0) s[0] = s0[i];
   if constexpr (kArrays > 1) s[1] = s1[i];
   if constexpr (kArrays > 2) s[2] = s2[i];
-  const float next = R::update(a, p, kScaled ? cut(a, a.c * g) : g, s);
+  const float scaled = kGradient == Gradient::kAsItIs ? g : a.c * g;
+  const float next = R::update(a, p, kGradient == Gradient::kCut ? cut(a, scaled) : scaled, s);
   if constexpr (kArrays > 0) s0[i] = s[0];
   if constexpr (kArrays > 1) s1[i] = s[1];
   if constexpr (kArrays > 2) s2[i] = s[2];
   return next;
 }
 
-template <typename R, std::size_t kArrays, bool kScaled>
+template <typename R, std::size_t kArrays, Gradient kGradient>
 void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0,
                      float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,
                      const UpdateScalars& scalars) {
   const UpdateScalars a = scalars;
   for (std::size_t i = 0; i < n; ++i)
-    p[i] = update_element<R, kArrays, kScaled>(a, p[i], g[i], s0, s1, s2, i);
+    p[i] = update_element<R, kArrays, kGradient>(a, p[i], g[i], s0, s1, s2, i);
 }
 
-template <typename R, std::size_t kArrays, bool kScaled>
+template <typename R, std::size_t kArrays, Gradient kGradient>
 void update_to(const float* VRADAM_RESTRICT p_in, float* VRADAM_RESTRICT p_out,
                const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0, float* VRADAM_RESTRICT s1,
                float* VRADAM_RESTRICT s2, std::size_t n, const UpdateScalars& scalars) {
   const UpdateScalars a = scalars;
   for (std::size_t i = 0; i < n; ++i)
-    p_out[i] = update_element<R, kArrays, kScaled>(a, p_in[i], g[i], s0, s1, s2, i);
+    p_out[i] = update_element<R, kArrays, kGradient>(a, p_in[i], g[i], s0, s1, s2, i);
 }
-
-// The state arrays from an element on; null for those that a rule does not have.
-struct State {
-  State(float* const* arrays, std::size_t count, std::size_t begin) {
-    for (std::size_t k = 0; k < count; ++k) at[k] = arrays[k] + begin;
-  }
-  float* at[kMostArrays] = {};
-};
 
 constexpr std::size_t kTile = 1024;
 
@@ -277,19 +302,19 @@ void update_streaming(float* p_out, std::size_t n, const Update& update) {
 }
 #endif
 
-template <bool kScaled>
+template <Gradient kGradient>
 void update_adam(Store store, const float* p_in, float* p_out, const float* g, float* const* state,
                  std::size_t n, const UpdateScalars& a) {
   float* const v = state[0];
   float* const s = state[1];
   switch (store) {
     case Store::kInPlace:
-      return update_in_place<rule::adam, 2, kScaled>(p_out, g, v, s, nullptr, n, a);
+      return update_in_place<rule::adam, 2, kGradient>(p_out, g, v, s, nullptr, n, a);
     case Store::kCached:
-      return update_to<rule::adam, 2, kScaled>(p_in, p_out, g, v, s, nullptr, n, a);
+      return update_to<rule::adam, 2, kGradient>(p_in, p_out, g, v, s, nullptr, n, a);
     case Store::kStreaming:
       return update_streaming(p_out, n, [&](std::size_t at, std::size_t length, float* out) {
-        update_to<rule::adam, 2, kScaled>(p_in + at, out, g + at, v + at, s + at, nullptr, length, a);
+        update_to<rule::adam, 2, kGradient>(p_in + at, out, g + at, v + at, s + at, nullptr, length, a);
       });
   }
 }
@@ -300,7 +325,7 @@ void update_of(Store store, const float* p_in, float* p_out, const float* g, flo
                std::size_t n, const UpdateScalars& a) {
   const auto tile = [&](std::size_t begin, std::size_t length, float* out) {
     const State s(state, kArrays, begin);
-    update_to<R, kArrays, true>(p_in + begin, out, g + begin, s.at[0], s.at[1], s.at[2], length, a);
+    update_to<R, kArrays, Gradient::kCut>(p_in + begin, out, g + begin, s.at[0], s.at[1], s.at[2], length, a);
   };
   if (store == Store::kStreaming) return update_streaming(p_out, n, tile);
   float buffer[kTile];
@@ -315,8 +340,15 @@ void update(Rule rule, Store store, const float* p_in, float* p_out, const float
             std::size_t n, const UpdateScalars& a) {
   switch (rule) {
     case Rule::adam:
-      return is_scaled(a) ? update_adam<true>(store, p_in, p_out, g, state, n, a)
-                          : update_adam<false>(store, p_in, p_out, g, state, n, a);
+      switch (gradient_of(a)) {
+        case Gradient::kAsItIs:
+          return update_adam<Gradient::kAsItIs>(store, p_in, p_out, g, state, n, a);
+        case Gradient::kScaled:
+          return update_adam<Gradient::kScaled>(store, p_in, p_out, g, state, n, a);
+        case Gradient::kCut:
+          return update_of<rule::adam, 2>(store, p_in, p_out, g, state, n, a);
+      }
+      return;
 #define VRADAM_UPDATE(name, ...) \
   case Rule::name:               \
     return update_of<rule::name, entry_of(Rule::name).array_count()>(store, p_in, p_out, g, state, n, a);

@@ -24,9 +24,11 @@ std::int32_t write_values(const float* VRADAM_RESTRICT g, const float* VRADAM_RE
   const UpdateScalars a = scalars;
   std::int32_t largest = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    const float scaled = a.c * g[i];
-    largest = larger(largest, magnitude_bits(scaled));
-    values[i] = cut(a, scaled);
+    values[i] = a.c * g[i];
+    largest = larger(largest, magnitude_bits(values[i]));
+  }
+  if (is_cut(a)) {
+    for (std::size_t i = 0; i < n; ++i) values[i] = cut(a, values[i]);
   }
   if (v == nullptr) return largest;
   for (std::size_t i = 0; i < n; ++i) values[i] = next_velocity(a, v[i], values[i]);
@@ -106,8 +108,11 @@ void update(Rule rule, const float* p_in, float* p_out, const float* g, float* s
   float* const state[] = {s0, s1, s2};
   switch (rule) {
     case Rule::adam:
-      return p_in == p_out ? update_in_place<rule::adam, 2, true>(p_out, g, s0, s1, s2, n, *scalars)
-                           : update_to<rule::adam, 2, true>(p_in, p_out, g, s0, s1, s2, n, *scalars);
+      if (is_cut(*scalars))
+        return update_of<rule::adam, 2>(Store::kInPlace, p_in, p_out, g, state, n, *scalars);
+      return p_in == p_out
+                 ? update_in_place<rule::adam, 2, Gradient::kScaled>(p_out, g, s0, s1, s2, n, *scalars)
+                 : update_to<rule::adam, 2, Gradient::kScaled>(p_in, p_out, g, s0, s1, s2, n, *scalars);
 #define VRADAM_UPDATE(name, ...)                                                                             \
   case Rule::name:                                                                                           \
     return update_of<rule::name, entry_of(Rule::name).array_count()>(Store::kInPlace, p_in, p_out, g, state, \

@@ -100,19 +100,6 @@ function gradientTerms(terms: Float64Array, g: Float32Array, a: Scalars, start: 
   for (let i = start; i < end; i++) terms[i - start] = Math.abs(cut(a, g[i]!));
 }
 
-/** terms ← |v| as it will be after this step, of the elements from `start` to `end`. */
-function velocityTerms(
-  terms: Float64Array,
-  { velocity }: Rule,
-  s: StateArrays,
-  g: Float32Array,
-  a: Scalars,
-  start: number,
-  end: number,
-): void {
-  for (let i = start; i < end; i++) terms[i - start] = Math.abs(velocity!(a, cut(a, g[i]!), s, i));
-}
-
 /** Whether the square of a gradient, scaled by c, is not finite in float32. */
 export function refusesStep(g: number, c: number): boolean {
   const scaled = f32(c * g);
@@ -351,7 +338,7 @@ export class JavaScriptEngine implements Engine {
     for (let start = 0; terms !== undefined && start < size; start += CHUNK) {
       const end = Math.min(start + CHUNK, size);
       if (terms === 'gradients') gradientTerms(sum.terms, g, scalars, start, end);
-      else velocityTerms(sum.terms, this.rule, arrays, g, scalars, start, end);
+      else this.rule.velocities!(scalars, g, arrays, start, end, sum.terms);
       raise(sum.terms, end - start, power);
       sum.addChunk(end - start);
     }
@@ -360,8 +347,7 @@ export class JavaScriptEngine implements Engine {
 
   /** State and parameters of one tensor, in one pass. */
   protected update({ size, arrays }: EngineTensor, scalars: Scalars, { pIn, pOut, g }: Update): void {
-    const { rule } = this;
-    for (let i = 0; i < size; i++) pOut[i] = rule.update(scalars, pIn[i]!, cut(scalars, g[i]!), arrays, i);
+    this.rule.update(scalars, pIn, pOut, g, arrays, size);
   }
 
   /** The tensors that have a gradient. */

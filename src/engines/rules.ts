@@ -37,17 +37,34 @@ export interface Rule {
   readonly name: RuleName;
   /** What an array of its state is called, in order; the velocity, where there is one, is the first. */
   readonly arrays: readonly string[];
-  /**
-   * Updates element i of the state.
-   *
-   * @param p The parameter before.
-   * @param g The gradient, scaled and cut.
-   * @returns The parameter after.
-   */
-  update(a: Scalars, p: number, g: number, s: StateArrays, i: number): number;
-  /** The velocity that `update` will leave in element i. Undefined where the rule has none. */
-  readonly velocity?: (a: Scalars, g: number, s: StateArrays, i: number) => number;
+  /** Updates `size` elements of the state and the parameters. */
+  update(
+    a: Scalars,
+    pIn: Float32Array,
+    pOut: Float32Array,
+    g: Float32Array,
+    s: StateArrays,
+    size: number,
+  ): void;
+  /** to ← |velocity| as `update` will leave it, of the elements from `start` to `end`. Undefined where there is none. */
+  readonly velocities?: (
+    a: Scalars,
+    g: Float32Array,
+    s: StateArrays,
+    start: number,
+    end: number,
+    to: Float64Array,
+  ) => void;
 }
+
+/** An element's update of the state: of the parameter p and the gradient g, scaled and cut, to the new parameter. */
+type Element = (a: Scalars, p: number, g: number, s: StateArrays, i: number) => number;
+
+const each =
+  (element: Element): Rule['update'] =>
+  (a, pIn, pOut, g, s, size) => {
+    for (let i = 0; i < size; i++) pOut[i] = element(a, pIn[i]!, cut(a, g[i]!), s, i);
+  };
 
 const SMALLEST_NORMAL = 2 ** -126;
 
@@ -92,7 +109,33 @@ function rootOf({ eps }: Scalars, x: number): number {
   return f32(Math.sqrt(f32(x + eps)));
 }
 
-const velocityOfGradient: NonNullable<Rule['velocity']> = (a, g, [v], i) => nextVelocity(a, v![i]!, g);
+/** Of it and the gradient alone. */
+const velocitiesOfGradient: Rule['velocities'] = ({ b1, o1, c, limit }, g, s, start, end, to) => {
+  const v = s[0]!;
+  for (let i = start; i < end; i++) {
+    let gradient = f32(c * g[i]!);
+    if (gradient > limit) gradient = limit;
+    if (gradient < -limit) gradient = -limit;
+    to[i - start] = Math.abs(tiny0(f32(f32(b1 * v[i]!) + f32(o1 * gradient))));
+  }
+};
+
+/** The most common rule, in a loop that is compiled well. */
+const adam: Rule['update'] = ({ b1, o1, b2, o2, r1, r2, eps, wd, eta, c, limit }, pIn, pOut, g, s, size) => {
+  const [velocities, moments] = s as [Float32Array, Float32Array];
+  for (let i = 0; i < size; i++) {
+    let gradient = f32(c * g[i]!);
+    if (gradient > limit) gradient = limit;
+    if (gradient < -limit) gradient = -limit;
+    const p = pIn[i]!;
+    const v = tiny0(f32(f32(b1 * velocities[i]!) + f32(o1 * gradient)));
+    const m = tiny0(f32(f32(b2 * moments[i]!) + f32(o2 * f32(gradient * gradient))));
+    const direction = f32(f32(v * r1) / f32(f32(Math.sqrt(f32(m * r2))) + eps));
+    velocities[i] = v;
+    moments[i] = m;
+    pOut[i] = f32(p - f32(eta * f32(direction + f32(wd * p))));
+  }
+};
 
 function rootMeanSquare(name: RuleName, withMomentum: boolean, centered: boolean): Rule {
   const own = withMomentum ? 1 : 0;
@@ -101,7 +144,7 @@ function rootMeanSquare(name: RuleName, withMomentum: boolean, centered: boolean
     'secondMoment',
     ...(centered ? ['meanGradient'] : []),
   ];
-  const update: Rule['update'] = (a, p, g, s, i) => {
+  const element: Element = (a, p, g, s, i) => {
     const moments = s[own]!;
     let square = nextSecondMoment(a, moments[i]!, g);
     moments[i] = square;
@@ -117,34 +160,31 @@ function rootMeanSquare(name: RuleName, withMomentum: boolean, centered: boolean
     velocities[i] = tiny0(f32(f32(a.b1 * velocities[i]!) + direction));
     return descend(a, p, velocities[i]!);
   };
+  const update = each(element);
   if (!withMomentum) return { name, arrays, update };
   const one = arrays.map(() => new Float32Array(1));
-  const velocity: Rule['velocity'] = (a, g, s, i) => {
-    for (let k = 0; k < one.length; k++) one[k]![0] = s[k]![i]!;
-    update(a, 0, g, one, 0);
-    return one[0]![0]!;
+  const velocities: Rule['velocities'] = (a, g, s, start, end, to) => {
+    for (let i = start; i < end; i++) {
+      for (let k = 0; k < one.length; k++) one[k]![0] = s[k]![i]!;
+      element(a, 0, cut(a, g[i]!), one, 0);
+      to[i - start] = Math.abs(one[0]![0]!);
+    }
   };
-  return { name, arrays, update, velocity };
+  return { name, arrays, update, velocities };
 }
 
 export const RULES: readonly Rule[] = [
   {
     name: 'adam',
     arrays: ['velocity', 'secondMoment'],
-    velocity: velocityOfGradient,
-    update(a, p, g, s, i) {
-      const v = nextVelocity(a, s[0]![i]!, g);
-      const m = nextSecondMoment(a, s[1]![i]!, g);
-      s[0]![i] = v;
-      s[1]![i] = m;
-      return descend(a, p, adaptiveDirection(a, v, m));
-    },
+    velocities: velocitiesOfGradient,
+    update: adam,
   },
   {
     name: 'amsgrad',
     arrays: ['velocity', 'secondMoment', 'maxSecondMoment'],
-    velocity: velocityOfGradient,
-    update(a, p, g, s, i) {
+    velocities: velocitiesOfGradient,
+    update: each((a, p, g, s, i) => {
       const v = nextVelocity(a, s[0]![i]!, g);
       const m = nextSecondMoment(a, s[1]![i]!, g);
       const most = larger(m, s[2]![i]!);
@@ -152,28 +192,28 @@ export const RULES: readonly Rule[] = [
       s[1]![i] = m;
       s[2]![i] = most;
       return descend(a, p, adaptiveDirection(a, v, most));
-    },
+    }),
   },
-  { name: 'sgd', arrays: [], update: descend },
+  { name: 'sgd', arrays: [], update: each(descend) },
   {
     name: 'momentum',
     arrays: ['velocity'],
-    velocity: velocityOfGradient,
-    update(a, p, g, [velocities], i) {
+    velocities: velocitiesOfGradient,
+    update: each((a, p, g, [velocities], i) => {
       const v = nextVelocity(a, velocities![i]!, g);
       velocities![i] = v;
       return descend(a, p, v);
-    },
+    }),
   },
   {
     name: 'nesterov',
     arrays: ['velocity'],
-    velocity: velocityOfGradient,
-    update(a, p, g, [velocities], i) {
+    velocities: velocitiesOfGradient,
+    update: each((a, p, g, [velocities], i) => {
       const v = nextVelocity(a, velocities![i]!, g);
       velocities![i] = v;
       return descend(a, p, f32(g + f32(a.b1 * v)));
-    },
+    }),
   },
   rootMeanSquare('rmsprop', false, false),
   rootMeanSquare('rmspropMomentum', true, false),
@@ -182,49 +222,49 @@ export const RULES: readonly Rule[] = [
   {
     name: 'adagrad',
     arrays: ['accumulator'],
-    update(a, p, g, [accumulators], i) {
+    update: each((a, p, g, [accumulators], i) => {
       const sum = tiny0(f32(accumulators![i]! + f32(g * g)));
       accumulators![i] = sum;
       return descend(a, p, f32(g / rootOf(a, sum)));
-    },
+    }),
   },
   {
     name: 'adadelta',
     arrays: ['secondMoment', 'accumulatedUpdate'],
-    update(a, p, g, [moments, updates], i) {
+    update: each((a, p, g, [moments, updates], i) => {
       const direction = f32(f32(rootOf(a, updates![i]!) / rootOf(a, moments![i]!)) * g);
       moments![i] = nextSecondMoment(a, moments![i]!, g);
       updates![i] = nextSecondMoment(a, updates![i]!, direction);
       return descend(a, p, direction);
-    },
+    }),
   },
   {
     name: 'adamax',
     arrays: ['velocity', 'infinityNorm'],
-    velocity: velocityOfGradient,
-    update(a, p, g, [velocities, norms], i) {
+    velocities: velocitiesOfGradient,
+    update: each((a, p, g, [velocities, norms], i) => {
       const v = nextVelocity(a, velocities![i]!, g);
       const norm = tiny0(larger(f32(a.b2 * norms![i]!), Math.abs(g)));
       velocities![i] = v;
       norms![i] = norm;
       return descend(a, p, f32(f32(v * a.r1) / f32(norm + a.eps)));
-    },
+    }),
   },
   {
     name: 'lion',
     arrays: ['velocity'],
-    velocity: velocityOfGradient,
-    update(a, p, g, [velocities], i) {
+    velocities: velocitiesOfGradient,
+    update: each((a, p, g, [velocities], i) => {
       const between = f32(f32(a.b2 * velocities![i]!) + f32(a.o2 * g));
       velocities![i] = nextVelocity(a, velocities![i]!, g);
       return descend(a, p, between > 0 ? 1 : between < 0 ? -1 : 0);
-    },
+    }),
   },
 ];
 
 /** Whether a rule's velocity follows from more than itself and the gradient. */
-export const hasOwnVelocity = ({ velocity }: Rule): boolean =>
-  velocity !== undefined && velocity !== velocityOfGradient;
+export const hasOwnVelocity = ({ velocities }: Rule): boolean =>
+  velocities !== undefined && velocities !== velocitiesOfGradient;
 
 /** The number by which engines of native code know a rule. */
 export const numberOf = (name: RuleName): number => RULES.findIndex((rule) => rule.name === name);

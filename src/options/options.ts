@@ -610,7 +610,7 @@ export function resolveOptions(
   if (rest.clipNorm !== undefined && rest.clipValue !== undefined) {
     throw invalid(HYPERPARAMETER, 'clipValue', 'undefined beside clipNorm', rest.clipValue);
   }
-  if (ruleOf(rule).velocity === undefined) {
+  if (ruleOf(rule).velocities === undefined) {
     const lost = resolved.find(({ settings }) => settings.beta3 !== 0 && !settings.normGrad);
     if (lost !== undefined) {
       const why = `The rule ${rule} has no velocity to take a penalty from; normGrad takes it from the gradients`;

@@ -36,13 +36,13 @@ const TWINS: readonly Pair[] = [
   ],
   [
     'rmsprop, centered',
-    () => rmsprop(5e-4, { epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(5e-4, 0.9, 0, 1e-12, true),
+    () => rmsprop(0.002, { epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(0.002, 0.9, 0, 1e-12, true),
   ],
   [
     'rmsprop, centered, with momentum',
-    () => rmsprop(0.001, { momentum: 0.5, epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(0.001, 0.9, 0.5, 1e-12, true),
+    () => rmsprop(0.002, { momentum: 0.5, epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(0.002, 0.9, 0.5, 1e-12, true),
   ],
   ['adagrad', () => adagrad(0.1), () => tf.train.adagrad(0.1)],
   ['adadelta', () => adadelta(0.5), () => tf.train.adadelta(0.5)],

@@ -39,14 +39,14 @@ function runOf(create: (settings: EngineSettings) => Engine, scenario: Scenario)
   return run;
 }
 
-describe.each(RULES)('$name', ({ name: rule, velocity, arrays }) => {
+describe.each(RULES)('$name', ({ name: rule, velocities, arrays }) => {
   it('gives the bytes of the specification on every engine, instruction set and number of threads', () => {
     const clips = fc.constantFrom({}, { clipNorm: 1 }, { clipValue: 0.25 }, { clipValue: 1e-3 });
     fc.assert(
       fc.property(scenarios, clips, (scenario, clip) => {
         const groups = scenario.settings.groups.map((group) => ({
           ...group,
-          normGrad: group.normGrad || velocity === undefined,
+          normGrad: group.normGrad || velocities === undefined,
         }));
         const settings = { ...scenario.settings, clipNorm: undefined, rule, groups, ...clip };
         const [specification, ...others] = own.map(({ create }) => runOf(create, { ...scenario, settings }));
