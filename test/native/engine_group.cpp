@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "../../native/cpu/dispatch.h"
@@ -92,6 +93,8 @@ GroupSettings group(double beta3, double power, bool norm_grad) {
 struct Scenario {
   GroupSettings groups[2];
   std::optional<double> clip_norm;
+  std::optional<double> clip_value = {};
+  Rule rule = Rule::adam;
 };
 
 const Scenario kScenarios[] = {
@@ -189,6 +192,8 @@ EngineSettings settings_of(const Scenario& scenario) {
   EngineSettings settings;
   settings.groups = {scenario.groups[0], scenario.groups[1]};
   settings.clip_norm = scenario.clip_norm;
+  settings.clip_value = scenario.clip_value;
+  settings.rule = scenario.rule;
   return settings;
 }
 
@@ -231,28 +236,41 @@ Arrays reduced(std::uint32_t size, int step) {
   return sums;
 }
 
+void gives_the_bytes_of_one(const Scenario& scenario, std::uint32_t size) {
+  const auto whole = cpu(scenario, 1);
+  const Outcome expected = train(*whole, 0.5 / size, [&](int step) { return reduced(size, step); });
+  CHECK(expected.reports[2][kReportOutcome] == static_cast<double>(kApplied));
+  CHECK(size == 1 || expected.reports[3][kReportRefusedTensor] == 7);
+  run_group(size, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t rank) {
+    ShardedEngine engine(cpu(scenario, 1 + rank % 2), ranks);
+    const Outcome outcome = train(engine, 0.5, [&](int step) { return gradients_of(rank, step); });
+    CHECK(outcome.error.empty());
+    for (int step = 0; step < kSteps; ++step) {
+      CHECK(same_doubles(outcome.reports[step], expected.reports[step]));
+    }
+    for (std::size_t i = 0; i < expected.parameters.size(); ++i) {
+      CHECK(same_bytes(outcome.parameters[i], expected.parameters[i]));
+      CHECK(outcome.states[i] == expected.states[i]);
+    }
+    // What was read can be written, at any rank, and is the same state.
+    engine.write_state(8, test::pointers(expected.states[6].arrays).data(), 3);
+  });
+}
+
 void any_number_of_ranks_gives_the_bytes_of_one(const std::vector<std::uint32_t>& sizes) {
   for (const Scenario& scenario : kScenarios) {
-    for (const std::uint32_t size : sizes) {
-      const auto whole = cpu(scenario, 1);
-      const Outcome expected = train(*whole, 0.5 / size, [&](int step) { return reduced(size, step); });
-      CHECK(expected.reports[2][kReportOutcome] == static_cast<double>(kApplied));
-      CHECK(size == 1 || expected.reports[3][kReportRefusedTensor] == 7);
-      run_group(size, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t rank) {
-        ShardedEngine engine(cpu(scenario, 1 + rank % 2), ranks);
-        const Outcome outcome = train(engine, 0.5, [&](int step) { return gradients_of(rank, step); });
-        CHECK(outcome.error.empty());
-        for (int step = 0; step < kSteps; ++step) {
-          CHECK(same_doubles(outcome.reports[step], expected.reports[step]));
-        }
-        for (std::size_t i = 0; i < expected.parameters.size(); ++i) {
-          CHECK(same_bytes(outcome.parameters[i], expected.parameters[i]));
-          CHECK(outcome.states[i] == expected.states[i]);
-        }
-        // What was read can be written, at any rank, and is the same state.
-        engine.write_state(8, test::pointers(expected.states[6].arrays).data(), 3);
-      });
-    }
+    for (const std::uint32_t size : sizes) gives_the_bytes_of_one(scenario, size);
+  }
+}
+
+void every_rule_gives_the_bytes_of_one(std::size_t stride) {
+  for (std::size_t k = 0; k < kRuleCount; k += stride) {
+    const bool norm_grad =
+        kRules[k].array_count() == 0 || std::string_view(kRules[k].arrays[0]) != "velocity";
+    Scenario scenario = {{group(1, 2, norm_grad), group(0, 2, false)}, 0.25};
+    scenario.clip_value = 8e-3;
+    scenario.rule = static_cast<Rule>(k);
+    gives_the_bytes_of_one(scenario, 3);
   }
 }
 
@@ -374,6 +392,7 @@ void ranks_that_differ_are_told_where() {
   });
   attempt("groups[1].beta2 0.875",
           [](Scenario& s, Sizes&, std::vector<bool>&, double&) { s.groups[1].beta2 = 0.875; });
+  attempt("the rule lion", [](Scenario& s, Sizes&, std::vector<bool>&, double&) { s.rule = Rule::lion; });
   attempt("groups[0].learningRate 0.002",
           [](Scenario&, Sizes&, std::vector<bool>&, double& rate) { rate = 2e-3; });
 }
@@ -386,6 +405,7 @@ int main(int argc, char**) {
   const bool brief = argc > 1;
   vradam::any_number_of_ranks_gives_the_bytes_of_one(brief ? std::vector<std::uint32_t>{3}
                                                            : std::vector<std::uint32_t>{1, 2, 3, 4, 7});
+  vradam::every_rule_gives_the_bytes_of_one(brief ? 7 : 1);
   vradam::a_state_that_was_written_is_read_again();
   vradam::a_lost_rank_leaves_no_mixture(brief ? 7 : 1);
   vradam::ranks_that_differ_are_told_where();
