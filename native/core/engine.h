@@ -18,8 +18,14 @@ struct EngineSettings {
   Rule rule = Rule::adam;
   std::optional<double> clip_norm;
   std::optional<double> clip_value;
+  std::optional<double> average_decay;  // a state array more, which follows the parameters
+  std::uint32_t accumulate_steps = 1;   // calls of `step` whose mean gradient makes a step
   bool check_gradients = true;
 };
+
+inline std::size_t array_count(const EngineSettings& settings) {
+  return entry_of(settings.rule).array_count() + settings.average_decay.has_value();
+}
 
 struct TensorShape {
   std::uint32_t group;
@@ -106,6 +112,8 @@ class Engine {
   // What the ranks of a group call a tensor among each other.
   virtual void name_tensor(std::uint32_t, std::string) {}
   virtual StepResult step(const StepArguments& arguments) = 0;
+  // Lets go of gradients that wait for others.
+  virtual void forget_accumulated() {}
   // Copies `size` elements of each state array, in the order of rules.h, and returns or takes t.
   virtual std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) = 0;
   virtual void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) = 0;

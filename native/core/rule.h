@@ -45,6 +45,11 @@ VRADAM_HOST_DEVICE inline float cut(const UpdateScalars& a, float g) {
   return below < -a.limit ? -a.limit : below;
 }
 
+// The exponential moving average of a parameter, whose first value is the parameter's.
+VRADAM_HOST_DEVICE inline float next_average(float decay, float fresh, float average, float p) {
+  return decay * average + fresh * p;
+}
+
 // A rule each: `update` takes a gradient and the state arrays' elements in the order of rules.h, makes these
 // the new ones, and returns the new parameter. kVelocity is how its velocity, the first array, follows.
 namespace rule {

@@ -22,7 +22,8 @@ enum class Rule : std::uint32_t {
 #undef VRADAM_RULE_NUMBER
 };
 
-constexpr std::size_t kMostArrays = 3;
+constexpr std::size_t kMostArrays = 3;                     // of a rule
+constexpr std::size_t kMostStateArrays = kMostArrays + 1;  // with the average of the parameters
 
 struct RuleEntry {
   const char* name;

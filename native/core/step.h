@@ -36,7 +36,8 @@ constexpr std::size_t report_width(std::size_t groups) {
 enum StepOutcome : std::uint32_t {
   kRefused = 0,  // a gradient refused it
   kApplied = 1,
-  kHalted = 2,  // it stood behind a refused one and did nothing
+  kHalted = 2,       // it stood behind a refused one and did nothing
+  kAccumulated = 3,  // its gradients wait for others
 };
 
 // Reports that an engine keeps of steps that were enqueued. The report of step k overwrites that of step

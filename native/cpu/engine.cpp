@@ -19,6 +19,12 @@ constexpr std::uint64_t kElementsWorthAThread = 16384;
 // New parameters that go elsewhere are streamed where the step's memory would not stay in cache anyway.
 constexpr std::uint64_t kElementsWorthStreaming = std::uint64_t{1} << 21;
 
+void report(const Refusal& refusal, StepResult& result) {
+  result[kReportRefusedTensor] = refusal.tensor;
+  result[kReportRefusedElement] = static_cast<double>(refusal.element);
+  result[kReportRefusedValue] = refusal.value;
+}
+
 }  // namespace
 
 CpuEngine::CpuEngine(EngineSettings settings, const Kernels& kernels, unsigned threads)
@@ -67,7 +73,7 @@ std::uint32_t CpuEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
   scalars_.resize(tensors);
   state_.reserve(tensors);
   const std::uint32_t index = plan_.add_tensor(group, size);
-  state_.push_back({std::move(memory)});
+  state_.push_back({std::move(memory), 0, {}, {}});
   return index;
 }
 
@@ -143,16 +149,74 @@ std::vector<double> CpuEngine::add_up(const StepArguments& arguments, bool by_gr
   return totals;
 }
 
-StepResult CpuEngine::step(const StepArguments& arguments) {
-  const ControlWord ieee;
-  const EngineSettings& settings = plan_.settings();
-  const std::vector<TensorShape>& tensors = plan_.tensors();
-  const std::size_t groups = settings.groups.size();
+StepResult CpuEngine::blank() const {
+  const std::size_t groups = settings().groups.size();
   StepResult result(groups);
   result[kReportGradientNorm] = std::numeric_limits<double>::quiet_NaN();
   result[kReportClipCoefficient] = 1.0;
   result[kReportRefusedTensor] = result[kReportRefusedElement] = -1.0;
   for (std::size_t k = 0; k < groups; ++k) result.penalty(k) = std::numeric_limits<double>::quiet_NaN();
+  return result;
+}
+
+void CpuEngine::forget_accumulated() {
+  accumulated_ = 0;
+  for (State& state : state_) std::fill(state.sum.begin(), state.sum.end(), 0.0);
+}
+
+StepResult CpuEngine::step(const StepArguments& arguments) {
+  const ControlWord ieee;
+  const std::uint32_t wanted = settings().accumulate_steps;
+  if (wanted == 1) return make_step(arguments);
+  const std::vector<TensorShape>& tensors = plan_.tensors();
+
+  // All memory first, and what refuses: then nothing can fail.
+  std::uint64_t elements = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const StepScalars& scalars = arguments.scalars[tensors[i].group];
+    scalars_[i].c = static_cast<float>(gradient_factor(scalars, 1.0));
+    if (!arguments.tensors[i].active) continue;
+    state_[i].sum.resize(tensors[i].size);
+    state_[i].mean.resize(tensors[i].size);
+    elements += tensors[i].size;
+  }
+  if (settings().check_gradients) {
+    read(arguments, [](std::size_t) { return Reading::kCheck; });
+    const std::vector<float> as_they_are(settings().groups.size(), 1.0f);
+    if (const std::optional<Refusal> refusal = find_refusal(arguments, as_they_are)) {
+      StepResult result = blank();
+      report(*refusal, result);
+      return result;
+    }
+  }
+  const bool is_last = accumulated_ + 1 == wanted;
+  each_block(elements, [&](const Block& block, std::uint32_t) {
+    const TensorBuffers& buffers = arguments.tensors[block.tensor];
+    if (!buffers.active) return;
+    State& state = state_[block.tensor];
+    double* const sum = state.sum.data() + block.begin;
+    kernels_.accumulate(sum, buffers.gradient + block.begin, block.length);
+    if (is_last) kernels_.mean(state.mean.data() + block.begin, sum, block.length, wanted);
+  });
+  if (!is_last) {
+    accumulated_ += 1;
+    StepResult result = blank();
+    result[kReportOutcome] = static_cast<double>(kAccumulated);
+    return result;
+  }
+  forget_accumulated();
+  std::vector<TensorBuffers> buffers(arguments.tensors, arguments.tensors + tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) buffers[i].gradient = state_[i].mean.data();
+  StepArguments mean = arguments;
+  mean.tensors = buffers.data();
+  return make_step(mean);
+}
+
+StepResult CpuEngine::make_step(const StepArguments& arguments) {
+  const EngineSettings& settings = plan_.settings();
+  const std::vector<TensorShape>& tensors = plan_.tensors();
+  const std::size_t groups = settings.groups.size();
+  StepResult result = blank();
   std::optional<Refusal> refusal;
 
   // Clipping: the norm of all gradients, in a pass of its own.
@@ -186,9 +250,7 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
   }
   const std::vector<double> penalties = add_up(arguments, true, refusal);
   if (refusal) {
-    result[kReportRefusedTensor] = refusal->tensor;
-    result[kReportRefusedElement] = static_cast<double>(refusal->element);
-    result[kReportRefusedValue] = refusal->value;
+    report(*refusal, result);
     return result;
   }
   std::vector<float> eta(groups);
@@ -217,6 +279,14 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
     kernels_.update(settings.rule, buffers.p_in == buffers.p_out ? Store::kInPlace : elsewhere,
                     buffers.p_in + at, buffers.p_out + at, buffers.gradient + at, arrays_of(block).from,
                     block.length, scalars_[block.tensor]);
+    if (!settings.average_decay) return;
+    float* const average = arrays_of(block).from[array_count() - 1];
+    // The first is a copy.
+    if (state_[block.tensor].steps == 1) {
+      std::memcpy(average, buffers.p_out + at, block.length * sizeof(float));
+    } else {
+      kernels_.average(average, buffers.p_out + at, block.length, *settings.average_decay);
+    }
   });
   result[kReportOutcome] = static_cast<double>(kApplied);
   return result;

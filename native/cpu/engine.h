@@ -22,6 +22,7 @@ class CpuEngine : public Engine {
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
   void remove_tensor(std::uint32_t tensor) override;
   StepResult step(const StepArguments& arguments) override;
+  void forget_accumulated() override;
   std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
   void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;
 
@@ -29,14 +30,20 @@ class CpuEngine : public Engine {
   struct State {
     StateMemory memory;
     std::uint64_t steps = 0;  // t: steps applied to this tensor
+    // Of gradients that wait for others; empty where there is none.
+    std::vector<double> sum;
+    std::vector<float> mean;
   };
   // A tensor's state arrays from an element on.
   struct Arrays {
-    float* from[kMostArrays];
+    float* from[kMostStateArrays];
   };
 
   unsigned threads_for(std::uint64_t elements) const;
-  std::size_t array_count() const { return entry_of(settings().rule).array_count(); }
+  std::size_t array_count() const { return vradam::array_count(settings()); }
+  StepResult make_step(const StepArguments& arguments);
+  // An empty report.
+  StepResult blank() const;
   Arrays arrays_of(const Block& block) const;
   // Calls f(block, number) for every block, on as many threads as so many elements are worth.
   template <typename F>
@@ -54,6 +61,7 @@ class CpuEngine : public Engine {
   const Kernels& kernels_;
   unsigned threads_;
   std::vector<State> state_;
+  std::uint32_t accumulated_ = 0;  // calls since the last step
 
   // Of one step, kept to save allocations.
   std::vector<UpdateScalars> scalars_;      // per tensor

@@ -357,6 +357,20 @@ void update(Rule rule, Store store, const float* p_in, float* p_out, const float
   }
 }
 
+void average(float* VRADAM_RESTRICT average, const float* VRADAM_RESTRICT p, std::size_t n, double decay) {
+  const auto kept = static_cast<float>(decay);
+  const auto fresh = static_cast<float>(1.0 - decay);
+  for (std::size_t i = 0; i < n; ++i) average[i] = next_average(kept, fresh, average[i], p[i]);
+}
+
+void accumulate(double* VRADAM_RESTRICT sum, const float* VRADAM_RESTRICT g, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) sum[i] += g[i];
+}
+
+void mean(float* VRADAM_RESTRICT mean, const double* VRADAM_RESTRICT sum, std::size_t n, double count) {
+  for (std::size_t i = 0; i < n; ++i) mean[i] = static_cast<float>(sum[i] / count);
+}
+
 }  // namespace
 }  // namespace VRADAM_CORE_NAMESPACE
 
@@ -375,7 +389,14 @@ const Kernels VRADAM_JOIN(kernels_, VRADAM_ISA) = {
 #else
     kBaseline,
 #endif
-    largest_gradient,        sum_squared_gradient, gradient_penalty, velocity_penalty, update,
+    largest_gradient,
+    sum_squared_gradient,
+    gradient_penalty,
+    velocity_penalty,
+    update,
+    average,
+    accumulate,
+    mean,
 };
 
 }  // namespace vradam

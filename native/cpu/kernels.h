@@ -40,6 +40,12 @@ struct Kernels {
                                    double* sums);
   void (*update)(Rule rule, Store store, const float* p_in, float* p_out, const float* g, float* const* state,
                  std::size_t n, const UpdateScalars& scalars);
+  // average = decay * average + (1 - decay) * p
+  void (*average)(float* average, const float* p, std::size_t n, double decay);
+  // sum += g
+  void (*accumulate)(double* sum, const float* g, std::size_t n);
+  // mean = sum / count, rounded once.
+  void (*mean)(float* mean, const double* sum, std::size_t n, double count);
 };
 
 #define VRADAM_DECLARE_KERNELS(set) extern const Kernels kernels_##set;

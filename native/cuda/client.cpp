@@ -12,6 +12,9 @@ void demand(CudaStatus status, const CudaFailure& failure) {
 CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on_refusal,
                        CudaLaunches launches)
     : api_(api), settings_(std::move(settings)) {
+  if (settings_.average_decay || settings_.accumulate_steps != 1) {
+    throw EngineFailure("The CUDA engine neither averages parameters nor accumulates gradients", false);
+  }
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const CudaSettings plain = {settings_.groups.data(),
                               static_cast<std::uint32_t>(settings_.groups.size()),

@@ -74,6 +74,7 @@ Fingerprint ShardedEngine::fingerprint() const {
     common.add(group.power).add(group.lr_cutoff).add(group.norm_grad).add(group.maximize);
   }
   common.add(settings().clip_norm.value_or(-1)).add(settings().clip_value.value_or(-1));
+  common.add(settings().average_decay.value_or(-1));
   common.add(settings().check_gradients).add(static_cast<std::uint32_t>(settings().rule));
   for (std::size_t i = 0; i < shapes_.size(); ++i) {
     const Tensor& tensor = tensors_[i];
@@ -103,6 +104,7 @@ std::vector<std::string> ShardedEngine::describe() const {
   }
   lines.push_back(std::string("the rule ") + entry_of(settings().rule).name);
   lines.push_back("clipNorm " + (settings().clip_norm ? shown(*settings().clip_norm) : "none"));
+  lines.push_back("averaging " + (settings().average_decay ? shown(*settings().average_decay) : "none"));
   lines.push_back("clipValue " + (settings().clip_value ? shown(*settings().clip_value) : "none"));
   lines.push_back(std::string("gradients ") + (settings().check_gradients ? "checked" : "not checked"));
   lines.push_back(std::to_string(shapes_.size()) + " tensors");
@@ -282,10 +284,10 @@ std::uint64_t ShardedEngine::read_state(std::uint32_t tensor, float* const* arra
   std::vector<TensorBuffers> only(shapes_.size());
   only[tensor].active = true;
   lay_out(only.data());
-  const std::size_t count = entry_of(settings().rule).array_count();
+  const std::size_t count = array_count(settings());
   std::vector<std::vector<float>> memory(count, std::vector<float>(begin_.back()));
   ranks_->agree("reading the state of " + tensors_[tensor].name, fingerprint(), [&] { return describe(); });
-  float* own[kMostArrays];
+  float* own[kMostStateArrays];
   for (std::size_t k = 0; k < count; ++k) own[k] = memory[k].data() + begin_[ranks_->rank()];
   part_->read_state(tensor, own);
   for (std::size_t k = 0; k < count; ++k) {
@@ -298,9 +300,9 @@ std::uint64_t ShardedEngine::read_state(std::uint32_t tensor, float* const* arra
 }
 
 void ShardedEngine::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
-  std::vector<float> parts[kMostArrays];
-  const float* own[kMostArrays];
-  for (std::size_t k = 0; k < entry_of(settings().rule).array_count(); ++k) {
+  std::vector<float> parts[kMostStateArrays];
+  const float* own[kMostStateArrays];
+  for (std::size_t k = 0; k < array_count(settings()); ++k) {
     each_block(tensor, ranks_->rank(), [&](std::uint64_t begin, std::uint32_t length) {
       parts[k].insert(parts[k].end(), arrays[k] + begin, arrays[k] + begin + length);
     });

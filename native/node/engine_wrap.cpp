@@ -29,12 +29,8 @@ constexpr std::int64_t kTensorBytes = 256;
 // Between two looks for engines that JavaScript has dropped.
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
-std::size_t array_count(const Engine& engine) {
-  return entry_of(engine.settings().rule).array_count();
-}
-
 std::int64_t tensor_bytes(const Engine& engine, std::uint64_t size) {
-  const std::uint64_t bytes = array_count(engine) * size * sizeof(float);
+  const std::uint64_t bytes = array_count(engine.settings()) * size * sizeof(float);
   return kTensorBytes + static_cast<std::int64_t>(bytes / engine.ranks());
 }
 
@@ -112,18 +108,19 @@ Step step_arguments(const Napi::CallbackInfo& info, const Engine& engine, Napi::
 std::vector<float*> state_argument(const Napi::CallbackInfo& info, const Engine& engine, std::uint64_t size,
                                    std::uint32_t tensor) {
   const RuleEntry& rule = entry_of(engine.settings().rule);
-  const std::size_t count = rule.array_count();
+  const std::size_t count = array_count(engine.settings());
   if (!info[1].IsArray() || info[1].As<Napi::Array>().Length() != count) {
     throw shape_error(info.Env(), "Expected an array of length " + std::to_string(count) + " for the state");
   }
   // Elements first, memory afterwards, as above.
-  napi_value elements[kMostArrays];
+  napi_value elements[kMostStateArrays];
   for (std::uint32_t k = 0; k < count; ++k) {
     if (napi_get_element(info.Env(), info[1], k, &elements[k]) != napi_ok) throw Napi::Error::New(info.Env());
   }
   std::vector<float*> arrays;
   for (std::size_t k = 0; k < count; ++k) {
-    arrays.push_back(floats(info.Env(), elements[k], size, rule.arrays[k], tensor));
+    const char* const name = k < rule.array_count() ? rule.arrays[k] : "average";
+    arrays.push_back(floats(info.Env(), elements[k], size, name, tensor));
   }
   return arrays;
 }
@@ -190,6 +187,7 @@ Napi::Object report_layout(Napi::Env env) {
       {"outcome", kReportOutcome},
       {"refused", kRefused},
       {"applied", kApplied},
+      {"accumulated", kAccumulated},
       {"groups", kReportFieldCount},
       {"fieldsPerGroup", kReportFieldsPerGroup},
       {"slots", kReportSlots},
@@ -345,6 +343,7 @@ std::vector<EngineWrap::PropertyDescriptor> EngineWrap::methods() {
       InstanceMethod<&EngineWrap::take_step>("takeStep"),
       InstanceMethod<&EngineWrap::read_tensor>("readTensor"),
       InstanceMethod<&EngineWrap::write_tensor>("writeTensor"),
+      InstanceMethod<&EngineWrap::forget_accumulated>("forgetAccumulated"),
       InstanceMethod<&EngineWrap::dispose>("dispose"),
   };
 }
@@ -367,8 +366,8 @@ Napi::Function EngineWrap::define_cuda(Napi::Env env, const CudaApi& api) {
   return DefineClass(env, "CudaEngine", all, const_cast<CudaApi*>(&api));
 }
 
-// new Engine(rule: number, groups: Float64Array, clipNorm: number, clipValue: number, checkGradients:
-// boolean, …). NaN means no clipping.
+// new Engine(rule: number, groups: Float64Array, clipNorm: number, clipValue: number, averageDecay: number,
+// accumulateSteps: number, checkGradients: boolean, …). NaN means none.
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
   EngineSettings settings;
   settings.rule = static_cast<Rule>(count_argument(info, 0, "rule", kRuleCount - 1));
@@ -377,7 +376,12 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   if (!std::isnan(clip_norm)) settings.clip_norm = clip_norm;
   const double clip_value = number_argument(info, 3, "clipValue");
   if (!std::isnan(clip_value)) settings.clip_value = clip_value;
-  settings.check_gradients = boolean_argument(info, 4, "checkGradients");
+  const double average_decay = number_argument(info, 4, "averageDecay");
+  if (!std::isnan(average_decay)) settings.average_decay = average_decay;
+  constexpr double kMostAccumulated = std::numeric_limits<std::int32_t>::max();
+  const std::uint64_t accumulate_steps = count_argument(info, 5, "accumulateSteps", kMostAccumulated);
+  settings.accumulate_steps = accumulate_steps == 0 ? 1 : static_cast<std::uint32_t>(accumulate_steps);
+  settings.check_gradients = boolean_argument(info, 6, "checkGradients");
   holders_ = *info.Env().GetInstanceData<std::shared_ptr<Holders>>();
   holders_->make_room(info.Env(), kEngineBytes);
   auto held = std::make_shared<Held>();
@@ -392,9 +396,9 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
 
 // …, threads: number, instructionSet: string, group: Group | undefined
 std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, EngineSettings settings) {
-  const auto threads = static_cast<unsigned>(count_argument(info, 5, "threads", ThreadPool::kMaxThreads));
-  if (!info[6].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
-  const std::string name = info[6].As<Napi::String>().Utf8Value();
+  const auto threads = static_cast<unsigned>(count_argument(info, 7, "threads", ThreadPool::kMaxThreads));
+  if (!info[8].IsString()) throw shape_error(info.Env(), "Expected a string for instructionSet");
+  const std::string name = info[8].As<Napi::String>().Utf8Value();
   const Kernels* const kernels = find_kernels(name);
   if (kernels == nullptr) {
     std::string known;
@@ -402,8 +406,8 @@ std::unique_ptr<Engine> EngineWrap::make_cpu(const Napi::CallbackInfo& info, Eng
     throw engine_error(info.Env(), "This machine has no instruction set '" + name + "'; it has " + known);
   }
   auto engine = std::make_unique<CpuEngine>(std::move(settings), *kernels, threads);
-  if (info[7].IsUndefined()) return engine;
-  return std::make_unique<ShardedEngine>(std::move(engine), GroupWrap::ranks_of(info.Env(), info[7]));
+  if (info[9].IsUndefined()) return engine;
+  return std::make_unique<ShardedEngine>(std::move(engine), GroupWrap::ranks_of(info.Env(), info[9]));
 }
 
 std::shared_ptr<EngineWrap::Held> EngineWrap::held(Napi::Env env) const {
@@ -439,7 +443,7 @@ Napi::Value EngineWrap::add_tensor(const Napi::CallbackInfo& info) {
       return Napi::Number::New(info.Env(), tensor);
     } catch (const std::bad_alloc&) {
       throw engine_error(info.Env(), "Out of memory for the state of a tensor of " + std::to_string(size) +
-                                         " elements (" + std::to_string(4 * array_count(engine)) +
+                                         " elements (" + std::to_string(4 * array_count(engine.settings())) +
                                          " bytes each); nothing has changed");
     }
   });
@@ -543,6 +547,11 @@ void EngineWrap::write_tensor(const Napi::CallbackInfo& info) {
   });
 }
 
+// forgetAccumulated(): lets go of gradients that wait for others
+void EngineWrap::forget_accumulated(const Napi::CallbackInfo& info) {
+  use(info.Env(), [](Engine& engine) { engine.forget_accumulated(); });
+}
+
 void EngineWrap::dispose(const Napi::CallbackInfo&) {
   release();
 }
@@ -555,8 +564,8 @@ CudaClient& EngineWrap::cuda(Engine& engine) {
 // …, haltOnRefusal: boolean, launches: number, a CudaLaunches
 std::unique_ptr<Engine> EngineWrap::make_cuda(const Napi::CallbackInfo& info, const CudaApi& api,
                                               EngineSettings settings) {
-  const bool halt_on_refusal = boolean_argument(info, 5, "haltOnRefusal");
-  const auto launches = static_cast<CudaLaunches>(count_argument(info, 6, "launches", 2));
+  const bool halt_on_refusal = boolean_argument(info, 7, "haltOnRefusal");
+  const auto launches = static_cast<CudaLaunches>(count_argument(info, 8, "launches", 2));
   return std::make_unique<CudaClient>(api, std::move(settings), halt_on_refusal, launches);
 }
 

@@ -52,6 +52,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value take_step(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
   void write_tensor(const Napi::CallbackInfo& info);
+  void forget_accumulated(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 
   // What the CUDA engine has beside: steps on device memory, which are enqueued.

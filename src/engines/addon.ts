@@ -34,15 +34,18 @@ export interface NativeEngineHandle {
   /** Fills the state arrays, which are in the order of the rule, and returns the tensor's step count. */
   readTensor(tensor: number, arrays: StateArrays): number;
   writeTensor(tensor: number, arrays: StateArrays, steps: number): void;
+  forgetAccumulated(): void;
   dispose(): void;
 }
 
-/** What every engine of the addon is made with: the rule's number, nine numbers a group; NaN means no clipping. */
+/** What every engine of the addon is made with: the rule's number, nine numbers a group; NaN means none. */
 export type CommonArguments = [
   rule: number,
   groups: Float64Array,
   clipNorm: number,
   clipValue: number,
+  averageDecay: number,
+  accumulateSteps: number,
   checkGradients: boolean,
 ];
 
@@ -146,6 +149,8 @@ export interface ReportLayout {
   /** What `outcome` is of a step that was refused, and of one that was applied. */
   readonly refused: number;
   readonly applied: number;
+  /** And of one whose gradients wait for others. */
+  readonly accumulated: number;
   /** Where the groups begin, each with its penalty and its effective learning rate. */
   readonly groups: number;
   readonly fieldsPerGroup: number;

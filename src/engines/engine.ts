@@ -30,6 +30,10 @@ export interface EngineSettings {
   readonly clipNorm: number | undefined;
   /** Largest |gradient|, once it is scaled; `undefined` leaves gradients as they are. */
   readonly clipValue?: number | undefined;
+  /** Of an exponential moving average of the parameters, which is one more state array; `undefined` for none. */
+  readonly averageDecay?: number | undefined;
+  /** How many calls of `step` give their gradients to one step, which takes the mean; default 1. */
+  readonly accumulateSteps?: number;
   /** Whether a non-finite gradient refuses the step; false is `onNonFinite: 'ignore'`. */
   readonly checkGradients: boolean;
   /** Largest number of threads of a step; `undefined` leaves it to the engine. */
@@ -58,8 +62,10 @@ export interface StepInput {
 
 /** What a step did. */
 export interface StepOutcome {
-  /** False where a non-finite gradient refused the step; then nothing has changed. */
+  /** False where a non-finite gradient refused the step, or its gradients wait for others; then nothing has changed. */
   readonly applied: boolean;
+  /** Whether its gradients wait for those of other calls. */
+  readonly accumulated?: boolean;
   /** ‖gradientScale·g‖ over all groups; NaN without `clipNorm`. */
   readonly gradientNorm: number;
   /** clipNorm / max(clipNorm, gradientNorm); 1 without `clipNorm`. */
@@ -74,7 +80,7 @@ export interface StepOutcome {
   readonly refusal: { readonly tensor: number; readonly element: number; readonly value: number } | undefined;
 }
 
-/** State of one tensor: the rule's arrays, each `size` long, and its t. */
+/** State of one tensor: the arrays, each `size` long, and its t. */
 export interface TensorState {
   readonly arrays: StateArrays;
   readonly steps: number;
@@ -99,6 +105,8 @@ export interface Engine {
   readTensor(tensor: number): TensorState;
   /** Replaces a tensor's state by a copy of the one given. */
   writeTensor(tensor: number, state: TensorState): void;
+  /** Lets go of gradients that wait for others. */
+  forgetAccumulated(): void;
   /** Frees the state. The engine is not used afterwards. */
   dispose(): void;
 }

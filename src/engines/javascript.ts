@@ -7,7 +7,16 @@ import type {
   StepOutcome,
   TensorState,
 } from './engine.js';
-import { cut, f32, type Rule, ruleOf, type Scalars, type StateArrays } from './rules.js';
+import {
+  cut,
+  f32,
+  follow,
+  type Rule,
+  ruleOf,
+  type Scalars,
+  type StateArrays,
+  stateArraysOf,
+} from './rules.js';
 
 /** Elements that one run of lanes adds up, and the lanes that it uses: the shape of every sum. */
 export const CHUNK = 4096;
@@ -224,10 +233,16 @@ export class JavaScriptEngine implements Engine {
   protected readonly rule: Rule;
   readonly #sum = new CanonicalSum();
   #tensors: EngineTensor[] = [];
+  /** What the state arrays are called. */
+  protected readonly arrays: readonly string[];
+  /** Sums of gradients that wait for others, by tensor, and of how many calls. */
+  readonly #sums = new Map<EngineTensor, Float64Array>();
+  #accumulated = 0;
 
   constructor(settings: EngineSettings) {
     this.#settings = settings;
     this.rule = ruleOf(settings.rule ?? 'adam');
+    this.arrays = stateArraysOf(settings);
   }
 
   addTensor(group: number, size: number): number {
@@ -235,11 +250,44 @@ export class JavaScriptEngine implements Engine {
   }
 
   removeTensor(tensor: number): void {
-    for (const removed of this.#tensors.splice(tensor, 1)) this.freeTensor(removed);
+    for (const removed of this.#tensors.splice(tensor, 1)) {
+      this.#sums.delete(removed);
+      this.freeTensor(removed);
+    }
   }
 
   step(input: StepInput): StepOutcome {
-    const { groups, clipNorm, checkGradients } = this.#settings;
+    const { groups, checkGradients, accumulateSteps = 1 } = this.#settings;
+    if (accumulateSteps === 1) return this.#step(input);
+    const given = this.#given(input);
+    const scalars = groups.map((group) => scalarsOf(this.#settings, group, input.gradientScale));
+    const none = groups.map(() => Number.NaN);
+    const nothing = { applied: false, clipCoefficient: 1, gradientNorm: Number.NaN, penalties: none };
+    const outcome = { ...nothing, effectiveLearningRates: none, refusal: undefined };
+    const refusal = checkGradients ? firstRefusal(given, scalars) : undefined;
+    if (refusal !== undefined) return { ...outcome, refusal };
+    const sums = given.map(({ tensor, g }) => {
+      const sum = this.#sums.get(tensor) ?? new Float64Array(tensor.size);
+      for (let i = 0; i < sum.length; i++) sum[i]! += g[i]!;
+      this.#sums.set(tensor, sum);
+      return sum;
+    });
+    if (++this.#accumulated < accumulateSteps) return { ...outcome, accumulated: true };
+    this.forgetAccumulated();
+    const gradients: (Float32Array | null)[] = this.#tensors.map(() => null);
+    for (const [k, { i }] of given.entries()) {
+      gradients[i] = Float32Array.from(sums[k]!, (sum) => sum / accumulateSteps);
+    }
+    return this.#step({ ...input, gradients });
+  }
+
+  forgetAccumulated(): void {
+    this.#accumulated = 0;
+    this.#sums.clear();
+  }
+
+  #step(input: StepInput): StepOutcome {
+    const { groups, clipNorm, checkGradients, averageDecay } = this.#settings;
 
     const given = this.#given(input);
     const gradientNorm = clipNorm === undefined ? Number.NaN : this.#gradientNorm(given, input);
@@ -283,6 +331,9 @@ export class JavaScriptEngine implements Engine {
         scalarsOf(this.#settings, groups[group]!, gradientCoefficient, tensor.steps, rate),
         { pIn: input.parametersIn[i]!, pOut: input.parametersOut[i]!, g },
       );
+      if (averageDecay !== undefined) {
+        follow(tensor.arrays.at(-1)!, input.parametersOut[i]!, averageDecay, tensor.steps === 1);
+      }
     }
     return {
       applied: true,
@@ -317,7 +368,7 @@ export class JavaScriptEngine implements Engine {
 
   /** A tensor with a state of zeros. */
   protected makeTensor(group: number, size: number): EngineTensor {
-    return { group, size, arrays: this.rule.arrays.map(() => new Float32Array(size)), steps: 0 };
+    return { group, size, arrays: this.arrays.map(() => new Float32Array(size)), steps: 0 };
   }
 
   /** The tensor is not used any more. */

@@ -1,7 +1,7 @@
 import type { Addon, CommonArguments, NativeEngineHandle, ReportLayout } from './addon.js';
 import type { EngineSettings, GroupSettings, StepInput, StepOutcome, TensorState } from './engine.js';
 import { asVRAdamError, translateNative } from './native-errors.js';
-import { numberOf, type Rule, ruleOf } from './rules.js';
+import { numberOf, stateArraysOf } from './rules.js';
 import type { TensorflowEngine } from './tensorflow-engine.js';
 import { defaultThreads } from './threads.js';
 
@@ -31,7 +31,7 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   protected readonly layout: ReportLayout;
   /** Numbers of a report. */
   protected readonly width: number;
-  readonly #rule: Rule;
+  readonly #stateArrays: readonly string[];
   readonly #sizes: number[] = [];
   /** Of every step: making typed arrays takes a good part of the time of a small one. */
   readonly #learningRates: Float64Array;
@@ -44,17 +44,20 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
   constructor(
     name: 'cpu' | 'cuda',
     layout: ReportLayout,
-    { rule = 'adam', groups, clipNorm, clipValue, checkGradients }: EngineSettings,
+    settings: EngineSettings,
     make: (...common: CommonArguments) => Handle,
   ) {
+    const { rule = 'adam', groups, clipNorm, clipValue } = settings;
     this.name = name;
     this.layout = layout;
     this.width = layout.groups + layout.fieldsPerGroup * groups.length;
     this.#learningRates = new Float64Array(groups.length);
     this.#report = new Float64Array(this.width);
-    this.#rule = ruleOf(rule);
-    const clips = [clipNorm ?? Number.NaN, clipValue ?? Number.NaN] as const;
-    this.handle = translateNative(() => make(numberOf(rule), packGroups(groups), ...clips, checkGradients));
+    const { averageDecay, accumulateSteps = 1, checkGradients } = settings;
+    this.#stateArrays = stateArraysOf(settings);
+    const orNone = (x: number | undefined) => x ?? Number.NaN;
+    const own = [orNone(clipNorm), orNone(clipValue), orNone(averageDecay), accumulateSteps] as const;
+    this.handle = translateNative(() => make(numberOf(rule), packGroups(groups), ...own, checkGradients));
   }
 
   addTensor(group: number, size: number, name?: string): number {
@@ -101,13 +104,17 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
 
   readTensor(tensor: number): TensorState {
     const size = this.#sizes[tensor] ?? 0;
-    const arrays = this.#rule.arrays.map(() => new Float32Array(size));
+    const arrays = this.#stateArrays.map(() => new Float32Array(size));
     const steps = translateNative(() => this.handle.readTensor(tensor, arrays));
     return { arrays, steps };
   }
 
   writeTensor(tensor: number, state: TensorState): void {
     translateNative(() => this.handle.writeTensor(tensor, state.arrays, state.steps));
+  }
+
+  forgetAccumulated(): void {
+    translateNative(() => this.handle.forgetAccumulated());
   }
 
   dispose(): void {
@@ -135,6 +142,7 @@ export class NativeEngine<Handle extends NativeEngineHandle = NativeEngineHandle
     const refused = report[layout.outcome] === layout.refused && tensor >= 0;
     return {
       applied: report[layout.outcome] === layout.applied,
+      ...(report[layout.outcome] === layout.accumulated && { accumulated: true }),
       gradientNorm: report[layout.gradientNorm]!,
       clipCoefficient: report[layout.clipCoefficient]!,
       penalties,

@@ -262,6 +262,35 @@ export const RULES: readonly Rule[] = [
   },
 ];
 
+/** What the state arrays of an engine are called: its rule's, then the average of the parameters. */
+export const stateArraysOf = ({
+  rule = 'adam',
+  averageDecay,
+}: {
+  readonly rule?: RuleName;
+  readonly averageDecay?: number | undefined;
+}): readonly string[] => [...ruleOf(rule).arrays, ...(averageDecay === undefined ? [] : ['average'])];
+
+/** Whether the engines of devices, which have Adam's rule alone, cannot do what settings ask for. */
+export const needHost = (settings: {
+  readonly rule?: RuleName;
+  readonly clipValue?: number | undefined;
+  readonly averageDecay?: number | undefined;
+  readonly accumulateSteps?: number;
+}): boolean =>
+  (settings.rule ?? 'adam') !== 'adam' ||
+  settings.clipValue !== undefined ||
+  settings.averageDecay !== undefined ||
+  (settings.accumulateSteps ?? 1) !== 1;
+
+/** average ← decay·average + (1 - decay)·p; the first is a copy. */
+export function follow(average: Float32Array, p: Float32Array, decay: number, isFirst: boolean): void {
+  const [kept, fresh] = [f32(decay), f32(1 - decay)];
+  for (let i = 0; i < p.length; i++) {
+    average[i] = isFirst ? p[i]! : f32(f32(kept * average[i]!) + f32(fresh * p[i]!));
+  }
+}
+
 /** Whether a rule's velocity follows from more than itself and the gradient. */
 export const hasOwnVelocity = ({ velocities }: Rule): boolean =>
   velocities !== undefined && velocities !== velocitiesOfGradient;

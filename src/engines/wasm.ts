@@ -183,7 +183,7 @@ export class WasmEngine extends JavaScriptEngine {
   /** Where the heap is full, state lies elsewhere and goes through the scratch as well. */
   protected override makeTensor(group: number, size: number): EngineTensor {
     const { source, collected } = this.#heap;
-    const count = this.rule.arrays.length;
+    const count = this.arrays.length;
     const address = count === 0 ? 0 : source.allocate(count * HeapTensor.stride(size));
     if (address === 0) return super.makeTensor(group, size);
     const tensor = new HeapTensor(group, size, count, address, source.memory);
@@ -250,16 +250,16 @@ export class WasmEngine extends JavaScriptEngine {
         heap.scalars,
       );
       if (!outIsHere) heap.takeBack(pOut, begin, n, P);
-      for (const [k, array] of arrays.entries()) {
-        if (!heap.holds(array)) heap.takeBack(array, begin, n, STATE + k);
+      for (let k = 0; k < this.rule.arrays.length; k++) {
+        if (!heap.holds(arrays[k]!)) heap.takeBack(arrays[k]!, begin, n, STATE + k);
       }
     }
   }
 
   /** Where the kernels find elements of the state arrays; 0 for those that the rule does not have. */
   #bringState(arrays: StateArrays, begin: number, n: number): [number, number, number] {
-    const address = (k: number) =>
-      arrays[k] === undefined ? 0 : this.#heap.bring(arrays[k], begin, n, STATE + k);
+    const count = this.rule.arrays.length;
+    const address = (k: number) => (k < count ? this.#heap.bring(arrays[k]!, begin, n, STATE + k) : 0);
     return [address(0), address(1), address(2)];
   }
 }

@@ -3,6 +3,7 @@ import type { Adapter } from '../adapters/adapter.js';
 import { type Adapters, selectAdapter } from '../adapters/select.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import type { Platform } from '../engines/platform.js';
+import { needHost } from '../engines/rules.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
 import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
@@ -18,7 +19,8 @@ function onTensors({ adapters, ...platform }: StepsPlatform): Platform {
     ...platform,
     createEngine: (preference, settings) => {
       const adapter = adapters[getBackend()];
-      const name = preference === 'auto' ? (adapter?.preferredEngine?.() ?? 'auto') : preference;
+      const preferred = needHost(settings) ? undefined : adapter?.preferredEngine?.();
+      const name = preference === 'auto' ? (preferred ?? 'auto') : preference;
       return platform.createEngine(name, settings, adapter?.memory?.());
     },
   };

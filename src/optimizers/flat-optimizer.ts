@@ -2,7 +2,7 @@ import type { CudaArray } from '../engines/device-array.js';
 import type { DeviceBuffers } from '../engines/device-buffers.js';
 import type { Platform } from '../engines/platform.js';
 import { canQueue } from '../engines/queue.js';
-import { ruleOf } from '../engines/rules.js';
+import { stateArraysOf } from '../engines/rules.js';
 import { shorten, VRAdamError } from '../errors.js';
 import {
   type OptimizerName,
@@ -17,7 +17,8 @@ import { describeOptions } from '../state/description.js';
 import { type FlatState, flatStateOf, readFlatState } from '../state/flat-state.js';
 import { bindStates, copyOf, type SavedState, type SavedTensor, unfit } from '../state/saved-state.js';
 import type { StepReport } from '../step/report.js';
-import { Stepper } from '../step/stepper.js';
+import { engineSettings, Stepper } from '../step/stepper.js';
+import { noAverages, stillSwapped } from './averages.js';
 import {
   FlatArrays,
   type FlatGradients,
@@ -70,10 +71,11 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   readonly #device: DeviceBuffers | undefined;
   /** States that were over of one that was set: of tensors that this optimizer does not have. */
   #kept: readonly SavedTensor[] = [];
+  #areSwapped = false;
 
   constructor(sizes: S, options: FlatOptions, platform: FlatPlatform) {
     this.#options = resolveFlatOptions(options);
-    this.#names = ruleOf(this.#options.rule).arrays;
+    this.#names = stateArraysOf(engineSettings(this.#options));
     this.#arrays = new FlatArrays(sizes);
     this.#platform = platform;
     this.#device = platform.device && new platform.device.Buffers();
@@ -110,7 +112,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   ): StepReport {
     if (this.#platform.device?.holds(parameters)) return this.#enqueue(parameters, gradients);
     const stepper = this.#stepper;
-    stepper.assertUsable();
+    this.#assertUsable();
     const buffers = this.#arrays.check(parameters, gradients);
     const { parametersIn, parametersOut, gradients: given } = buffers;
     const { learningRates, gradientScale } = stepper.prepare();
@@ -139,6 +141,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
       return report;
     }
     stepper.gate.assertOpen();
+    if (this.#areSwapped) throw stillSwapped();
     stepper.settle();
     const buffers = this.#arrays.check(parameters, gradients);
     const memory = fixedMemoryOf(buffers);
@@ -212,9 +215,39 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     return this.#stepper.skippedSteps;
   }
 
+  /** Calls since the last step, whose gradients wait for others: see `accumulateSteps`. */
+  get accumulatedSteps(): number {
+    return this.#stepper.accumulatedSteps;
+  }
+
+  /**
+   * Exchanges parameters that have made a step with their averages (option `averaging`), in place; the second call
+   * brings them back. Until then there are no steps, and no state is saved or set.
+   *
+   * @param parameters As `step` takes them.
+   * @throws ERR_VRADAM_HYPERPARAMETER without `averaging`; ERR_VRADAM_SHAPE naming the parameters that do not fit.
+   */
+  swapAverages(parameters: FlatParameters<S>): void {
+    this.#stepper.assertUsable();
+    if (this.#options.averaging === undefined) throw noAverages();
+    const { engine } = this.#stepper;
+    for (const [i, { read, fill }] of this.#memoriesOf(parameters).entries()) {
+      const { arrays, steps } = engine.readTensor(i);
+      if (steps === 0) continue;
+      engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), read()], steps });
+      fill(arrays.at(-1)!);
+    }
+    this.#areSwapped = !this.#areSwapped;
+  }
+
+  #assertUsable(): void {
+    this.#stepper.assertUsable();
+    if (this.#areSwapped) throw stillSwapped();
+  }
+
   /** A copy of the state, in the order of the sizes, and after it what was over of a state that was set. */
   getState(): FlatState {
-    this.#stepper.assertUsable();
+    this.#assertUsable();
     const { engine, iterations, tensors } = this.#stepper;
     return {
       iterations,
@@ -232,12 +265,13 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    * @throws ERR_VRADAM_CHECKPOINT naming what is no state, or what does not fit the sizes; then nothing has changed.
    */
   setState(state: FlatState): void {
-    this.#stepper.assertUsable();
+    this.#assertUsable();
     this.#restore(readFlatState(state, this.#names));
   }
 
   /** Replaces the state by a copy of one that was checked. Gives the states of the tensors, in their order. */
   #restore({ iterations, tensors }: SavedState): SavedTensor[] {
+    this.#stepper.forgetAccumulated();
     const { own, over } = bindStates(tensors, this.#stepper.tensors);
     for (const [i, state] of own.entries()) this.#stepper.engine.writeTensor(i, state);
     this.#kept = over.map((state) => ({ ...state, ...copyOf(state) }));
@@ -255,7 +289,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    *   do not fit; ERR_VRADAM_ENGINE while an asynchronous step is pending; ERR_VRADAM_DISPOSED after `dispose`.
    */
   async save(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
-    this.#stepper.assertUsable();
+    this.#assertUsable();
     const { engine, iterations, tensors } = this.#stepper;
     const { parameters } = readOptions(options, 'save', ['parameters']);
     const memories = this.#memoriesOf(parameters);
@@ -297,7 +331,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    */
   async load(path: CheckpointPath, options: CheckpointOptions<S> = {}): Promise<void> {
     const stepper = this.#stepper;
-    stepper.assertUsable();
+    this.#assertUsable();
     const { parameters } = readOptions(options, 'load', ['parameters']);
     const isWithParameters = parameters !== undefined;
     this.#memoriesOf(parameters);

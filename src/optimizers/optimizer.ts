@@ -36,7 +36,7 @@ export class FusedOptimizer extends TensorFlowOptimizer {
    */
   async save(path: CheckpointPath): Promise<void> {
     const { steps, iterations } = this;
-    steps.gate.assertIdle();
+    this.assertNotSwapped();
     this.forgetDisposed();
     const metadata = describeOptions(this.options, steps.tensors);
     const named = this.variables.map(({ name, shape }) => ({ name, shape }));

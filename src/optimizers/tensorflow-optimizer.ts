@@ -13,7 +13,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { hasDevice } from '../device/select.js';
 import type { TensorState } from '../engines/engine.js';
-import { ruleOf } from '../engines/rules.js';
+import { needHost, stateArraysOf } from '../engines/rules.js';
 import {
   type OptimizerKind,
   type ResolvedOptions,
@@ -33,6 +33,8 @@ import {
 } from '../state/saved-state.js';
 import { type NamedTensor, readWeights, WeightTensors } from '../state/saved-weights.js';
 import type { StepReport } from '../step/report.js';
+import { engineSettings } from '../step/stepper.js';
+import { noAverages, stillSwapped } from './averages.js';
 import { DeviceSteps } from './device-steps.js';
 import { readGradients } from './gradients.js';
 import { type OptimizerSummary, showSummary, summaryOf } from './summary.js';
@@ -57,6 +59,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   /** Variables that began with the values of rank 0. */
   readonly #shared = new WeakSet<Variable>();
   #isDisposed = false;
+  #areSwapped = false;
 
   /**
    * @param makeSteps from the options, complete and checked.
@@ -71,7 +74,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   ) {
     super();
     this.#options = resolveOptions(learningRate, options, kind);
-    this.stateArrays = ruleOf(this.#options.rule).arrays;
+    this.stateArrays = stateArraysOf(engineSettings(this.#options));
     this.#steps = makeSteps(this.#options);
   }
 
@@ -161,7 +164,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    *   variables; `ERR_VRADAM_NON_FINITE` for a gradient that is not finite; `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   applyGradients(variableGradients: NamedTensorMap | NamedTensor[]): void {
-    this.steps.gate.assertIdle();
+    this.assertNotSwapped();
     const given = readGradients(variableGradients);
     if (!this.#groupsAreChecked) {
       // Another step may bring variables that this one lacks.
@@ -169,8 +172,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
       this.steps.groups.check(Object.keys(tensorflow().registeredVariables), own);
     }
     this.forgetDisposed();
-    const { engine, rule, clipValue } = this.#options;
-    const deviceServes = engine === 'auto' && rule === 'adam' && clipValue === undefined;
+    const deviceServes = this.#options.engine === 'auto' && !needHost(engineSettings(this.#options));
     if (deviceServes && hasDevice(getBackend())) this.#goOnDevice();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
@@ -198,7 +200,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    * @throws VRAdamError `ERR_VRADAM_DISPOSED` after `dispose`.
    */
   override async getWeights(): Promise<NamedTensor[]> {
-    this.steps.gate.assertIdle();
+    this.assertNotSwapped();
     this.forgetDisposed();
     const { iterations } = this;
     const named = [...this.#variables, ...this.#waiting].map(({ name, shape }) => ({ name, shape }));
@@ -222,6 +224,37 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   override async setWeights(weightValues: NamedTensor[]): Promise<void> {
     this.steps.gate.assertIdle();
     this.restore(await readWeights(weightValues, this.stateArrays));
+  }
+
+  /** Calls since the last step, whose gradients wait for others: see `accumulateSteps`. */
+  get accumulatedSteps(): number {
+    return this.steps.accumulatedSteps ?? 0;
+  }
+
+  /**
+   * Exchanges the variables that have made a step with their averages (option `averaging`), for evaluating or saving a
+   * model; the second call brings them back. Until then there are no steps, and no state is saved or set.
+   *
+   * @throws VRAdamError `ERR_VRADAM_HYPERPARAMETER` without `averaging`; `ERR_VRADAM_DISPOSED` after `dispose`.
+   */
+  swapAverages(): void {
+    this.steps.gate.assertIdle();
+    if (this.#options.averaging === undefined) throw noAverages();
+    this.forgetDisposed();
+    for (const [i, variable] of this.#variables.entries()) {
+      const { arrays, steps } = this.steps.engine.readTensor(i) as TensorState;
+      if (steps === 0) continue;
+      const values = Float32Array.from(variable.dataSync());
+      tidy(() => variable.assign(tensor(arrays.at(-1)!, variable.shape, 'float32')));
+      this.steps.engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), values], steps });
+    }
+    this.#areSwapped = !this.#areSwapped;
+  }
+
+  /** @throws VRAdamError `ERR_VRADAM_ENGINE` where the averages are swapped in; what `assertIdle` throws. */
+  protected assertNotSwapped(): void {
+    this.steps.gate.assertIdle();
+    if (this.#areSwapped) throw stillSwapped();
   }
 
   /**
@@ -274,7 +307,8 @@ export abstract class TensorFlowOptimizer extends Optimizer {
    */
   protected restore({ iterations, tensors }: SavedState): void {
     // Steps may have been taken, and the optimizer disposed, while the values were read.
-    this.steps.gate.assertIdle();
+    this.assertNotSwapped();
+    this.steps.forgetAccumulated?.();
     this.forgetDisposed();
     const { own, over } = this.bind(tensors);
     for (const [i, state] of own.entries()) this.steps.engine.writeTensor(i, state);

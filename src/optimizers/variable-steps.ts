@@ -32,6 +32,10 @@ export interface VariableSteps {
   /** Attempted steps. */
   iterations: number;
   readonly skippedSteps: number;
+  /** Calls since the last step, whose gradients wait for others; absent for none. */
+  readonly accumulatedSteps?: number;
+  /** Lets go of gradients that wait for others. */
+  forgetAccumulated?(): void;
   readonly lastStep: StepReport | undefined;
   /** The report of the last attempted step, waited for; absent where it is there at once. */
   readLastStep?(): Promise<StepReport | undefined>;

@@ -133,6 +133,13 @@ export interface CommonOptions {
   clipNorm?: number;
   /** Largest |gradient|, to which every element is cut once it is scaled; not beside `clipNorm`. */
   clipValue?: number;
+  /**
+   * How many calls give their gradients to one step, which takes their mean: micro-batches. Schedules and reports count
+   * steps. A variable without a gradient in the last of them is left alone. Default 1.
+   */
+  accumulateSteps?: number;
+  /** Keeps an exponential moving average of the parameters, which `swapAverages` brings in. */
+  averaging?: { readonly decay: number };
   /** Every gradient is multiplied by this (loss scaling, gradient accumulation). Default 1. */
   gradientScale?: number;
   /** Default 'throw'. */
@@ -176,6 +183,8 @@ export interface ResolvedOptions {
   readonly own: Readonly<Record<string, boolean | number>>;
   readonly clipNorm: number | undefined;
   readonly clipValue: number | undefined;
+  readonly accumulateSteps: number;
+  readonly averaging: { readonly decay: number } | undefined;
   readonly gradientScale: number;
   readonly onNonFinite: OnNonFinite;
   readonly engine: 'auto' | EngineName;
@@ -261,6 +270,17 @@ type OptimizerSettings = Omit<ResolvedOptions, 'optimizer' | 'rule' | 'groups' |
 const OPTIONS: Table<OptimizerSettings> = {
   clipNorm: { check: positive, fallback: undefined },
   clipValue: { check: positiveFloat32, fallback: undefined },
+  accumulateSteps: {
+    check: number('an integer of at least 1', (x) => Number.isInteger(x) && x >= 1 && x < 2 ** 31),
+    fallback: 1,
+  },
+  averaging: {
+    check: (value, argument) => {
+      const read = readOptions(value, argument, ['decay']);
+      return Object.freeze({ decay: decay(read.decay, `${argument}.decay`) });
+    },
+    fallback: undefined,
+  },
   gradientScale: { check: positiveFloat32, fallback: 1 },
   onNonFinite: { check: word(['throw', 'skip', 'ignore']), fallback: 'throw' },
   engine: { check: word(['auto', 'javascript', 'wasm', 'cpu', 'cuda']), fallback: 'auto' },
@@ -619,6 +639,9 @@ export function resolveOptions(
   }
   const all = { optimizer: kind.name, rule, groups: resolved, own, ...rest };
   if (rest.group === undefined) return all;
+  if (rest.accumulateSteps !== 1) {
+    throw invalid(HYPERPARAMETER, 'accumulateSteps', '1 beside group', rest.accumulateSteps);
+  }
   // Only that engine has parts of tensors.
   const engine = oneOf(['auto', 'cpu'], "'auto' or 'cpu' beside group")(rest.engine, 'engine') && 'cpu';
   return { ...all, engine };

@@ -77,7 +77,9 @@ function hyperparametersToConfig(hyperparameters: object, of: string): ConfigDic
   for (const [name, value] of Object.entries(hyperparameters)) {
     if (value === undefined) continue;
     if (name === 'learningRate') config[name] = rateToConfig(value as number | Schedule, of);
-    else config[name] = value === Number.POSITIVE_INFINITY ? INFINITE : value;
+    // One call a step is what it was before there was this option.
+    else if (name !== 'accumulateSteps' || value !== 1)
+      config[name] = value === Number.POSITIVE_INFINITY ? INFINITE : value;
   }
   return config;
 }

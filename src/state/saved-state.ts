@@ -31,7 +31,7 @@ export const suffixOf = (array: string): string =>
   `/${array.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
 
 /** State arrays whose values may be negative. */
-const SIGNED: readonly string[] = ['velocity', 'meanGradient'];
+const SIGNED: readonly string[] = ['velocity', 'meanGradient', 'average'];
 
 const CODE = 'ERR_VRADAM_CHECKPOINT';
 

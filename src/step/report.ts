@@ -18,6 +18,8 @@ export interface StepReport {
   step: number;
   /** False where a gradient that is not finite refused the step; then nothing has changed. */
   applied: boolean;
+  /** With `accumulateSteps`: that the gradients wait for those of other calls, and nothing else has changed. */
+  accumulated?: boolean;
   engine: EngineName;
   /** How the tensors were reached. */
   adapter: string;
@@ -54,6 +56,7 @@ export function reportOf(
       return { name, effectiveLearningRate, penalty: outcome.penalties[i]! };
     }),
   };
+  if (outcome.accumulated) report.accumulated = true;
   if (clipNorm !== undefined) {
     report.gradientNorm = outcome.gradientNorm;
     report.clipCoefficient = outcome.clipCoefficient;

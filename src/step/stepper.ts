@@ -1,7 +1,7 @@
 import type { Engine, EngineName, EngineSettings, StepInput, StepOutcome } from '../engines/engine.js';
 import type { Platform } from '../engines/platform.js';
 import { canQueue } from '../engines/queue.js';
-import { ruleOf } from '../engines/rules.js';
+import { stateArraysOf } from '../engines/rules.js';
 import { VRAdamError } from '../errors.js';
 import { matchesName, type ResolvedOptions } from '../options/options.js';
 import { Gate } from './gate.js';
@@ -26,6 +26,8 @@ export function engineSettings(options: ResolvedOptions): EngineSettings {
     groups: options.groups.map(({ settings }) => settings),
     clipNorm: options.clipNorm,
     clipValue: options.clipValue,
+    averageDecay: options.averaging?.decay,
+    accumulateSteps: options.accumulateSteps,
     checkGradients: options.onNonFinite !== 'ignore',
     threads: options.threads,
     haltOnRefusal: options.onNonFinite === 'throw',
@@ -59,6 +61,7 @@ export class Stepper {
   readonly #tensors: RegisteredTensor[] = [];
   #engine: Engine;
   #skippedSteps = 0;
+  #accumulated = 0;
   #lastStep: StepReport | undefined;
 
   /**
@@ -78,7 +81,7 @@ export class Stepper {
   }
 
   /**
-   * Goes on with another engine, which takes over the tensors and their state.
+   * Goes on with another engine, which takes over the tensors and their state, and not gradients that wait for others.
    *
    * @throws ERR_VRADAM_ENGINE if it is not available, or memory does not suffice; then nothing has changed.
    */
@@ -95,6 +98,7 @@ export class Stepper {
     }
     this.#engine.dispose();
     this.#engine = next;
+    this.#accumulated = 0;
   }
 
   get tensors(): readonly RegisteredTensor[] {
@@ -104,6 +108,18 @@ export class Stepper {
   /** The report of the last attempted step. */
   get lastStep(): StepReport | undefined {
     return this.#lastStep;
+  }
+
+  /** Calls since the last step, whose gradients wait for others. */
+  get accumulatedSteps(): number {
+    return this.#accumulated;
+  }
+
+  /** Lets go of gradients that wait for others: those of a state that is replaced. */
+  forgetAccumulated(): void {
+    if (this.#accumulated === 0) return;
+    this.#accumulated = 0;
+    this.#engine.forgetAccumulated();
   }
 
   /** Steps refused with `onNonFinite: 'skip'`. */
@@ -134,7 +150,8 @@ export class Stepper {
     }
     const { initialAccumulatorValue: begin = 0 } = this.#options.own;
     if (begin !== 0) {
-      const arrays = ruleOf(this.#options.rule).arrays.map(() => new Float32Array(size).fill(Number(begin)));
+      const names = stateArraysOf(engineSettings(this.#options));
+      const arrays = names.map(() => new Float32Array(size).fill(Number(begin)));
       this.#engine.writeTensor(this.#tensors.length, { arrays, steps: 0 });
     }
     this.#tensors.push({ name, size, group });
@@ -168,7 +185,18 @@ export class Stepper {
    *   attempt and `lastStep` has changed.
    */
   conclude(outcome: StepOutcome, adapter = 'none'): StepReport {
-    const place = { step: ++this.iterations, engine: this.#engine.name, adapter };
+    if (outcome.accumulated) {
+      this.#accumulated += 1;
+      return reportOf(
+        { step: this.iterations + 1, engine: this.#engine.name, adapter },
+        outcome,
+        this.#options,
+      );
+    }
+    if (outcome.applied) this.#accumulated = 0;
+    // A call that is left out of a step is no attempt at one.
+    if (outcome.applied || this.#options.accumulateSteps === 1) this.iterations += 1;
+    const place = { step: this.iterations, engine: this.#engine.name, adapter };
     this.#lastStep = reportOf(place, outcome, this.#options);
     if (outcome.refusal !== undefined) this.#judge([outcome]);
     return this.#lastStep;

@@ -62,6 +62,7 @@ const methods = [
   'takeStep',
   'readTensor',
   'writeTensor',
+  'forgetAccumulated',
   'dispose',
 ] as const;
 
@@ -107,6 +108,7 @@ function callEngine(live: Live, random: Random): void {
     takeStep: () => [spoil(0), report()],
     readTensor: () => [index, state()],
     writeTensor: () => [index, state(), spoil(random.below(1000))],
+    forgetAccumulated: () => [],
     dispose: () => (random.chance(0.05) ? [] : [anything(random)]),
   };
   const target = random.chance(0.01) ? anything(random) : handle;
@@ -137,16 +139,19 @@ function newEngine(addon: Addon, random: Random): Live | undefined {
   let live: Live | undefined;
   attempt('Engine', () => {
     const rule = random.below(addon.rules.length);
+    const average = random.pick([Number.NaN, 0.9]);
     const handle = new addon.Engine(
       spoil(rule),
       spoil(settings),
       spoil(random.pick([Number.NaN, 1])),
       spoil(random.pick([Number.NaN, 1])),
+      spoil(average),
+      spoil(random.pick([1, 3])),
       spoil(true),
       spoil(random.pick([1, 2, 3])),
       spoil(random.pick(['', ...addon.instructionSets])),
     );
-    const arrays = addon.rules[rule]!.arrays.length;
+    const arrays = addon.rules[rule]!.arrays.length + (Number.isNaN(average) ? 0 : 1);
     live = { handle, layout: addon.report, groups, sizes: [], arrays };
   });
   return live;

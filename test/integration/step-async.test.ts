@@ -158,6 +158,8 @@ describe('memory that only a pending step knows', () => {
       Float64Array.of(0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0),
       Number.NaN,
       Number.NaN,
+      Number.NaN,
+      1,
       true,
       1,
       '',

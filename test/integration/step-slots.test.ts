@@ -25,7 +25,7 @@ it('the slot of a thread, through which its steps reach TensorFlow, goes when th
       const { createRequire } = await import('node:module');
       const addon = createRequire(process.argv[1])(process.argv[1]);
       const { slot: own } = addon.openTensorflow();
-      const engine = new addon.Engine(0, Float64Array.of(0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0), NaN, NaN, true, 1, '');
+      const engine = new addon.Engine(0, Float64Array.of(0.9, 0.999, 1, 1e-8, 1e-5, 2, 10, 0, 0), NaN, NaN, NaN, 1, true, 1, '');
       engine.addTensor(0, 1);
       const offer = (slot) => {
         try {

@@ -61,7 +61,7 @@ struct State {
 
 inline State state_of(Engine& engine, std::uint32_t tensor) {
   const std::size_t size = engine.tensors()[tensor].size;
-  const std::size_t count = entry_of(engine.settings().rule).array_count();
+  const std::size_t count = array_count(engine.settings());
   State state = {Arrays(count, std::vector<float>(size)), 0};
   std::vector<float*> to;
   for (std::vector<float>& array : state.arrays) to.push_back(array.data());

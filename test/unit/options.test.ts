@@ -41,6 +41,7 @@ describe('options', () => {
         },
       ],
       clipNorm: undefined,
+      accumulateSteps: 1,
       gradientScale: 1,
       onNonFinite: 'throw',
       engine: 'auto',
