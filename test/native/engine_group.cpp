@@ -95,6 +95,7 @@ struct Scenario {
   std::optional<double> clip_norm;
   std::optional<double> clip_value = {};
   Rule rule = Rule::adam;
+  std::optional<double> average_decay = {};
 };
 
 const Scenario kScenarios[] = {
@@ -194,6 +195,7 @@ EngineSettings settings_of(const Scenario& scenario) {
   settings.clip_norm = scenario.clip_norm;
   settings.clip_value = scenario.clip_value;
   settings.rule = scenario.rule;
+  settings.average_decay = scenario.average_decay;
   return settings;
 }
 
@@ -270,6 +272,7 @@ void every_rule_gives_the_bytes_of_one(std::size_t stride) {
     Scenario scenario = {{group(1, 2, norm_grad), group(0, 2, false)}, 0.25};
     scenario.clip_value = 8e-3;
     scenario.rule = static_cast<Rule>(k);
+    if (k % 2 == 0) scenario.average_decay = 0.9;
     gives_the_bytes_of_one(scenario, 3);
   }
 }
