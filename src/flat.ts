@@ -41,8 +41,11 @@ export type {
   VRAdamOptions,
 } from './options/options.js';
 export {
+  type CosineRestartsOptions,
   type ExponentialOptions,
   type FallOptions,
+  type JoinOptions,
+  type OneCycleOptions,
   type PiecewiseOptions,
   schedules,
   type WarmupCosineOptions,

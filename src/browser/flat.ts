@@ -36,8 +36,11 @@ export type {
   VRAdamOptions,
 } from '../options/options.js';
 export {
+  type CosineRestartsOptions,
   type ExponentialOptions,
   type FallOptions,
+  type JoinOptions,
+  type OneCycleOptions,
   type PiecewiseOptions,
   schedules,
   type WarmupCosineOptions,

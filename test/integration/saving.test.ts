@@ -434,6 +434,13 @@ describe('the configuration', () => {
     ['cosine', schedules.cosine({ from: 0.1, to: 0.01, steps: 10 })],
     ['linear', schedules.linear({ from: 0.1, steps: 10 })],
     ['warmupCosine', schedules.warmupCosine({ peak: 0.1, warmupSteps: 3, steps: 10 })],
+    [
+      'join',
+      schedules.join({
+        boundaries: [2],
+        schedules: [schedules.constant(0.1), schedules.cosineRestarts({ from: 0.1, steps: 3 })],
+      }),
+    ],
   ])('keeps the schedule %s', async (_, schedule) => {
     const group: Group = { match: 'x', learningRate: schedule };
     const again = restored(vradam(schedule, { groups: [group] }));
