@@ -5,6 +5,11 @@ export type { AdapterName } from './adapters/adapter.js';
 export * from './flat.js';
 export type { OptimizerFactory } from './optimizers/factories.js';
 export {
+  type ReduceOnPlateau,
+  type ReduceOnPlateauOptions,
+  reduceOnPlateau,
+} from './optimizers/reduce-on-plateau.js';
+export {
   type StepLogger,
   type StepLoggerOptions,
   type StepLogs,

@@ -3,6 +3,11 @@ import { FusedOptimizer, VRAdamOptimizer } from './optimizer.js';
 
 export type { OptimizerFactory } from '../optimizers/factories.js';
 export {
+  type ReduceOnPlateau,
+  type ReduceOnPlateauOptions,
+  reduceOnPlateau,
+} from '../optimizers/reduce-on-plateau.js';
+export {
   type StepLogger,
   type StepLoggerOptions,
   type StepLogs,
