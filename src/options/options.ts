@@ -79,7 +79,11 @@ export interface LionHyperparameters extends CommonHyperparameters {
 }
 
 /** Tensors that share hyperparameters and one penalty; what it does not name comes from the optimizer. */
-export type GroupOf<H> = H & { match: GroupMatch };
+export type GroupOf<H> = H & {
+  match: GroupMatch;
+  /** Multiplies the optimizer's learning rate, ≥ 0; not beside a learning rate of the group's own. Default 1. */
+  learningRateScale?: number;
+};
 export type Group = GroupOf<Hyperparameters>;
 
 /** Options of an optimizer with these hyperparameters. */
@@ -170,6 +174,8 @@ export interface ResolvedGroup {
   readonly learningRate: number | Schedule;
   /** Whether the group named its own learning rate; then `setLearningRate` leaves it alone. */
   readonly ownLearningRate: boolean;
+  /** Multiplies the learning rate of a step. */
+  readonly learningRateScale: number;
   readonly settings: GroupSettings;
 }
 
@@ -421,7 +427,12 @@ export const OPTIMIZERS: Readonly<Record<OptimizerName, OptimizerKind>> = {
   ),
 };
 
-const groupKeys = ({ names }: OptimizerKind) => ['match', 'learningRate', ...Object.keys(names)];
+const groupKeys = ({ names }: OptimizerKind) => [
+  'match',
+  'learningRate',
+  'learningRateScale',
+  ...Object.keys(names),
+];
 const optionKeys = ({ names, own }: OptimizerKind) => [
   ...Object.keys(names),
   ...Object.keys(own),
@@ -613,16 +624,27 @@ export function resolveOptions(
     const where = `groups[${i}]`;
     const own = readOptions(group, where, groupKeys(kind));
     const match = resolveMatch(own.match, `${where}.match`);
-    const ownRate = own.learningRate;
+    const { learningRate: ownRate, learningRateScale: scale = 1 } = own;
+    if (ownRate !== undefined && own.learningRateScale !== undefined) {
+      throw invalid(HYPERPARAMETER, `${where}.learningRateScale`, 'undefined beside learningRate', scale);
+    }
     return {
       name: nameOfGroup(match, i),
       match,
       learningRate: ownRate === undefined ? rate : checkLearningRate(ownRate, `${where}.learningRate`),
       ownLearningRate: ownRate !== undefined,
+      learningRateScale: checkRate(scale, `${where}.learningRateScale`),
       settings: resolveSettings(kind, own, `${where}.`, settings),
     };
   });
-  resolved.push({ name: 'default', match: undefined, learningRate: rate, ownLearningRate: false, settings });
+  resolved.push({
+    name: 'default',
+    match: undefined,
+    learningRate: rate,
+    ownLearningRate: false,
+    learningRateScale: 1,
+    settings,
+  });
 
   const rest = resolve(OPTIONS, read);
   const own = resolve(kind.own, read);

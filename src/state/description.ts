@@ -13,11 +13,13 @@ function describeRate(rate: number | Schedule): number | string | ScheduleConfig
 }
 
 /** Name, learning rate and hyperparameters of a group as JSON can hold them. */
-export function describeGroup({ name, learningRate, settings }: ResolvedGroup, optimizer: OptimizerName) {
+export function describeGroup(group: ResolvedGroup, optimizer: OptimizerName) {
+  const { name, learningRate, learningRateScale, settings } = group;
   const { lrCutoff } = settings;
   return {
     name,
     learningRate: describeRate(learningRate),
+    ...(learningRateScale !== 1 && { learningRateScale }),
     ...namedSettings(optimizer, settings),
     lrCutoff: lrCutoff === Number.POSITIVE_INFINITY ? 'infinity' : lrCutoff,
   };

@@ -121,6 +121,7 @@ export function configOf(resolved: ResolvedOptions): ConfigDict {
     const hyperparameters = {
       ...settingsOf(group),
       ...(group.ownLearningRate && { learningRate: group.learningRate }),
+      ...(group.learningRateScale !== 1 && { learningRateScale: group.learningRateScale }),
     };
     return {
       match: matchToConfig(group.match!, group.name),

@@ -75,18 +75,22 @@ export class Groups {
    *
    * @param step Attempted steps before this one.
    * @param groups All or some, as they were when the step was called.
-   * @throws ERR_VRADAM_HYPERPARAMETER if a schedule returns what cannot be a learning rate; ERR_VRADAM_ENGINE from
-   *   inside a schedule.
+   * @throws ERR_VRADAM_HYPERPARAMETER if what a schedule returns, or a group's scale makes of a rate, cannot be a
+   *   learning rate; ERR_VRADAM_ENGINE from inside a schedule.
    */
   learningRatesAt(step: number, groups = this.#all): number[] {
     const asked = new Map<Schedule, number>();
     return this.#gate.askSchedules(() =>
-      groups.map(({ learningRate, name }) => {
-        if (typeof learningRate === 'number') return learningRate;
-        const argument = `the learning rate that the schedule of group ${name} returns at step ${step}`;
-        const value = asked.get(learningRate) ?? checkRate(learningRate(step), argument);
-        asked.set(learningRate, value);
-        return value;
+      groups.map(({ learningRate, learningRateScale, name }) => {
+        let rate = learningRate;
+        if (typeof rate !== 'number') {
+          const argument = `the learning rate that the schedule of group ${name} returns at step ${step}`;
+          const schedule = rate;
+          rate = asked.get(schedule) ?? checkRate(schedule(step), argument);
+          asked.set(schedule, rate);
+        }
+        if (learningRateScale === 1) return rate;
+        return checkRate(rate * learningRateScale, `learningRate times learningRateScale of group ${name}`);
       }),
     );
   }

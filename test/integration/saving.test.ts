@@ -490,6 +490,14 @@ describe('the configuration', () => {
     expect(again.lastStep!.groups.map((group) => group.effectiveLearningRate)).toEqual([0.4, 0.2, 0.4]);
   });
 
+  it('keeps the scale of a group', () => {
+    const optimizer = vradam(0.1, { groups: [{ match: 'a', learningRateScale: 3 }, { match: 'b' }] });
+    const again = restored(optimizer);
+    expect(again.getConfig()).toEqual(optimizer.getConfig());
+    expect(again.getConfig().groups).toMatchObject([{ learningRateScale: 3 }, {}]);
+    expect((again.getConfig().groups as object[])[1]).not.toHaveProperty('learningRateScale');
+  });
+
   it('is the same whether or not TensorFlow.js adds its customObjects', () => {
     const config = { ...vradam().getConfig(), customObjects: {} };
     expect(VRAdamOptimizer.fromConfig(VRAdamOptimizer, config).getConfig()).toEqual(vradam().getConfig());

@@ -392,6 +392,31 @@ describe('the learning rate', () => {
     expectError(() => optimizer.setLearningRate('1' as never), HYPERPARAMETER, 'learningRate');
   });
 
+  it('is multiplied by the scale of a group, whatever it is and becomes', () => {
+    const optimizer = new FlatOptimizer([1, 1, 1], {
+      learningRate: schedules.linear({ from: 0.25, steps: 2 }),
+      beta3: 0,
+      groups: [
+        { match: 'tensor0', learningRateScale: 3 },
+        { match: 'tensor1', learningRateScale: 0 },
+      ],
+    });
+    const p = [floats(1), floats(1), floats(1)];
+    const rates = () =>
+      optimizer.step(p, [floats(1), floats(1), floats(1)]).groups.map((g) => g.effectiveLearningRate);
+    expect(rates()).toEqual([0.75, 0, 0.25]);
+    expect(rates()).toEqual([0.375, 0, 0.125]);
+    optimizer.setLearningRate(0.5);
+    expect(rates()).toEqual([1.5, 0, 0.5]);
+    expect(p[1]).toEqual(floats(1));
+    expect(optimizer.learningRate).toBe(0.5);
+    expect(inspect(optimizer)).toContain('learningRateScale: 3');
+    optimizer.setLearningRate(2e38);
+    const before = p.map((values) => values.slice());
+    expectError(rates, HYPERPARAMETER, 'learningRate times learningRateScale of group tensor0');
+    expect(p).toEqual(before);
+  });
+
   it.each([Number.NaN, -1, Number.POSITIVE_INFINITY, 1e39, '0.1', undefined, Promise.resolve(0.1)])(
     'refuses a schedule that returns %s, before anything changes',
     (value) => {

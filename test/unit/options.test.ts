@@ -27,6 +27,7 @@ describe('options', () => {
           match: undefined,
           learningRate: 1e-3,
           ownLearningRate: false,
+          learningRateScale: 1,
           settings: {
             beta1: 0.9,
             beta2: 0.999,
@@ -139,16 +140,18 @@ describe('options', () => {
         groups: [
           { match: /bias/, weightDecay: 0 },
           { match: 'x', learningRate: 0.5, beta3: 0 },
+          { match: 'y', learningRateScale: 3 },
         ],
       },
       rate,
     );
-    expect(groups.map(({ name }) => name)).toEqual(['/bias/', 'x', 'default']);
-    expect(groups.map(({ learningRate }) => learningRate)).toEqual([rate, 0.5, rate]);
-    expect(groups.map(({ ownLearningRate }) => ownLearningRate)).toEqual([false, true, false]);
-    expect(groups.map(({ settings }) => settings.weightDecay)).toEqual([0, 0.2, 0.2]);
-    expect(groups.map(({ settings }) => settings.beta3)).toEqual([1, 0, 1]);
-    expect(groups.map(({ settings }) => settings.beta1)).toEqual([0.8, 0.8, 0.8]);
+    expect(groups.map(({ name }) => name)).toEqual(['/bias/', 'x', 'y', 'default']);
+    expect(groups.map(({ learningRate }) => learningRate)).toEqual([rate, 0.5, rate, rate]);
+    expect(groups.map(({ ownLearningRate }) => ownLearningRate)).toEqual([false, true, false, false]);
+    expect(groups.map(({ learningRateScale }) => learningRateScale)).toEqual([1, 1, 3, 1]);
+    expect(groups.map(({ settings }) => settings.weightDecay)).toEqual([0, 0.2, 0.2, 0.2]);
+    expect(groups.map(({ settings }) => settings.beta3)).toEqual([1, 0, 1, 1]);
+    expect(groups.map(({ settings }) => settings.beta1)).toEqual([0.8, 0.8, 0.8, 0.8]);
   });
 
   it('name groups of predicates by the function, else by their place', () => {
@@ -164,6 +167,13 @@ describe('options', () => {
     expectError(of(undefined), CODE, 'groups[1]');
     expectError(of(/a/), CODE, 'groups[1]');
     expectError(of({ match: 'b', beta1: 2 }), CODE, 'groups[1].beta1', '2 of type number');
+    expectError(of({ match: 'b', learningRateScale: -1 }), CODE, 'groups[1].learningRateScale', '-1');
+    expectError(
+      of({ match: 'b', learningRateScale: 1, learningRate: 1 }),
+      CODE,
+      'undefined beside learningRate for groups[1].learningRateScale',
+    );
+    expectError(() => resolve({ learningRateScale: 2 }), CODE, "Unknown option 'learningRateScale'");
     expectError(of({ match: 'b', clipNorm: 1 }), CODE, "Unknown option 'clipNorm' of groups[1]");
     expectError(of({ match: 'b', Epsilon: 1 }), CODE, "'Epsilon' of groups[1] should be 'epsilon'");
   });
