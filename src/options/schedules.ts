@@ -283,8 +283,8 @@ export interface JoinOptions {
 }
 
 /**
- * rate(t) = schedules[i](t − b), where i is the number of boundaries ≤ t and b the last of those, or 0: each schedule
- * counts from its own beginning, as in PyTorch's SequentialLR. It can be saved where each of them can.
+ * rate(t) = the rate of schedule number i at t − b, where i is the number of boundaries ≤ t and b the last of those, or
+ * 0: each schedule counts from its own beginning, as in PyTorch's SequentialLR. It can be saved where each of them can.
  *
  * @throws ERR_VRADAM_HYPERPARAMETER naming the parameter that is missing, unknown, out of range or out of order.
  */
