@@ -449,13 +449,15 @@ export function namedSettings(
   return Object.fromEntries(Object.entries(names).map(([name, setting]) => [name, settings[setting]]));
 }
 
-/** Options of other optimizers, in small letters, and what serves here. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  lr: 'the learning rate is the first argument, as in vradam(1e-3)',
-  learningrate: 'the learning rate is the first argument, as in vradam(1e-3)',
-  betas: 'beta1 and beta2 serve here, a number each',
-  momentum: 'beta1 serves here, the decay of the velocity',
-  decay: 'weightDecay serves here for the parameters, and a schedule for the learning rate',
+/** Options under their names elsewhere, in small letters: what has to be an option for the sentence to hold. */
+const ELSEWHERE: Readonly<Record<string, readonly [needed: string, sentence: string]>> = {
+  lr: ['weightDecay', 'the learning rate is the first argument, as in vradam(1e-3)'],
+  learningrate: ['weightDecay', 'the learning rate is the first argument, as in vradam(1e-3)'],
+  betas: ['beta1', 'beta1 and beta2 serve here, a number each'],
+  momentum: ['beta1', 'beta1 serves here'],
+  rho: ['decay', 'decay serves here, of the second moment'],
+  alpha: ['decay', 'decay serves here, of the second moment'],
+  decay: ['weightDecay', 'weightDecay serves here for the parameters, and a schedule for the learning rate'],
 };
 
 const ARGUMENTS = 'The arguments go as in adam(1e-3, { beta1: 0.9 })';
@@ -518,12 +520,25 @@ function probablyMeant(key: string, allowed: readonly string[]): string | undefi
 }
 
 /** What is wrong with an option's name, and what serves instead, in a sentence. */
-function unknownOption(key: string, place: string, allowed: readonly string[]): string {
-  const meant = probablyMeant(key, allowed);
+function unknownOption(
+  key: string,
+  place: string,
+  allowed: readonly string[],
+  optimizer: OptimizerName | undefined,
+): string {
+  const owners = Object.values(OPTIMIZERS).filter(
+    ({ names, own }) => Object.hasOwn(names, key) || Object.hasOwn(own, key),
+  );
+  const isOfOthers = optimizer !== undefined && owners.length > 0;
+  const meant = isOfOthers ? undefined : probablyMeant(key, allowed);
   const shown = `option '${shorten(key)}'${place}`;
   if (meant !== undefined) return `Misspelled ${shown} should be '${meant}'`;
-  const known = allowed.includes('beta1') && Object.hasOwn(ELSEWHERE, plain(key));
-  return `Unknown ${shown}${known ? `: ${ELSEWHERE[plain(key)]}` : ''}`;
+  if (optimizer !== undefined && Object.hasOwn(ELSEWHERE, plain(key))) {
+    const [needed, sentence] = ELSEWHERE[plain(key)]!;
+    if (allowed.includes(needed)) return `Unknown ${shown}: ${sentence}`;
+  }
+  if (!isOfOthers) return `Unknown ${shown}`;
+  return `Unknown ${shown}: an option of ${owners.map(({ name }) => name).join(', ')}, not of ${optimizer}`;
 }
 
 /** Whether a value is an object of named values: no array, no Map, nothing that is made for something else. */
@@ -536,18 +551,22 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
  * property of `Object.prototype` passes for an option.
  *
  * @param where Of what these are options, for messages; empty for the optimizer itself.
+ * @param optimizer Whose hyperparameters are among them, if any are.
  * @throws ERR_VRADAM_HYPERPARAMETER if it is no plain object of options, or has a key that is not allowed.
  */
 export function readOptions(
   value: unknown,
   where: string,
   allowed: readonly string[],
+  optimizer?: OptimizerName,
 ): Record<string, unknown> {
   if (!isRecord(value)) throw invalid(HYPERPARAMETER, where || 'options', 'an object of options', value);
   const place = where && ` of ${where}`;
   const read: Record<string, unknown> = Object.create(null);
   for (const key of Object.keys(value)) {
-    if (!allowed.includes(key)) throw new VRAdamError(HYPERPARAMETER, unknownOption(key, place, allowed));
+    if (!allowed.includes(key)) {
+      throw new VRAdamError(HYPERPARAMETER, unknownOption(key, place, allowed, optimizer));
+    }
     const option = value[key];
     if (option !== undefined) read[key] = option;
   }
@@ -615,14 +634,14 @@ export function resolveOptions(
   }
   const rate =
     learningRate === undefined ? defaults.learningRate : checkLearningRate(learningRate, 'learningRate');
-  const read = readOptions(options === undefined ? {} : options, '', optionKeys(kind));
+  const read = readOptions(options === undefined ? {} : options, '', optionKeys(kind), kind.name);
   const settings = resolveSettings(kind, read, '', defaults);
 
   const groups = read.groups === undefined ? [] : read.groups;
   if (!Array.isArray(groups)) throw invalid(HYPERPARAMETER, 'groups', 'an array of groups', groups);
   const resolved = Array.from(groups as readonly unknown[], (group, i): ResolvedGroup => {
     const where = `groups[${i}]`;
-    const own = readOptions(group, where, groupKeys(kind));
+    const own = readOptions(group, where, groupKeys(kind), kind.name);
     const match = resolveMatch(own.match, `${where}.match`);
     const { learningRate: ownRate, learningRateScale: scale = 1 } = own;
     if (ownRate !== undefined && own.learningRateScale !== undefined) {
@@ -682,10 +701,11 @@ export function resolveFlatOptions(options: unknown): ResolvedOptions {
     learningRate,
     rule: _,
     ...rest
-  } = readOptions(given, '', [
-    'rule',
-    'learningRate',
-    ...optionKeys(OPTIMIZERS[name]).filter((key) => key !== 'inPlace'),
-  ]);
+  } = readOptions(
+    given,
+    '',
+    ['rule', 'learningRate', ...optionKeys(OPTIMIZERS[name]).filter((key) => key !== 'inPlace')],
+    name,
+  );
   return resolveOptions(learningRate, rest, OPTIMIZERS[name]);
 }

@@ -221,6 +221,21 @@ describe('options', () => {
     expectError(flat, CODE, "Misspelled option 'lr' should be 'learningRate'");
   });
 
+  it('that other optimizers have say whose they are', () => {
+    const hints: [keyof typeof OPTIMIZERS, unknown, string][] = [
+      ['sgd', { momentum: 0.9 }, "Unknown option 'momentum': an option of momentum, rmsprop, not of sgd"],
+      ['sgd', { lr: 1 }, 'the learning rate is the first argument'],
+      ['rmsprop', { beta1: 0.9 }, 'an option of vradam, adamw, adam, adamax, lion, not of rmsprop'],
+      ['rmsprop', { rho: 0.9 }, 'decay serves here, of the second moment'],
+      ['adam', { rho: 0.9 }, "Unknown option 'rho': an option of adadelta, not of adam"],
+      ['lion', { groups: [{ match: 'a', epsilon: 1 }] }, "'epsilon' of groups[0]: an option of vradam"],
+      ['adagrad', { amsgrad: true }, 'an option of vradam, adamw, adam, not of adagrad'],
+    ];
+    for (const [name, options, message] of hints) {
+      expectError(() => resolveOptions(undefined, options, OPTIMIZERS[name]), CODE, message);
+    }
+  });
+
   it('and the learning rate in the wrong place say how the arguments go', () => {
     const order = 'The arguments go as in adam(1e-3, { beta1: 0.9 })';
     expectError(() => resolve(undefined, { learningRate: 1e-3 }), CODE, 'for learningRate', order);
