@@ -117,3 +117,87 @@ describe.each(backends)('on the %s backend', (backend) => {
     optimizer.dispose();
   });
 });
+
+/** What an element's rule subtracts, times the learning rate, in float64. */
+type Direction = (g: number, state: [number, number], step: number) => number;
+const average = (decay: number, old: number, x: number) => decay * old + (1 - decay) * x;
+
+it.each<
+  [what: string, ours: () => FusedOptimizer, theirs: () => tf.Optimizer, rate: number, exact: Direction]
+>([
+  ['sgd', () => sgd(0.05), () => tf.train.sgd(0.05), 0.05, (g) => g],
+  [
+    'momentum',
+    () => momentum(0.02),
+    () => tf.train.momentum(0.02, 0.9),
+    0.02,
+    (g, s) => {
+      s[0] = 0.9 * s[0] + g;
+      return s[0];
+    },
+  ],
+  [
+    'rmsprop',
+    () => rmsprop(0.001),
+    () => tf.train.rmsprop(0.001),
+    0.001,
+    (g, s) => {
+      s[0] = average(0.9, s[0], g * g);
+      return g / Math.sqrt(s[0] + 1e-7);
+    },
+  ],
+  [
+    'adagrad',
+    () => adagrad(0.1),
+    () => tf.train.adagrad(0.1),
+    0.1,
+    (g, s, step) => {
+      s[0] = (step === 1 ? 0.1 : s[0]) + g * g;
+      return g / Math.sqrt(s[0] + 1e-7);
+    },
+  ],
+  [
+    'adadelta',
+    () => adadelta(0.5),
+    () => tf.train.adadelta(0.5),
+    0.5,
+    (g, s) => {
+      const u = (Math.sqrt(s[1] + 1e-7) / Math.sqrt(s[0] + 1e-7)) * g;
+      s[0] = average(0.95, s[0], g * g);
+      s[1] = average(0.95, s[1], u * u);
+      return u;
+    },
+  ],
+  [
+    'adamax',
+    () => adamax(0.01),
+    () => tf.train.adamax(0.01),
+    0.01,
+    (g, s, step) => {
+      s[0] = average(0.9, s[0], g);
+      s[1] = Math.max(0.999 * s[1], Math.abs(g));
+      return s[0] / (1 - 0.9 ** step) / (s[1] + 1e-7);
+    },
+  ],
+])('%s is no farther from float64 than 1.2 of its twin’s distance', async (_, ours, theirs, rate, exact) => {
+  await use('cpu');
+  const size = 2000;
+  const gradients = Array.from({ length: 100 }, (_, i) => tf.randomNormal([size], 0, 1, 'float32', 5 + i));
+  const doubles = new Float64Array(size).fill(1);
+  const states = Array.from({ length: size }, (): [number, number] => [0, 0]);
+  for (const [step, gradient] of gradients.entries()) {
+    for (const [i, g] of gradient.dataSync().entries()) doubles[i]! -= rate * exact(g, states[i]!, step + 1);
+  }
+  const error = (optimizer: tf.Optimizer) => {
+    const x = tf.variable(tf.ones([size]), true, 'x');
+    for (const gradient of gradients) optimizer.applyGradients({ x: gradient });
+    const squares = [...x.dataSync()].map((value, i) => (value - doubles[i]!) ** 2);
+    optimizer.dispose();
+    x.dispose();
+    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / size);
+  };
+  const [own, twin] = [error(ours()), error(theirs())];
+  expect(own).toBeLessThanOrEqual(1.2 * twin);
+  expect(own).toBeGreaterThan(0);
+  tf.dispose(gradients);
+});
