@@ -6,7 +6,7 @@ import type { TrainingJob, Variant } from './jobs.js';
 import { rounded, type Series, thinned } from './rounding.js';
 import { taskOf } from './tasks.js';
 
-/** What a training run gave. */
+/** What a training run gave: nothing but what its job determines. */
 export interface TrainingResult {
   readonly parameters: number;
   /** Of the last evaluation, and those taken once at the end; empty where training diverged before one. */
@@ -16,8 +16,6 @@ export interface TrainingResult {
   readonly effectiveLearningRates: Series;
   readonly penalties: Series;
   readonly divergedAt?: number;
-  /** Milliseconds of all steps together. */
-  readonly milliseconds: { readonly gradients: number; readonly optimizer: number };
 }
 
 /** Weight decay of all runs of vradam and adamw, as in the paper; TensorFlow.js's optimizers have none. */
@@ -71,9 +69,5 @@ export async function runTraining(job: TrainingJob): Promise<TrainingResult> {
     effectiveLearningRates: thinned(job.variant.perTensor ? [] : history.effectiveLearningRates, POINTS),
     penalties: thinned(job.variant.perTensor ? [] : history.penalties, POINTS),
     ...(diverged ? { divergedAt: history.divergedAt! } : {}),
-    milliseconds: {
-      gradients: rounded(history.milliseconds.gradients),
-      optimizer: rounded(history.milliseconds.optimizer),
-    },
   };
 }

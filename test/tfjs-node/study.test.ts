@@ -1,6 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { pictureChart } from '../../bench/report/panels.js';
 import type { DigitReport } from '../../examples/mnist/main.js';
@@ -15,10 +18,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test('the study trains, keeps what is done, and makes tables and pictures of it', async () => {
+test('the study trains, goes on after kill -9 to the same bytes, and makes tables and pictures of what it found', async () => {
   const runs = join(folder, 'runs');
   const json = join(folder, 'study.json');
-  const study = () => runScript('study/main.ts', ['--quick', '--folder', runs, '--json', json]);
+  const quick = ['--quick', '--folder', runs, '--json', json];
+  const study = () => runScript('study/main.ts', quick);
   const { code, stderr: errors } = await study();
   expect(errors).toBe('');
   expect(code).toBe(0);
@@ -40,11 +44,23 @@ test('the study trains, keeps what is done, and makes tables and pictures of it'
 
   const files = readdirSync(runs);
   expect(files).toHaveLength(28);
-  const times = files.map((file) => statSync(join(runs, file)).mtimeMs);
-  rmSync(join(runs, files[0]!));
+  const contents = () => files.map((file) => readFileSync(join(runs, file), 'utf8'));
+  const times = () => files.map((file) => statSync(join(runs, file)).mtimeMs);
+  const before = { contents: contents(), times: times() };
+  const lost = files.filter((file) => file.startsWith('final_'));
+  const missing = () => lost.filter((file) => !existsSync(join(runs, file))).length;
+  for (const file of lost) rmSync(join(runs, file));
+  const killed = spawn(process.execPath, ['--import', 'tsx', 'study/main.ts', ...quick], { stdio: 'ignore' });
+  while (missing() === lost.length && killed.exitCode === null) await setTimeout(5);
+  killed.kill('SIGKILL');
+  await once(killed, 'exit');
+  expect(killed.signalCode).toBe('SIGKILL');
+  expect(missing()).toBeGreaterThan(0);
   expect((await study()).code).toBe(0);
-  // Only the run whose file was gone has been made again.
-  expect(files.map((file) => statSync(join(runs, file)).mtimeMs).slice(1)).toEqual(times.slice(1));
+  // Only the runs whose files were gone have been made again, and with the same bytes.
+  expect(contents()).toEqual(before.contents);
+  const kept = (_: number, i: number) => !lost.includes(files[i]!);
+  expect(times().filter(kept)).toEqual(before.times.filter(kept));
 
   // Into results that lack a run, only that one is added, wherever the others were made.
   const lacking = { ...results, final: results.final.slice(1) };
