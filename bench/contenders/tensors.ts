@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { capabilities } from '../../src/engines/capabilities.js';
-import { adam, vradam } from '../../src/index.js';
+import { adam, momentum, rmsprop, sgd, vradam } from '../../src/index.js';
 import { DeviceSteps } from '../../src/optimizers/device-steps.js';
 import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.js';
 import { OPTIMIZERS } from '../../src/options/options.js';
@@ -56,6 +56,16 @@ const ROWS: readonly Row[] = [
     memory: 32,
     make: () => new OperationsOptimizer(RATE),
   },
+  { name: 'sgd', label: 'sgd()', rule: 'SGD', bytes: 16, memory: 8, make: () => sgd(RATE) },
+  {
+    name: 'momentum',
+    label: 'momentum()',
+    rule: 'momentum',
+    bytes: 24,
+    memory: 12,
+    make: () => momentum(RATE),
+  },
+  { name: 'rmsprop', label: 'rmsprop()', rule: 'RMSProp', bytes: 24, memory: 12, make: () => rmsprop(RATE) },
   { name: 'tf.train.sgd', rule: 'SGD', memory: 12, make: () => tf.train.sgd(RATE) },
   { name: 'tf.train.momentum', rule: 'momentum', memory: 16, make: () => tf.train.momentum(RATE, 0.9) },
   { name: 'tf.train.rmsprop', rule: 'RMSProp', memory: 20, make: () => tf.train.rmsprop(RATE) },
@@ -168,6 +178,8 @@ export function tensorContenders(backends: readonly FoundBackend[]): ContenderEn
       const { name, label = name, rule, memory, bytes, trains } = row;
       const group = trains ? `train/${backend}-` : `${backend}/`;
       const plain = trains ? undefined : PLAIN[rule];
+      // Ours against the twin of its rule, whatever else against Adam.
+      const twin = ROWS.some((other) => other.name === `tf.train.${name}`) ? name : 'adam';
       return {
         key: group + name,
         label: trains ? `training, ${label}` : label,
@@ -179,7 +191,7 @@ export function tensorContenders(backends: readonly FoundBackend[]): ContenderEn
         standard: !trains && STANDARD.includes(name),
         against: {
           ...(plain === undefined ? {} : { plain }),
-          ...(name === 'tf.train.adam' ? {} : { tensorflow: `${group}tf.train.adam` }),
+          ...(name === 'tf.train.adam' ? {} : { tensorflow: `${group}tf.train.${twin}` }),
         },
         absent: absent ?? (bytes === undefined ? undefined : noEngine),
         make: (model) => prepare(backend, shared, row, model),
