@@ -1,5 +1,20 @@
-import { tensor, tidy } from '@tensorflow/tfjs-core';
+import { getBackend, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
+import { VRAdamError } from '../errors.js';
 import { type AdapterType, UNREAD } from './adapter.js';
+
+/** @throws ERR_VRADAM_ENGINE where the backend gives no values at once, as WebGPU where there is no canvas to read it by. */
+function valuesOf(read: Tensor): Float32Array {
+  try {
+    return read.dataSync<'float32'>();
+  } catch (cause) {
+    throw new VRAdamError(
+      'ERR_VRADAM_ENGINE',
+      `Steps that are made on the host cannot read the tensors of the ${getBackend()} backend. It may have steps of its ` +
+        "own: those of vradam, adamw and adam with the engine 'auto', without amsgrad, clipValue, accumulateSteps and averaging",
+      { cause },
+    );
+  }
+}
 
 /**
  * Works on every backend of TensorFlow.js, through `dataSync` and `assign` alone: reads parameters and gradients
@@ -12,7 +27,7 @@ export const portable: AdapterType = {
     name: 'portable',
     step(engine, scalars, variables, gradients) {
       const parametersIn = variables.map((variable, i) =>
-        gradients[i] === null ? UNREAD : variable.dataSync<'float32'>(),
+        gradients[i] === null ? UNREAD : valuesOf(variable),
       );
       // On the cpu backend `dataSync` gives the live values, which others may hold as well: never write there.
       const parametersOut = parametersIn.map((array) =>
@@ -22,7 +37,7 @@ export const portable: AdapterType = {
         ...scalars,
         parametersIn,
         parametersOut,
-        gradients: gradients.map((gradient) => gradient?.dataSync<'float32'>() ?? null),
+        gradients: gradients.map((gradient) => gradient && valuesOf(gradient)),
       });
       if (outcome.applied) {
         tidy(() => {

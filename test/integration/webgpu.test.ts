@@ -9,6 +9,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vite
 import { webgpu } from '../../src/device/webgpu.js';
 import {
   FlatOptimizer,
+  rmsprop,
   schedules,
   type VRAdamOptimizer,
   type VRAdamOptions,
@@ -129,6 +130,22 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
       expect(actual.gradientNorm! / report.gradientNorm!).toBeCloseTo(1, 5);
       expect(actual.clipCoefficient! / report.clipCoefficient!).toBeCloseTo(1, 5);
     }
+  });
+
+  it('an optimizer whose rule the GPU does not have says so, and changes nothing', async () => {
+    const [w] = variables();
+    // On the GPU, and nowhere else.
+    tf.tidy(() => w!.assign(tf.mul(w!, 2)));
+    const before = await w!.data();
+    const optimizer = rmsprop(0.1);
+    expect(() => optimizer.applyGradients([{ name: w!.name, tensor: tf.onesLike(w!) }])).toThrow(
+      expect.objectContaining({
+        code: 'ERR_VRADAM_ENGINE',
+        message: expect.stringMatching(/cannot read the tensors of the webgpu backend/),
+      }),
+    );
+    expect(await w!.data()).toEqual(before);
+    optimizer.dispose();
   });
 
   it('a learning rate follows its schedule', async () => {
