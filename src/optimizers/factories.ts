@@ -50,6 +50,7 @@ export function registeredFactoryOf<Optimizer extends TensorFlowOptimizer, Name 
       super(learningRate, options, OPTIMIZERS[name]);
     }
   }
+  Object.defineProperty(Registered, 'name', { value: className });
   serialization.registerClass(Registered as unknown as serialization.SerializableConstructor<Registered>);
   return factoryOf(name, Registered as unknown as OptimizerClass<Optimizer>);
 }

@@ -85,6 +85,12 @@ describe.each(backends)('on the %s backend', (backend) => {
       expect(resumed).toEqual(whole);
     });
 
+    it('is called by the name under which saved models find it', () => {
+      const optimizer = make({});
+      expect(optimizer.constructor.name).toMatch(new RegExp(`^${className}(Optimizer)?$`));
+      optimizer.dispose();
+    });
+
     it('adds up micro-batches in fit, where the model knows nothing of them', async () => {
       const run = async (batchSize: number, accumulateSteps: number) => {
         const { xs, ys } = examples();
