@@ -11,7 +11,8 @@ import { millisecondsText } from '../report/figures.js';
 import { textTable } from '../report/table.js';
 import { speedUpText } from '../statistics.js';
 import { sizeText } from '../workloads.js';
-import type { Measurement, OptimizerName } from './measurement.js';
+import type { BrowserResults } from './docs.js';
+import type { OptimizerName } from './measurement.js';
 
 /** What bench/browser/page.ts exports, there for the functions that `evaluate` is given. */
 declare const page: typeof import('./page.js');
@@ -47,7 +48,7 @@ const folder = mkdtempSync(join(tmpdir(), 'vradam-bench-'));
 await buildSite(fileURLToPath(new URL('page.ts', import.meta.url)), folder, { globalName: 'page' });
 const served = await serve(folder);
 const browser = await launch(chromium);
-const results: (Measurement & { commands: Record<OptimizerName, number> })[] = [];
+const results: BrowserResults['results'][number][] = [];
 try {
   for (const backend of backends) {
     const tab = await browser.newPage();
@@ -93,12 +94,12 @@ const rows = results.flatMap(({ backend, parameters, variables, steps, commands 
     String(commands[name as OptimizerName]),
   ]),
 );
-const machine = describeMachine();
-console.log(`${machineLine(machine)}, Chromium ${browser.version()} on SwiftShader`);
+const written: BrowserResults = { machine: describeMachine(), chromium: browser.version(), results };
+console.log(`${machineLine(written.machine)}, Chromium ${written.chromium} on SwiftShader`);
 console.log(
   textTable(
     columns.map((heading, i) => ({ heading, align: i < 4 ? 'left' : 'right' })),
     rows,
   ),
 );
-if (json !== undefined) writeFileSync(json, `${JSON.stringify({ machine, results }, undefined, 1)}\n`);
+if (json !== undefined) writeFileSync(json, `${JSON.stringify(written, undefined, 1)}\n`);

@@ -10,7 +10,7 @@ export type Rule = 'VRAdam' | 'AdamW' | 'Adam' | 'SGD' | 'momentum' | 'RMSProp';
 /** Whom a contender can be compared with, and how a heading calls them. */
 export const REFERENCES = {
   plain: 'plain JavaScript',
-  tensorflow: 'tf.train.adam',
+  tensorflow: 'tf.train, the\nsame rule or adam',
   torch: "PyTorch's\nfused AdamW",
   authors: "the authors'\nVRAdam",
   base: 'the same\nwithout it',

@@ -104,7 +104,7 @@ export function columnsOf({ contenders }: Pick<Results, 'contenders'>): FigureCo
 export const TABLE_NOTES: readonly string[] = [
   'On: Float32Arrays, memory of a GPU, or tensors of a backend of TensorFlow.js.',
   'Spread: distance of the quartiles of the rounds, relative to the median.',
-  'Faster than: the time of the other, divided by this one’s. Plain JavaScript is a loop over Float32Arrays that computes the same rule in double precision; tf.train.adam runs on the same backend.',
+  'Faster than: the time of the other, divided by this one’s. Plain JavaScript is a loop over Float32Arrays that computes the same rule in double precision; those of tf.train run on the same backend.',
   'Of memory bandwidth: the bytes that the step has to move, in parts of what a loop without arithmetic moves in the same time over arrays of the same length.',
   '?: uncertain. With 95 % confidence the median lies in the range behind it, which is wider than 20 % of it or leaves open which of the two is faster; of fewer than 6 rounds it is the range of all.',
 ];
