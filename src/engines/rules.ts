@@ -76,15 +76,18 @@ function tiny0(x: number): number {
   return Math.abs(x) < SMALLEST_NORMAL ? 0 : x;
 }
 
+/** y where x is NaN, which Math.max is not. */
 function larger(x: number, y: number): number {
-  return x > y ? x : y;
+  if (x > y) return x;
+  return y;
 }
 
 /** The gradient, scaled and cut to the limit. */
 export function cut({ c, limit }: Scalars, g: number): number {
   const scaled = f32(c * g);
   if (scaled > limit) return limit;
-  return scaled < -limit ? -limit : scaled;
+  if (scaled < -limit) return -limit;
+  return scaled;
 }
 
 function nextVelocity({ b1, o1 }: Scalars, v: number, g: number): number {
