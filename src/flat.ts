@@ -61,7 +61,7 @@ const platform: FlatPlatform = {
 };
 
 /**
- * VRAdam, AdamW, Adam and the other rules on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
+ * Every rule on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place.
  *
  * @example
  * using optimizer = new FlatOptimizer({ kernel: 784 * 10, bias: 10 }, { groups: [{ match: 'bias', weightDecay: 0 }] });

@@ -47,9 +47,8 @@ export async function startBackend(
       `The ${wanted} backend lacks operations that this needs; it runs on ${allowed.join(' and ')}`,
     );
   }
-  const hasTensorflow = (wanted ?? 'tensorflow') === 'tensorflow' && loadTensorflow();
-  const name = wanted ?? allowed.find((one) => one !== 'tensorflow' || hasTensorflow)!;
-  if (name === 'tensorflow' && !hasTensorflow) {
+  const name = wanted ?? allowed.find((one) => one !== 'tensorflow' || loadTensorflow());
+  if (name === undefined || (wanted === 'tensorflow' && !loadTensorflow())) {
     throw new Failure(
       `The tensorflow backend needs ${TENSORFLOW_PACKAGES.join(' or ')}, and neither loads here; ` +
         'npm run setup:tfjs-node makes one for this clone',

@@ -28,7 +28,10 @@ void report(const Refusal& refusal, StepResult& result) {
 }  // namespace
 
 CpuEngine::CpuEngine(EngineSettings settings, const Kernels& kernels, unsigned threads)
-    : plan_(std::move(settings)), kernels_(kernels), threads_(threads == 0 ? 1 : threads) {}
+    : plan_(std::move(settings)),
+      kernels_(kernels),
+      array_count_(vradam::array_count(plan_.settings())),
+      threads_(threads == 0 ? 1 : threads) {}
 
 unsigned CpuEngine::threads_for(std::uint64_t elements) const {
   return static_cast<unsigned>(
@@ -47,21 +50,21 @@ void CpuEngine::each_block(std::uint64_t elements, const F& f) const {
 
 CpuEngine::Arrays CpuEngine::arrays_of(const Block& block) const {
   Arrays arrays{};
-  for (std::size_t k = 0; k < array_count(); ++k) {
+  for (std::size_t k = 0; k < array_count_; ++k) {
     arrays.from[k] = state_[block.tensor].memory.array(k) + block.begin;
   }
   return arrays;
 }
 
 std::uint32_t CpuEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
-  StateMemory memory(array_count(), size);
+  StateMemory memory(array_count_, size);
   if (memory.untouched()) {
     // The threads that will step on these pages touch them first.
     const auto pieces = static_cast<std::uint32_t>((size + kBlock - 1) / kBlock);
     ThreadPool::instance().run(threads_, pieces, [&](std::uint32_t piece) {
       const std::uint64_t begin = std::uint64_t{piece} * kBlock;
       const std::uint64_t bytes = std::min<std::uint64_t>(kBlock, size - begin) * sizeof(float);
-      for (std::size_t k = 0; k < array_count(); ++k) std::memset(memory.array(k) + begin, 0, bytes);
+      for (std::size_t k = 0; k < array_count_; ++k) std::memset(memory.array(k) + begin, 0, bytes);
     });
   }
   const std::uint64_t chunks = plan_.chunks() + chunk_count(size);
@@ -280,7 +283,7 @@ StepResult CpuEngine::make_step(const StepArguments& arguments) {
                     buffers.p_in + at, buffers.p_out + at, buffers.gradient + at, arrays_of(block).from,
                     block.length, scalars_[block.tensor]);
     if (!settings.average_decay) return;
-    float* const average = arrays_of(block).from[array_count() - 1];
+    float* const average = arrays_of(block).from[array_count_ - 1];
     // The first is a copy.
     if (state_[block.tensor].steps == 1) {
       std::memcpy(average, buffers.p_out + at, block.length * sizeof(float));
@@ -296,7 +299,7 @@ std::uint64_t CpuEngine::read_state(std::uint32_t tensor, float* const* arrays) 
   const State& state = state_[tensor];
   const std::size_t bytes = static_cast<std::size_t>(plan_.tensors()[tensor].size) * sizeof(float);
   if (bytes == 0) return state.steps;
-  for (std::size_t k = 0; k < array_count(); ++k) std::memcpy(arrays[k], state.memory.array(k), bytes);
+  for (std::size_t k = 0; k < array_count_; ++k) std::memcpy(arrays[k], state.memory.array(k), bytes);
   return state.steps;
 }
 
@@ -305,7 +308,7 @@ void CpuEngine::write_state(std::uint32_t tensor, const float* const* arrays, st
   State& state = state_[tensor];
   state.steps = steps;
   if (bytes == 0) return;
-  for (std::size_t k = 0; k < array_count(); ++k) std::memcpy(state.memory.array(k), arrays[k], bytes);
+  for (std::size_t k = 0; k < array_count_; ++k) std::memcpy(state.memory.array(k), arrays[k], bytes);
 }
 
 }  // namespace vradam

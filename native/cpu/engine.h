@@ -59,6 +59,7 @@ class CpuEngine : public Engine {
 
   Plan plan_;
   const Kernels& kernels_;
+  const std::size_t array_count_;
   unsigned threads_;
   std::vector<State> state_;
   std::uint32_t accumulated_ = 0;  // calls since the last step

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "../core/reduction.h"
 #include "../core/rule.h"
@@ -181,12 +180,17 @@ void write_velocities(const float* VRADAM_RESTRICT g, const float* VRADAM_RESTRI
   }
 }
 
+std::int32_t penalty_of_next_velocity(Power power, double exponent, const float* g, const float* v,
+                                      std::size_t n, const UpdateScalars& a, double* sums) {
+  return penalty<VelocityTerm>(power, exponent, g, v, n, a, sums);
+}
+
 template <typename R, std::size_t kArrays>
 std::int32_t velocity_penalty_of(Power power, double exponent, const float* g, float* const* state,
                                  std::size_t n, const UpdateScalars& a, double* sums) {
   if constexpr (R::kVelocity != rule::Velocity::kNone) {
     if (R::kVelocity == rule::Velocity::kOfGradient && !is_cut(a)) {
-      return penalty<VelocityTerm>(power, exponent, g, state[0], n, a, sums);
+      return penalty_of_next_velocity(power, exponent, g, state[0], n, a, sums);
     }
     return penalty_of_written(
         power, exponent, g, n, a.c, sums, [&](std::size_t at, std::size_t length, float* values) {
@@ -210,8 +214,6 @@ std::int32_t velocity_penalty(Rule rule, Power power, double exponent, const flo
   return 0;
 }
 
-// Restrict is a promise about each array, so memory in place has a body of its own. The scalars are copied:
-// behind a reference, every store to an array might change them.
 // What a rule gets of a gradient.
 enum class Gradient : std::uint8_t { kAsItIs, kScaled, kCut };
 
@@ -235,6 +237,8 @@ inline float update_element(const UpdateScalars& a, float p, float g, float* VRA
   return next;
 }
 
+// Restrict is a promise about each array, so memory in place has a body of its own. The scalars are copied:
+// behind a reference, every store to an array might change them.
 template <typename R, std::size_t kArrays, Gradient kGradient>
 void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0,
                      float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,

@@ -62,8 +62,8 @@ const platform: FlatPlatform = {
 };
 
 /**
- * VRAdam, AdamW, Adam and the other rules on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place, with the
- * JavaScript engine, to the same bytes as the native engines of Node.js.
+ * Every rule on plain memory, without TensorFlow.js: updates the caller's Float32Arrays in place, on the engine wasm
+ * or in JavaScript, to the same bytes as the native engines of Node.js.
  */
 export class FlatOptimizer<S extends Sizes = Sizes> extends Base<S> {
   /**

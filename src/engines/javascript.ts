@@ -121,30 +121,38 @@ function firstNonFinite(g: Float32Array, c: number, size: number): number {
   return -1;
 }
 
-/** What a rule needs of a group's tensors in one step. @param t Of a tensor, this step counted. */
+/** What a rule needs of all tensors of a group in one step. */
 function scalarsOf(
   { rule, clipValue }: EngineSettings,
   group: GroupSettings,
   gradientCoefficient: number,
-  t = 1,
-  eta = 0,
 ): Scalars {
   // Lion's beta2 is the decay of its velocity.
   const [beta1, beta2] = rule === 'lion' ? [group.beta2, group.beta1] : [group.beta1, group.beta2];
   const addsAll = rule === 'momentum' || rule === 'nesterov';
   return {
+    ...UNSCALED,
     b1: f32(beta1),
     o1: f32(addsAll ? 1 : 1 - beta1),
     b2: f32(beta2),
     o2: f32(1 - beta2),
-    r1: f32(1 / (1 - integerPower(group.beta1, t))),
-    r2: f32(1 / (1 - integerPower(group.beta2, t))),
     eps: f32(group.epsilon),
     wd: f32(group.weightDecay),
-    eta: f32(eta),
     c: f32(group.maximize ? -gradientCoefficient : gradientCoefficient),
     limit: f32(clipValue ?? Number.POSITIVE_INFINITY),
   };
+}
+
+/** With what a tensor's own t adds, this step counted. No spread: it would cost a small tensor its speed. */
+function scalarsAt(
+  { b1, o1, b2, o2, eps, wd, c, limit }: Scalars,
+  { beta1, beta2 }: GroupSettings,
+  t: number,
+  eta: number,
+): Scalars {
+  const r1 = f32(1 / (1 - integerPower(beta1, t)));
+  const r2 = f32(1 / (1 - integerPower(beta2, t)));
+  return { b1, o1, b2, o2, r1, r2, eps, wd, eta: f32(eta), c, limit };
 }
 
 /** η = α₀ / (1 + min(β₃·N, α₁)), equations of the learning rate in arXiv 2505.13196; a NaN ends at the cutoff. */
@@ -326,11 +334,11 @@ export class JavaScriptEngine implements Engine {
       const { group } = tensor;
       const rate = effectiveLearningRates[group]!;
       tensor.steps += 1;
-      this.update(
-        tensor,
-        scalarsOf(this.#settings, groups[group]!, gradientCoefficient, tensor.steps, rate),
-        { pIn: input.parametersIn[i]!, pOut: input.parametersOut[i]!, g },
-      );
+      this.update(tensor, scalarsAt(scalars[group]!, groups[group]!, tensor.steps, rate), {
+        pIn: input.parametersIn[i]!,
+        pOut: input.parametersOut[i]!,
+        g,
+      });
       if (averageDecay !== undefined) {
         follow(tensor.arrays.at(-1)!, input.parametersOut[i]!, averageDecay, tensor.steps === 1);
       }

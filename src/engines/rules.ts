@@ -1,3 +1,5 @@
+import type { EngineSettings } from './engine.js';
+
 /** The rules by which an engine can update parameters; the number of each is its place in `RULES`. */
 export type RuleName =
   | 'adam'
@@ -266,25 +268,19 @@ export const RULES: readonly Rule[] = [
 ];
 
 /** What the state arrays of an engine are called: its rule's, then the average of the parameters. */
-export const stateArraysOf = ({
-  rule = 'adam',
-  averageDecay,
-}: {
-  readonly rule?: RuleName;
-  readonly averageDecay?: number | undefined;
-}): readonly string[] => [...ruleOf(rule).arrays, ...(averageDecay === undefined ? [] : ['average'])];
+export const stateArraysOf = ({ rule = 'adam', averageDecay }: EngineSettings): readonly string[] => [
+  ...ruleOf(rule).arrays,
+  ...(averageDecay === undefined ? [] : ['average']),
+];
 
 /** Whether the engines of devices, which have Adam's rule alone, cannot do what settings ask for. */
-export const needHost = (settings: {
-  readonly rule?: RuleName;
-  readonly clipValue?: number | undefined;
-  readonly averageDecay?: number | undefined;
-  readonly accumulateSteps?: number;
-}): boolean =>
-  (settings.rule ?? 'adam') !== 'adam' ||
-  settings.clipValue !== undefined ||
-  settings.averageDecay !== undefined ||
-  (settings.accumulateSteps ?? 1) !== 1;
+export const needHost = ({
+  rule = 'adam',
+  clipValue,
+  averageDecay,
+  accumulateSteps = 1,
+}: EngineSettings): boolean =>
+  rule !== 'adam' || clipValue !== undefined || averageDecay !== undefined || accumulateSteps !== 1;
 
 /** average ← decay·average + (1 - decay)·p; the first is a copy. */
 export function follow(average: Float32Array, p: Float32Array, decay: number, isFirst: boolean): void {

@@ -130,6 +130,8 @@ class HeapTensor implements EngineTensor {
   readonly address: number;
   readonly #count: number;
   readonly #memory: Memory;
+  #arrays: StateArrays = [];
+  #buffer: ArrayBufferLike | undefined;
 
   constructor(group: number, size: number, count: number, address: number, memory: Memory) {
     this.group = group;
@@ -145,13 +147,18 @@ class HeapTensor implements EngineTensor {
     return LINE * Math.ceil((4 * size) / LINE);
   }
 
-  /** Views of the memory as it is now. */
+  /** Views of the memory, made anew where it has grown. */
   get arrays(): StateArrays {
-    const stride = HeapTensor.stride(this.size);
-    return Array.from(
-      { length: this.#count },
-      (_, k) => new Float32Array(this.#memory.buffer, this.address + k * stride, this.size),
-    );
+    const { buffer } = this.#memory;
+    if (buffer !== this.#buffer) {
+      const stride = HeapTensor.stride(this.size);
+      this.#buffer = buffer;
+      this.#arrays = Array.from(
+        { length: this.#count },
+        (_, k) => new Float32Array(buffer, this.address + k * stride, this.size),
+      );
+    }
+    return this.#arrays;
   }
 }
 
@@ -198,7 +205,7 @@ export class WasmEngine extends JavaScriptEngine {
   }
 
   protected override read(
-    { size, arrays }: EngineTensor,
+    tensor: EngineTensor,
     g: Float32Array,
     scalars: Scalars,
     { terms, power, checks }: Reading,
@@ -207,6 +214,8 @@ export class WasmEngine extends JavaScriptEngine {
     const heap = this.#heap;
     heap.prepare(scalars);
     const { kernels, doubles, sums } = heap;
+    const { size } = tensor;
+    const arrays = terms === 'velocities' ? tensor.arrays : [];
     const isOwn = terms === 'velocities' && hasOwnVelocity(this.rule);
     let largest = 0;
     for (let begin = 0; begin < size; begin += BLOCK) {
@@ -217,9 +226,17 @@ export class WasmEngine extends JavaScriptEngine {
         if (terms === undefined) continue;
       }
       if (isOwn) {
-        const [s0, s1, s2] = this.#bringState(arrays, begin, n);
         const velocities = heap.slot(P);
-        kernels.velocities(this.#number, gradients, s0, s1, s2, n, heap.scalars, velocities);
+        kernels.velocities(
+          this.#number,
+          gradients,
+          this.#bringState(arrays, 0, begin, n),
+          this.#bringState(arrays, 1, begin, n),
+          this.#bringState(arrays, 2, begin, n),
+          n,
+          heap.scalars,
+          velocities,
+        );
         heap.prepare(UNSCALED);
         kernels.penalty(power, velocities, 0, n, heap.scalars, sums);
         heap.prepare(scalars);
@@ -245,7 +262,9 @@ export class WasmEngine extends JavaScriptEngine {
         heap.bring(pIn, begin, n, P),
         outIsHere ? pOut.byteOffset + 4 * begin : heap.slot(P),
         heap.bring(g, begin, n, G),
-        ...this.#bringState(arrays, begin, n),
+        this.#bringState(arrays, 0, begin, n),
+        this.#bringState(arrays, 1, begin, n),
+        this.#bringState(arrays, 2, begin, n),
         n,
         heap.scalars,
       );
@@ -256,10 +275,8 @@ export class WasmEngine extends JavaScriptEngine {
     }
   }
 
-  /** Where the kernels find elements of the state arrays; 0 for those that the rule does not have. */
-  #bringState(arrays: StateArrays, begin: number, n: number): [number, number, number] {
-    const count = this.rule.arrays.length;
-    const address = (k: number) => (k < count ? this.#heap.bring(arrays[k]!, begin, n, STATE + k) : 0);
-    return [address(0), address(1), address(2)];
+  /** Where the kernels find elements of state array k; 0 where the rule does not have it. */
+  #bringState(arrays: StateArrays, k: number, begin: number, n: number): number {
+    return k < this.rule.arrays.length ? this.#heap.bring(arrays[k]!, begin, n, STATE + k) : 0;
   }
 }

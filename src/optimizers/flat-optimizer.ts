@@ -60,7 +60,7 @@ interface ParameterMemory {
   fill(values: Float32Array): void;
 }
 
-/** VRAdam, AdamW, Adam and the other rules on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
+/** Every rule on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
 export class FlatOptimizer<S extends Sizes = Sizes> {
   readonly #platform: FlatPlatform;
   readonly #options: ResolvedOptions;
@@ -271,8 +271,8 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
 
   /** Replaces the state by a copy of one that was checked. Gives the states of the tensors, in their order. */
   #restore({ iterations, tensors }: SavedState): SavedTensor[] {
-    this.#stepper.forgetAccumulated();
     const { own, over } = bindStates(tensors, this.#stepper.tensors);
+    this.#stepper.forgetAccumulated();
     for (const [i, state] of own.entries()) this.#stepper.engine.writeTensor(i, state);
     this.#kept = over.map((state) => ({ ...state, ...copyOf(state) }));
     this.#stepper.iterations = iterations;
@@ -342,7 +342,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
         throw unfit(`it has no parameters of '${shorten(lacking.name)}'.`);
     };
     const saved = await this.#platform.checkpoints.load(path, this.#names, check, isWithParameters);
-    stepper.assertUsable();
+    this.#assertUsable();
     // Meanwhile their memory may have gone elsewhere.
     const memories = this.#memoriesOf(parameters);
     for (const [i, state] of this.#restore(saved).entries()) memories[i]?.fill(state.parameters!);

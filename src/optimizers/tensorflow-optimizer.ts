@@ -47,6 +47,7 @@ import type { VariableSteps } from './variable-steps.js';
 export abstract class TensorFlowOptimizer extends Optimizer {
   #steps: VariableSteps;
   readonly #options: ResolvedOptions;
+  readonly #mayGoOnDevice: boolean;
   /** What the arrays of a variable's state are called. */
   protected readonly stateArrays: readonly string[];
   readonly #weights = new WeightTensors();
@@ -74,7 +75,9 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   ) {
     super();
     this.#options = resolveOptions(learningRate, options, kind);
-    this.stateArrays = stateArraysOf(engineSettings(this.#options));
+    const settings = engineSettings(this.#options);
+    this.stateArrays = stateArraysOf(settings);
+    this.#mayGoOnDevice = this.#options.engine === 'auto' && !needHost(settings);
     this.#steps = makeSteps(this.#options);
   }
 
@@ -172,8 +175,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
       this.steps.groups.check(Object.keys(tensorflow().registeredVariables), own);
     }
     this.forgetDisposed();
-    const deviceServes = this.#options.engine === 'auto' && !needHost(engineSettings(this.#options));
-    if (deviceServes && hasDevice(getBackend())) this.#goOnDevice();
+    if (this.#mayGoOnDevice && hasDevice(getBackend())) this.#goOnDevice();
     const fresh = given.map(({ variable }) => variable).filter(({ name }) => !this.#numbers.has(name));
     const states = this.#statesFor(fresh);
     this.#share(given.map(({ variable }) => variable));
@@ -308,9 +310,9 @@ export abstract class TensorFlowOptimizer extends Optimizer {
   protected restore({ iterations, tensors }: SavedState): void {
     // Steps may have been taken, and the optimizer disposed, while the values were read.
     this.assertNotSwapped();
-    this.steps.forgetAccumulated?.();
     this.forgetDisposed();
     const { own, over } = this.bind(tensors);
+    this.steps.forgetAccumulated?.();
     for (const [i, state] of own.entries()) this.steps.engine.writeTensor(i, state);
     this.#waiting = over;
     this.steps.iterations = iterations;

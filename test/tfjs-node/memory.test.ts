@@ -34,7 +34,7 @@ it('a step inside tf.tidy leaves its variables in use', () => {
   expect([...a.dataSync()]).toEqual([expect.closeTo(0), expect.closeTo(1)]);
 });
 
-it('10,000 steps and 1,000 refused ones leave memory as it was', () => {
+it('30,000 steps and 3,000 refused ones leave memory as it was', () => {
   const size = 10_000;
   const gradients: Record<string, tf.Tensor> = {};
   for (let i = 0; i < 8; i++) {
@@ -48,12 +48,16 @@ it('10,000 steps and 1,000 refused ones leave memory as it was', () => {
   };
   // As many as are measured: V8 first grows its heap to what such a loop likes.
   train(10_000);
-  const before = { ...counts(), rss: process.memoryUsage.rss() };
-  train(10_000);
-  expect(optimizer.skippedSteps).toBe(2000);
+  const before = counts();
+  const growths = [0, 0, 0].map(() => {
+    const rss = process.memoryUsage.rss();
+    train(10_000);
+    return process.memoryUsage.rss() - rss;
+  });
+  expect(optimizer.skippedSteps).toBe(4000);
   expect(optimizer.lastStep!.adapter).toBe('tensorflow');
-  expect(counts()).toEqual({ tensors: before.tensors, buffers: before.buffers, held: before.held });
-  // One output kept a step would be 400 MB, one error's text kept a refusal nearly nothing.
-  expect(process.memoryUsage.rss() - before.rss).toBeLessThan(32 * 2 ** 20);
+  expect(counts()).toEqual(before);
+  // A collection under way takes some 30 MB at times; one output kept a step would be 400 MB every time.
+  expect(Math.min(...growths)).toBeLessThan(32 * 2 ** 20);
   tf.dispose([gradients, bad]);
 });

@@ -73,6 +73,8 @@ describe.each(ENGINES)('on the engine %s', (engine) => {
     const state = optimizer.getState();
     const parameters = start();
     optimizer.step(parameters, batches[3]!);
+    expectError(() => optimizer.setState({ ...state, tensors: [] }), 'ERR_VRADAM_CHECKPOINT', '');
+    expect(optimizer.accumulatedSteps).toBe(1);
     optimizer.setState(state);
     expect(optimizer.accumulatedSteps).toBe(0);
     for (const batch of batches) optimizer.step(parameters, batch);
