@@ -1,34 +1,122 @@
 import type { OptimizerName } from '../examples/training/optimizers.js';
+import { sobolPoints } from './sobol.js';
 import { type StudyTask, TASKS } from './tasks.js';
 
-/** The optimizers that the study compares. */
+/** The optimizers whose steps are timed and which are brought to their edge of stability. */
 export const CONTENDERS = ['vradam', 'adamw', 'sgd', 'rmsprop'] as const satisfies readonly OptimizerName[];
 export type ContenderName = (typeof CONTENDERS)[number];
 
-/** The seed of the runs that choose a rate; the others are those of the runs that count. */
-const TUNING_SEED = 100;
-
-/** A way in which VRAdam can be set. */
-export interface Variant {
+/** What a run sets; everything else is the default. */
+export interface Settings {
+  readonly learningRate: number;
+  readonly beta2?: number;
+  readonly weightDecay?: number;
   readonly beta3?: number;
   readonly lrCutoff?: number;
   readonly normGrad?: boolean;
-  /** A penalty of its own for each tensor instead of one for all. */
-  readonly perTensor?: boolean;
+  /** Part of the steps in which the rate rises. */
+  readonly warmUp?: number;
+  /** The rate stays as it is. */
+  readonly constant?: boolean;
+  /** Gradients are never set to zero: each step gets the sum of all so far. */
+  readonly neverZeroed?: boolean;
 }
 
-export const BETA3S = [0.1, 1, 10] as const;
-export const CUTOFFS = [3, 10, 30] as const;
-
-/** A training run of the study. */
-export interface TrainingJob {
-  readonly kind: 'tuning' | 'final' | 'sensitivity';
-  readonly task: string;
+/** An optimizer and what is tuned of it. */
+export interface Arm {
+  readonly key: string;
+  readonly name: string;
   readonly optimizer: ContenderName;
-  readonly learningRate: number;
+  /** What is tuned, and in which range, in words. */
+  readonly text: string;
+  /** Whether it is among those whose comparison is the study's question; all of these have as many trials. */
+  readonly isPrimary: boolean;
+  /** The settings at a point of the unit cube, whose first coordinate is the rate's in every arm. */
+  at(point: readonly number[]): Settings;
+}
+
+/** Three digits are more than a setting is worth. */
+const short = (value: number) => Number(value.toPrecision(3));
+const logarithmic = (u: number, low: number, high: number) => short(low * (high / low) ** u);
+const linear = (u: number, low: number, high: number) => short(low + (high - low) * u);
+const rateAt = (u: number) => logarithmic(u, 3e-4, 1e-1);
+
+/** The arms; ranges of VRAdam's are the paper's. */
+export const ARMS: readonly Arm[] = [
+  {
+    key: 'vradam',
+    name: 'VRAdam',
+    optimizer: 'vradam',
+    text: 'rate 3e-4 to 0.1, `beta3` 0.1 to 1.5, `lrCutoff` 3 to 30, norm of the velocity or the gradient',
+    isPrimary: true,
+    at: ([rate, beta3, cutoff, norm]) => ({
+      learningRate: rateAt(rate!),
+      beta3: logarithmic(beta3!, 0.1, 1.5),
+      lrCutoff: logarithmic(cutoff!, 3, 30),
+      normGrad: norm! >= 0.5,
+    }),
+  },
+  {
+    key: 'adamw',
+    name: 'AdamW',
+    optimizer: 'adamw',
+    text: 'rate 3e-4 to 0.1, 1 − `beta2` 0.001 to 0.1, `weightDecay` 1e-6 to 0.1',
+    isPrimary: true,
+    at: ([rate, beta2, decay]) => ({
+      learningRate: rateAt(rate!),
+      beta2: short(1 - logarithmic(beta2!, 1e-3, 1e-1)),
+      weightDecay: logarithmic(decay!, 1e-6, 1e-1),
+    }),
+  },
+  {
+    key: 'vradam-default',
+    name: 'VRAdam, defaults',
+    optimizer: 'vradam',
+    text: 'rate 3e-4 to 0.1',
+    isPrimary: true,
+    at: ([rate]) => ({ learningRate: rateAt(rate!) }),
+  },
+  {
+    key: 'adamw-warm-up',
+    name: 'AdamW, warm-up',
+    optimizer: 'adamw',
+    text: 'rate 3e-4 to 0.1, a linear warm-up over 0 to 30 % of the steps',
+    isPrimary: true,
+    at: ([rate, warmUp]) => ({ learningRate: rateAt(rate!), warmUp: linear(warmUp!, 0, 0.3) }),
+  },
+  {
+    key: 'sgd',
+    name: 'SGD, Nesterov',
+    optimizer: 'sgd',
+    text: 'rate 3e-3 to 1',
+    isPrimary: false,
+    at: ([rate]) => ({ learningRate: logarithmic(rate!, 3e-3, 1) }),
+  },
+  {
+    key: 'rmsprop',
+    name: 'RMSProp',
+    optimizer: 'rmsprop',
+    text: 'rate 1e-4 to 0.03',
+    isPrimary: false,
+    at: ([rate]) => ({ learningRate: logarithmic(rate!, 1e-4, 3e-2) }),
+  },
+];
+
+/** The arm of a key; the key is one of ARMS. */
+export function armOf(key: string): Arm {
+  const found = ARMS.find((arm) => arm.key === key);
+  if (found === undefined) throw new Error(`There is no arm '${key}'`);
+  return found;
+}
+
+/** A training run: a trial of some settings, another one of those that were best, or one that counts. */
+export interface TrainingJob {
+  readonly kind: 'trial' | 'retrial' | 'final' | 'zeroing';
+  readonly task: string;
+  readonly arm: string;
+  readonly settings: Settings;
   readonly seed: number;
   readonly steps: number;
-  readonly variant: Variant;
 }
 
 /** A run of full-batch training. */
@@ -51,17 +139,16 @@ export interface TimingJob {
 
 export type Job = TrainingJob | StabilityJob | TimingJob;
 
-/** The chosen learning rate by optimizer and task, as `rates[task][optimizer]`. */
-export type ChosenRates = Readonly<Record<string, Readonly<Record<ContenderName, number>>>>;
-
 /** How much is done; a part of it makes a study that is over in a minute, and says nothing. */
 export interface Scale {
   readonly tasks: readonly string[];
-  readonly rates: readonly number[];
+  /** Trials of a primary arm, and of another one. */
+  readonly trials: { readonly primary: number; readonly other: number };
+  /** How many of the best trials are tried again, and with which seeds. */
+  readonly best: number;
+  readonly retrialSeeds: readonly number[];
   readonly seeds: readonly number[];
-  readonly sensitivitySeeds: readonly number[];
-  /** VRAdam's settings whose effect is looked at; all others are the defaults. */
-  readonly variants: readonly Variant[];
+  readonly zeroing: { readonly rates: readonly number[]; readonly seeds: readonly number[] };
   readonly stabilityRates: readonly number[];
   readonly stabilitySeeds: readonly number[];
   readonly stabilitySteps: number;
@@ -71,17 +158,18 @@ export interface Scale {
   steps(steps: number): number;
 }
 
+/** The seeds of tuning are none of those that count. */
+const TRIAL_SEED = 100;
+/** Of the points of all arms. */
+const SOBOL_SEED = 1;
+
 export const FULL: Scale = {
   tasks: TASKS.map(({ key }) => key),
-  // Half a decade apart.
-  rates: [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
-  seeds: [1, 2, 3, 4, 5],
-  sensitivitySeeds: [1, 2, 3],
-  variants: [
-    ...BETA3S.flatMap((beta3) => CUTOFFS.map((lrCutoff): Variant => ({ beta3, lrCutoff }))),
-    { normGrad: true },
-    { perTensor: true },
-  ],
+  trials: { primary: 12, other: 6 },
+  best: 3,
+  retrialSeeds: [101, 102],
+  seeds: [1, 2, 3, 4, 5, 6, 7, 8],
+  zeroing: { rates: [3e-4, 1e-3, 3e-3, 1e-2], seeds: [1, 2, 3] },
   stabilityRates: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 3],
   stabilitySeeds: [1, 2, 3],
   stabilitySteps: 1000,
@@ -93,10 +181,11 @@ export const FULL: Scale = {
 /** Everything once, for tests of the programs. */
 export const QUICK: Scale = {
   tasks: ['gflownet'],
-  rates: [1e-3, 1e-2],
+  trials: { primary: 2, other: 2 },
+  best: 1,
+  retrialSeeds: [101],
   seeds: [1, 2],
-  sensitivitySeeds: [1],
-  variants: [{ beta3: 10, lrCutoff: 3 }, { normGrad: true }, { perTensor: true }],
+  zeroing: { rates: [1e-3], seeds: [1] },
   stabilityRates: [1e-2, 3],
   stabilitySeeds: [1],
   stabilitySteps: 12,
@@ -105,55 +194,56 @@ export const QUICK: Scale = {
   steps: (steps) => Math.ceil(steps / 20),
 };
 
-/** A training run of a task in this scale. */
-function trainingJob(
-  scale: Scale,
-  task: StudyTask,
-  kind: TrainingJob['kind'],
-  { variant = {}, ...run }: Pick<TrainingJob, 'optimizer' | 'learningRate' | 'seed'> & { variant?: Variant },
-): TrainingJob {
-  const steps = scale.steps(kind === 'final' ? task.steps.final : task.steps.tuning);
-  return { kind, task: task.key, ...run, steps, variant };
+/** Tasks of the scale. */
+export const tasksOf = (scale: Scale): StudyTask[] => TASKS.filter(({ key }) => scale.tasks.includes(key));
+
+/** The trials of an arm: one seed each, at the points of one sequence. */
+export function trialJobs(scale: Scale, task: StudyTask, arm: Arm): TrainingJob[] {
+  const count = arm.isPrimary ? scale.trials.primary : scale.trials.other;
+  return sobolPoints(count, SOBOL_SEED).map((point) => ({
+    kind: 'trial',
+    task: task.key,
+    arm: arm.key,
+    settings: arm.at(point),
+    seed: TRIAL_SEED,
+    steps: scale.steps(task.steps),
+  }));
 }
 
-const tasksOf = (scale: Scale) => TASKS.filter(({ key }) => scale.tasks.includes(key));
-
-/** The runs that find the best rate of every optimizer. */
-export function tuningJobs(scale: Scale): TrainingJob[] {
-  return tasksOf(scale).flatMap((task) =>
-    CONTENDERS.flatMap((optimizer) =>
-      scale.rates.map((learningRate) =>
-        trainingJob(scale, task, 'tuning', { optimizer, learningRate, seed: TUNING_SEED }),
-      ),
-    ),
+/** The best settings again, with other seeds. */
+export function retrialJobs(scale: Scale, best: readonly TrainingJob[]): TrainingJob[] {
+  return best.flatMap((job) =>
+    scale.retrialSeeds.map((seed): TrainingJob => ({ ...job, kind: 'retrial', seed })),
   );
 }
 
-/** The rates at which an optimizer is trained in full: the chosen one first. */
-export function finalRates(
-  { key, closeRates = [] }: StudyTask,
-  optimizer: ContenderName,
-  chosen: ChosenRates,
-) {
-  const close = optimizer === 'vradam' || optimizer === 'adamw' ? closeRates : [];
-  return [...new Set([chosen[key]![optimizer], ...close])];
+/** The chosen settings with the seeds that count. */
+export function finalJobs(scale: Scale, chosen: TrainingJob): TrainingJob[] {
+  return scale.seeds.map((seed): TrainingJob => ({ ...chosen, kind: 'final', seed }));
 }
 
-/** The runs in full: every optimizer at its rates with all seeds, and VRAdam's variants. */
-export function finalJobs(scale: Scale, chosen: ChosenRates): TrainingJob[] {
-  return tasksOf(scale).flatMap((task) => [
-    ...CONTENDERS.flatMap((optimizer) =>
-      finalRates(task, optimizer, chosen).flatMap((learningRate) =>
-        scale.seeds.map((seed) => trainingJob(scale, task, 'final', { optimizer, learningRate, seed })),
+/** The task whose gradients the authors' code never sets to zero. */
+const ZEROING_TASK = 'brown';
+
+/** Both optimizers at their defaults and constant rates, with gradients that are set to zero and that are not. */
+export function zeroingJobs(scale: Scale): TrainingJob[] {
+  const task = TASKS.find(({ key }) => key === ZEROING_TASK)!;
+  return ['vradam-default', 'adamw'].flatMap((arm) =>
+    [false, true].flatMap((neverZeroed) =>
+      scale.zeroing.rates.flatMap((learningRate) =>
+        scale.zeroing.seeds.map(
+          (seed): TrainingJob => ({
+            kind: 'zeroing',
+            task: task.key,
+            arm,
+            settings: { learningRate, constant: true, neverZeroed },
+            seed,
+            steps: scale.steps(task.steps / 2),
+          }),
+        ),
       ),
     ),
-    ...scale.variants.flatMap((variant) =>
-      scale.sensitivitySeeds.map((seed) => {
-        const learningRate = chosen[task.key]!.vradam;
-        return trainingJob(scale, task, 'sensitivity', { optimizer: 'vradam', learningRate, seed, variant });
-      }),
-    ),
-  ]);
+  );
 }
 
 /** Full-batch training at rising rates; the sharpness is followed with the first seed. */
@@ -181,8 +271,8 @@ export function timingJobs(scale: Scale): TimingJob[] {
 /** The name of a job's file. */
 export function fileOf(job: Job): string {
   const words = Object.entries(job).flatMap(([name, value]) => {
-    if (name === 'variant') return Object.entries(value as Variant).map(([key, one]) => `${key}${one}`);
-    return typeof value === 'string' ? [value] : [`${name.slice(0, 5)}${value}`];
+    if (name !== 'settings') return [String(value)];
+    return Object.entries(value as Settings).map(([key, one]) => `${key}${one}`);
   });
   return `${words.join('_')}.json`;
 }

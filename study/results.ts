@@ -1,47 +1,47 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import type { Machine } from '../bench/machine.js';
-import type { ChosenRates, ContenderName, Job, StabilityJob, TimingJob, TrainingJob } from './jobs.js';
+import type { TrainingRun } from './choice.js';
+import type { Job, StabilityJob, TimingJob } from './jobs.js';
 import type { Done } from './runner.js';
 import type { StabilityResult } from './stability.js';
 import type { TimingResult } from './timing.js';
-import type { TrainingResult } from './training.js';
 
 /** The version of the file's layout. */
-export const FORMAT = 'vradam-study-1';
+export const FORMAT = 'vradam-study-2';
 
-/** Everything that the study found, as it lies in a file. */
+/** Everything that the study found so far, as it lies in a file. */
 export interface StudyResults {
   readonly format: typeof FORMAT;
-  readonly machine: Machine;
-  readonly backend: string;
-  /** Runs that were added later (`--add`), and where; all others are of `machine`. */
-  readonly added?: { readonly machine: Machine; readonly runs: number };
-  /** Whether it is a quick run, which says nothing. */
+  /** Whether it is a quick study, which says nothing. */
   readonly quick: boolean;
-  readonly chosen: ChosenRates;
-  readonly tuning: readonly { readonly job: TrainingJob; readonly result: TrainingResult }[];
-  readonly final: readonly { readonly job: TrainingJob; readonly result: TrainingResult }[];
-  readonly sensitivity: readonly { readonly job: TrainingJob; readonly result: TrainingResult }[];
+  /** Where runs were made, and how many. */
+  readonly machines: readonly {
+    readonly machine: Machine;
+    readonly backend: string;
+    readonly runs: number;
+  }[];
+  readonly training: readonly TrainingRun[];
   readonly stability: readonly { readonly job: StabilityJob; readonly result: StabilityResult }[];
   readonly timing: readonly { readonly job: TimingJob; readonly result: TimingResult }[];
 }
 
-/** The runs in full of an optimizer on a task, at the chosen rate or at another one. */
-export function finalRuns(
-  { final, chosen }: StudyResults,
-  task: string,
-  optimizer: ContenderName,
-  rate = chosen[task]?.[optimizer],
-) {
-  return final.filter(
-    ({ job }) => job.task === task && job.optimizer === optimizer && job.learningRate === rate,
-  );
-}
+export const NO_RESULTS: Omit<StudyResults, 'quick'> = {
+  format: FORMAT,
+  machines: [],
+  training: [],
+  stability: [],
+  timing: [],
+};
 
 /** All runs of some results. */
-export function runsOf(results: StudyResults): Done<Job, unknown>[] {
-  const { tuning, final, sensitivity, stability, timing, backend } = results;
-  return [...tuning, ...final, ...sensitivity, ...stability, ...timing].map((run) => ({ ...run, backend }));
+export function runsOf({ training, stability, timing }: StudyResults): Done<Job, unknown>[] {
+  return [...training, ...stability, ...timing];
+}
+
+/** The run of a job among some; undefined where there is none. */
+export function runOf<R extends { readonly job: Job }>(runs: readonly R[], job: Job): R | undefined {
+  return runs.find((run) => isDeepStrictEqual(run.job, job));
 }
 
 /** @throws Error where the file is not one of the study's, or of another layout. */

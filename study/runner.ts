@@ -3,37 +3,46 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { isDeepStrictEqual } from 'node:util';
 import { fileOf, type Job } from './jobs.js';
+import { runOf } from './results.js';
 import type { Answer } from './worker.js';
 
 /** A job that is done. */
 export interface Done<J extends Job, Result> {
   readonly job: J;
   readonly result: Result;
-  /** The backend that it ran on. */
-  readonly backend: string;
 }
+
+/** No time is left for the jobs that a list still has. */
+export class OutOfTime extends Error {}
 
 /** Runs jobs on worker processes, and keeps what each gave in a file of its own, so that a study can be resumed. */
 export class Runner {
   readonly #folder: string;
   readonly #known: readonly Done<Job, unknown>[];
   readonly #onDone: (done: number, total: number, job: Job) => void;
+  readonly #deadline: number;
+  /** The backend that the last job ran on. */
+  backend = '';
+  /** All runs that were asked for and are done. */
+  readonly done: Done<Job, unknown>[] = [];
 
   /**
    * @param folder where the files lie.
    * @param known runs that are in some results and are not made again.
    * @param onDone called after each job, and once for all that were done before.
+   * @param deadline no job is begun behind it; as `performance.now()` counts.
    */
   constructor(
     folder: string,
     known: readonly Done<Job, unknown>[],
     onDone: (done: number, total: number, job: Job) => void,
+    deadline = Number.POSITIVE_INFINITY,
   ) {
     this.#folder = folder;
     this.#known = known;
     this.#onDone = onDone;
+    this.#deadline = deadline;
     mkdirSync(folder, { recursive: true });
   }
 
@@ -41,7 +50,7 @@ export class Runner {
    * Runs those jobs of a list that have not been run, and gives what all of them gave, in their order.
    *
    * @param workers processes at a time; each computes on one thread, unless it is the only one.
-   * @throws Error when a job fails.
+   * @throws Error when a job fails; OutOfTime where some were not begun.
    */
   async run<J extends Job, Result>(jobs: readonly J[], workers: number): Promise<Done<J, Result>[]> {
     const found = new Map<J, Done<J, Result>>();
@@ -49,16 +58,20 @@ export class Runner {
       const done = this.#read<J, Result>(job);
       if (done !== undefined) found.set(job, done);
     }
+    this.done.push(...found.values());
     const waiting = jobs.filter((job) => !found.has(job));
     if (found.size > 0) this.#onDone(found.size, jobs.length, jobs[0]!);
     await Promise.all(
       Array.from({ length: Math.min(workers, waiting.length) }, async () => {
         const child = startWorker(workers);
         try {
-          for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
-            const done = await ask<J, Result>(child, job);
+          while (waiting.length > 0 && performance.now() < this.#deadline) {
+            const job = waiting.shift()!;
+            const { backend, ...done } = await ask<J, Result>(child, job);
+            this.backend = backend;
             this.#write(done);
             found.set(job, done);
+            this.done.push(done);
             this.#onDone(found.size, jobs.length, job);
           }
         } finally {
@@ -66,6 +79,7 @@ export class Runner {
         }
       }),
     );
+    if (waiting.length > 0) throw new OutOfTime();
     return jobs.map((job) => found.get(job)!);
   }
 
@@ -73,8 +87,7 @@ export class Runner {
     const path = join(this.#folder, fileOf(job));
     const kept = existsSync(path) ? [JSON.parse(readFileSync(path, 'utf8')) as Done<Job, unknown>] : [];
     // A job that was defined otherwise when it ran must run again.
-    const found = [...kept, ...this.#known].find((done) => isDeepStrictEqual(done.job, job));
-    return found as Done<J, Result> | undefined;
+    return runOf([...kept, ...this.#known], job) as Done<J, Result> | undefined;
   }
 
   #write<J extends Job, Result>(done: Done<J, Result>): void {
@@ -105,7 +118,10 @@ function startWorker(workers: number): ChildProcess {
   return child;
 }
 
-function ask<J extends Job, Result>(child: ChildProcess, job: J): Promise<Done<J, Result>> {
+function ask<J extends Job, Result>(
+  child: ChildProcess,
+  job: J,
+): Promise<Done<J, Result> & { readonly backend: string }> {
   return new Promise((resolve, reject) => {
     const clean = () => {
       child.removeListener('message', onAnswer);

@@ -1,5 +1,6 @@
+import { type DiffusionTask, diffusionTask } from '../examples/diffusion/task.js';
 import { gridTask } from '../examples/gflownet/task.js';
-import { languageTask } from '../examples/language-model/task.js';
+import { type LanguageTask, languageTask } from '../examples/language-model/task.js';
 import { type DigitTask, digitTask } from '../examples/mnist/task.js';
 import type { Figures, Task } from '../examples/training/task.js';
 
@@ -23,32 +24,28 @@ export interface StudyTask {
   /** What is trained and on what, in a sentence. */
   readonly text: string;
   readonly make: (seed: number) => Task;
-  /** Steps of the runs that choose a learning rate, and of those at the chosen rate. */
-  readonly steps: { readonly tuning: number; readonly final: number };
+  readonly steps: number;
   readonly evaluateEvery: number;
-  /** Whether the first measure is drawn on a logarithmic axis. */
+  /** Whether the figure that is tuned by is drawn on a logarithmic axis. */
   readonly logarithmic: boolean;
-  /** A rate is near the best one where its first measure is at most so many times that one's. */
-  readonly near: number;
-  /**
-   * Rates that one seed of tuning did not tell apart: VRAdam and AdamW are trained at each of them in full, so that a
-   * verdict does not hang on the choice.
-   */
-  readonly closeRates?: readonly number[];
-  /** The first one chooses the learning rate. */
+  /** What trials are compared by, taken on data for validation. */
+  readonly tunedBy: Pick<Measure, 'key' | 'name' | 'better'>;
+  /** What runs that count are compared by: the first is the endpoint. */
   readonly measures: readonly Measure[];
-  /** Figures that are taken once, at the end of training. */
+  /** Figures on data for tests, which are taken once, at the end of a run that counts. */
   readonly finish?: (task: Task) => Figures;
+  /** Decay of the moving average of the weights that figures are taken with, in the arms that have one. */
+  readonly averaging?: number;
 }
 
 /** Steps of an epoch of 55,000 digits. */
 const EPOCH = 430;
 
 const DIGIT_MEASURES: readonly Measure[] = [
-  { key: 'loss', name: 'validation loss', better: 'lower', digits: 4, margin: 0.002 },
-  { key: 'accuracy', name: 'validation accuracy', better: 'higher', digits: 4, margin: 0.001 },
+  { key: 'testLoss', name: 'test loss', better: 'lower', digits: 4, margin: 0.002 },
   { key: 'testAccuracy', name: 'test accuracy', better: 'higher', digits: 4, margin: 0.001 },
 ];
+const VALIDATION_LOSS = { key: 'loss', name: 'validation loss', better: 'lower' } as const;
 
 /** Everything that is trained in the study, the quickest first. */
 export const TASKS: readonly StudyTask[] = [
@@ -67,10 +64,10 @@ export const TASKS: readonly StudyTask[] = [
         exploration: 0.05,
         seed,
       }),
-    steps: { tuning: 1000, final: 2000 },
+    steps: 2000,
     evaluateEvery: 50,
     logarithmic: true,
-    near: 10,
+    tunedBy: { key: 'distance', name: 'distance from the true distribution', better: 'lower' },
     measures: [
       {
         key: 'distance',
@@ -79,51 +76,71 @@ export const TASKS: readonly StudyTask[] = [
         digits: 5,
         margin: 0.001,
       },
-      { key: 'loss', name: 'loss', better: 'lower', digits: 6, margin: 0.0001 },
-      { key: 'modes', name: 'modes found, of 4', better: 'higher', digits: 1, margin: 0 },
     ],
   },
   {
     key: 'mnist-mlp',
     title: 'MNIST, perceptron',
-    short: 'MNIST, perceptron',
-    text: 'A perceptron 784-256-10 on 55,000 digits, batches of 128; validation on 5,000 others, and the 10,000 test digits at the end.',
+    short: 'MNIST',
+    text: 'A perceptron 784-256-10 on 55,000 digits, batches of 128, three epochs; validation on 5,000 others, and the 10,000 test digits at the end.',
     make: (seed) => digitTask({ model: 'mlp', hidden: 256, batchSize: 128, limit: 55_000, seed }),
-    steps: { tuning: 2 * EPOCH, final: 5 * EPOCH },
+    steps: 3 * EPOCH,
     evaluateEvery: EPOCH / 5,
     logarithmic: true,
-    near: 1.5,
-    closeRates: [3e-3, 1e-2],
+    tunedBy: VALIDATION_LOSS,
     measures: DIGIT_MEASURES,
     finish: testScores,
   },
   {
-    key: 'mnist-cnn',
-    title: 'MNIST, convolutional network',
-    short: 'MNIST, CNN',
-    text: 'Two convolutions of 5×5 (16 and 32 filters) with pooling and a hidden layer of 128 units, on the same digits.',
-    make: (seed) => digitTask({ model: 'cnn', hidden: 128, batchSize: 128, limit: 55_000, seed }),
-    steps: { tuning: 2 * EPOCH, final: 5 * EPOCH },
-    evaluateEvery: EPOCH / 2,
-    logarithmic: true,
-    near: 1.5,
-    measures: DIGIT_MEASURES,
-    finish: testScores,
-  },
-  {
-    key: 'language-model',
-    title: 'Language model, Moby Dick',
-    short: 'language model',
-    text: 'A decoder-only Transformer (2 layers, 4 heads, width 128, 416 thousand parameters) reads 32 sequences of 64 characters a step; validation on the last tenth of the book.',
-    make: (seed) => languageTask({ context: 64, layers: 2, heads: 4, width: 128, batchSize: 32, seed }),
-    steps: { tuning: 500, final: 1200 },
-    evaluateEvery: 100,
+    key: 'fashion',
+    title: 'Fashion-MNIST, convolutional network with batch normalization',
+    short: 'Fashion-MNIST',
+    text: 'Three convolutions of 3×3 (8, 16 and 32 filters, each halving the sides) with batch normalization on 55,000 clothes, batches of 1024, two epochs; validation on 5,000 others, and the 10,000 test clothes at the end.',
+    make: (seed) =>
+      digitTask({
+        model: 'normalized-cnn',
+        set: 'fashion-mnist',
+        hidden: 32,
+        batchSize: 1024,
+        limit: 55_000,
+        seed,
+      }),
+    steps: 2 * Math.ceil(55_000 / 1024),
+    evaluateEvery: 18,
     logarithmic: false,
-    near: 1.1,
+    tunedBy: VALIDATION_LOSS,
+    measures: DIGIT_MEASURES.map((measure) => ({ ...measure, margin: 0.005 })),
+    finish: testScores,
+  },
+  {
+    key: 'brown',
+    title: 'Language model, Brown corpus',
+    short: 'language model',
+    text: 'A decoder-only Transformer (2 layers, 4 heads, width 64) reads 32 sequences of 32 words a step, of the 2,000 most frequent ones; validation and tests on a tenth of the documents each.',
+    make: (seed) =>
+      languageTask({ corpus: 'brown', context: 32, layers: 2, heads: 4, width: 64, batchSize: 32, seed }),
+    steps: 400,
+    evaluateEvery: 50,
+    logarithmic: false,
+    tunedBy: VALIDATION_LOSS,
+    measures: [{ key: 'testLoss', name: 'test loss, nats a word', better: 'lower', digits: 4, margin: 0.02 }],
+    finish: (task) => ({ testLoss: (task as LanguageTask).test().loss! }),
+  },
+  {
+    key: 'diffusion',
+    title: 'Image generation, MNIST',
+    short: 'diffusion',
+    text: 'A diffusion model (DDPM, 400 times): a U-Net with 16 and 32 channels learns which noise was added to digits, 64 a step; its weights are averaged with a decay of 0.98. Validation and tests on 1,024 other digits each, always with the same noise.',
+    make: (seed) => diffusionTask({ channels: 16, batchSize: 64, times: 400, seed }),
+    steps: 250,
+    evaluateEvery: 50,
+    logarithmic: false,
+    tunedBy: VALIDATION_LOSS,
     measures: [
-      { key: 'loss', name: 'validation loss, nats a character', better: 'lower', digits: 4, margin: 0.02 },
-      { key: 'perplexity', name: 'perplexity of a character', better: 'lower', digits: 3, margin: 0.15 },
+      { key: 'testLoss', name: 'test loss of the noise', better: 'lower', digits: 5, margin: 0.001 },
     ],
+    finish: (task) => ({ testLoss: (task as DiffusionTask).test().loss! }),
+    averaging: 0.98,
   },
 ];
 

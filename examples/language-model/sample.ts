@@ -15,14 +15,14 @@ export function drawFrom(weights: ArrayLike<number>, random: Random): number {
 }
 
 /**
- * Writes text as the model has learned it, character by character.
+ * Writes text as the model has learned it, token by token.
  *
- * @param prompt What it goes on from; characters that the book does not have are left out.
- * @param length Characters to write.
+ * @param prompt What stands first, and it goes on from; tokens that the corpus does not have are left out.
+ * @param length Tokens to write.
  * @param temperature The scores are divided by it: below 1 the likely becomes likelier.
  */
 export function sampleText(
-  { model, book: { alphabet } }: Pick<LanguageTask, 'model' | 'book'>,
+  { model, corpus: { alphabet, separator } }: Pick<LanguageTask, 'model' | 'corpus'>,
   {
     prompt,
     length,
@@ -32,9 +32,11 @@ export function sampleText(
 ): string {
   const { context } = model.sizes;
   const random = seededRandom(seed);
-  const tokens = Array.from(prompt, (character) => alphabet.indexOf(character)).filter((token) => token >= 0);
-  if (tokens.length === 0) tokens.push(alphabet.indexOf('\n'));
-  const given = tokens.length;
+  const tokens = prompt
+    .split(separator)
+    .map((one) => alphabet.indexOf(one))
+    .filter((token) => token >= 0);
+  if (tokens.length === 0) tokens.push(0);
   for (let k = 0; k < length; k++) {
     const seen = tokens.slice(-context);
     const weights = tf.tidy(() => {
@@ -44,8 +46,5 @@ export function sampleText(
     });
     tokens.push(drawFrom(weights, random));
   }
-  return tokens
-    .slice(given)
-    .map((token) => alphabet[token]!)
-    .join('');
+  return tokens.map((token) => alphabet[token]!).join(separator);
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
 
 /** An array of bytes in any number of dimensions, as an idx file holds it. */
 export interface IdxArray {
@@ -11,12 +12,14 @@ const UNSIGNED_BYTE = 0x08;
 
 /**
  * Reads an idx file of unsigned bytes, the format of the MNIST files: two zero bytes, the element type, the
- * number of dimensions, each dimension as a big-endian 32-bit number, then the elements.
+ * number of dimensions, each dimension as a big-endian 32-bit number, then the elements. Compressed where the path ends
+ * in .gz.
  *
  * @throws Error when the file is no idx file, holds another type, or its length contradicts its header.
  */
 export function readIdx(path: string): IdxArray {
-  const bytes = readFileSync(path);
+  const read = readFileSync(path);
+  const bytes = path.endsWith('.gz') ? gunzipSync(read) : read;
   if (bytes.length < 4 || bytes.readUInt16BE(0) !== 0) throw new Error(`${path} is not an idx file`);
   const type = bytes.readUInt8(2);
   if (type !== UNSIGNED_BYTE) {

@@ -1,13 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { seededRandom, seedOf, shuffledIndices } from '../training/random.js';
 import type { Task } from '../training/task.js';
-import { testDigits, trainingDigits } from './data-set.js';
+import { type DataSetName, testDigits, trainingDigits } from './data-set.js';
 import { type Batch, batchOf, type Digits, PIXELS } from './digits.js';
-import { countCorrect, crossEntropy, digitModel, type ModelName } from './model.js';
+import { countCorrect, crossEntropy, digitModel, type NetworkName } from './model.js';
 
 /** Which network is trained, and on what. */
 export interface DigitTaskOptions {
-  readonly model: ModelName;
+  readonly model: NetworkName;
+  /** Default 'mnist'. */
+  readonly set?: DataSetName;
   /** Units of the hidden layer. */
   readonly hidden: number;
   readonly batchSize: number;
@@ -39,9 +41,9 @@ const EVALUATION_BATCH = 1000;
 
 /** Makes the model, on the current backend. Each epoch takes every digit once, in an order of its own. */
 export function digitTask(options: DigitTaskOptions): DigitTask {
-  const { model: name, hidden, batchSize, limit, seed, part = { begin: 0, end: limit } } = options;
+  const { model: name, set, hidden, batchSize, limit, seed, part = { begin: 0, end: limit } } = options;
   const model = digitModel(name, hidden, seed);
-  const all = trainingDigits(TRAINING_DIGITS + 5000);
+  const all = trainingDigits(TRAINING_DIGITS + 5000, set);
   const training: Digits = {
     count: part.end - part.begin,
     pixels: all.pixels.subarray(part.begin * PIXELS, part.end * PIXELS),
@@ -53,7 +55,8 @@ export function digitTask(options: DigitTaskOptions): DigitTask {
     labels: all.labels.subarray(TRAINING_DIGITS),
   };
   const stepsPerEpoch = Math.ceil(training.count / batchSize);
-  const logits = ({ pixels, count }: Batch) => model.logits(tf.tensor2d(pixels, [count, PIXELS]));
+  const logits = ({ pixels, count }: Batch, isTraining: boolean) =>
+    model.logits(tf.tensor2d(pixels, [count, PIXELS]), isTraining);
 
   const scoresOn = (digits: Digits): Scores => {
     let correct = 0;
@@ -65,7 +68,7 @@ export function digitTask(options: DigitTaskOptions): DigitTask {
         Uint32Array.from({ length: count }, (_, row) => start + row),
       );
       tf.tidy(() => {
-        const scores = logits(batch);
+        const scores = logits(batch, false);
         summedLoss += count * crossEntropy(scores, batch).dataSync()[0]!;
         correct += countCorrect(scores.dataSync<'float32'>(), batch.labels);
       });
@@ -85,9 +88,9 @@ export function digitTask(options: DigitTaskOptions): DigitTask {
       const start = (step % stepsPerEpoch) * batchSize;
       return batchOf(training, order.indices.subarray(start, start + batchSize));
     },
-    loss: (batch) => crossEntropy(logits(batch), batch),
+    loss: (batch) => crossEntropy(logits(batch, true), batch),
     evaluate: () => scoresOn(validation),
-    test: () => scoresOn(testDigits()),
+    test: () => scoresOn(testDigits(set)),
     dispose: () => model.dispose(),
   };
 }

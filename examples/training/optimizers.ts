@@ -12,7 +12,7 @@ export type EngineChoice = (typeof ENGINES)[number];
 /** What an optimizer is made with; TensorFlow.js's own take the learning rate only. */
 export type OptimizerOptions = Pick<
   VRAdamOptions,
-  'beta3' | 'lrCutoff' | 'normGrad' | 'weightDecay' | 'groups' | 'engine' | 'group'
+  'beta2' | 'beta3' | 'lrCutoff' | 'normGrad' | 'weightDecay' | 'averaging' | 'groups' | 'engine' | 'group'
 >;
 
 /** TensorFlow.js reads the rate anew at each step, but does not declare that it may be written. */
@@ -27,14 +27,29 @@ export interface ScheduledOptimizer {
   setLearningRate(rate: number): void;
   /** What the last step did; undefined for TensorFlow.js's own optimizers. */
   lastStep(): VRAdamOptimizer['lastStep'];
+  /** What `f` gives while the variables are their averages, where the optimizer keeps some. */
+  averaged<T>(f: () => T): T;
 }
 
-function ours(name: OptimizerName, optimizer: VRAdamOptimizer): ScheduledOptimizer {
+function ours(
+  name: OptimizerName,
+  optimizer: VRAdamOptimizer,
+  { averaging }: OptimizerOptions,
+): ScheduledOptimizer {
   return {
     name,
     optimizer,
     setLearningRate: (rate) => optimizer.setLearningRate(rate),
     lastStep: () => optimizer.lastStep,
+    averaged: (f) => {
+      if (averaging === undefined) return f();
+      optimizer.swapAverages();
+      try {
+        return f();
+      } finally {
+        optimizer.swapAverages();
+      }
+    },
   };
 }
 
@@ -45,7 +60,7 @@ function theirs(
     (optimizer as unknown as WithLearningRate).learningRate = rate;
   },
 ): ScheduledOptimizer {
-  return { name, optimizer, setLearningRate, lastStep: () => undefined };
+  return { name, optimizer, setLearningRate, lastStep: () => undefined, averaged: (f) => f() };
 }
 
 /**
@@ -54,9 +69,10 @@ function theirs(
  */
 const MAKE: Readonly<Record<OptimizerName, (rate: number, options: OptimizerOptions) => ScheduledOptimizer>> =
   {
-    vradam: (rate, options) => ours('vradam', vradam(rate, options)),
-    adamw: (rate, { beta3, lrCutoff, normGrad, ...options }) => ours('adamw', adamw(rate, options)),
-    adam: (rate, { beta3, lrCutoff, normGrad, weightDecay, ...options }) => ours('adam', adam(rate, options)),
+    vradam: (rate, options) => ours('vradam', vradam(rate, options), options),
+    adamw: (rate, { beta3, lrCutoff, normGrad, ...options }) => ours('adamw', adamw(rate, options), options),
+    adam: (rate, { beta3, lrCutoff, normGrad, weightDecay, ...options }) =>
+      ours('adam', adam(rate, options), options),
     sgd: (rate) => {
       const optimizer = tf.train.momentum(rate, 0.9, true);
       // This one keeps its rate in a tensor.

@@ -13,6 +13,8 @@ export interface TrainingPlan {
   learningRate(step: number): number;
   /** Steps between evaluations; the last step is followed by one in any case. */
   readonly evaluateEvery: number;
+  /** What the optimizer gets in place of the gradients of a step. */
+  gradients?(own: tf.NamedTensorMap): tf.NamedTensorMap;
   /** What was done before; training goes on behind its last step. */
   readonly history?: History;
   /** Called after each step with the number of steps made. */
@@ -38,7 +40,7 @@ function isRefusal(error: unknown): boolean {
  */
 export async function train(
   task: Task,
-  { name, optimizer, setLearningRate, lastStep }: ScheduledOptimizer,
+  { name, optimizer, setLearningRate, lastStep, averaged }: ScheduledOptimizer,
   plan: TrainingPlan,
 ): Promise<History> {
   const history = plan.history ?? emptyHistory();
@@ -47,7 +49,7 @@ export async function train(
 
   const evaluate = async (steps: number) => {
     const start = performance.now();
-    const figures = task.evaluate();
+    const figures = averaged(() => task.evaluate());
     milliseconds.evaluation += performance.now() - start;
     history.evaluations.push({ step: steps, figures });
     await plan.onEvaluation?.(steps, figures, history);
@@ -66,7 +68,7 @@ export async function train(
         break;
       }
       setLearningRate(plan.learningRate(step));
-      optimizer.applyGradients(grads);
+      optimizer.applyGradients(plan.gradients?.(grads) ?? grads);
     } catch (error) {
       if (!isRefusal(error)) throw error;
       history.divergedAt = step;

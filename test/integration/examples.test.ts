@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gridTask } from '../../examples/gflownet/task.js';
-import { readBook, unigramEntropy } from '../../examples/language-model/book.js';
+import { readCorpus, unigramEntropy } from '../../examples/language-model/corpus.js';
 import { languageModel } from '../../examples/language-model/model.js';
 import { drawFrom, sampleText } from '../../examples/language-model/sample.js';
 import { languageTask } from '../../examples/language-model/task.js';
@@ -37,7 +37,15 @@ const GRID = {
   exploration: 0.1,
   seed: 3,
 };
-const LANGUAGE = { context: 8, layers: 2, heads: 2, width: 8, batchSize: 2, seed: 3 };
+const LANGUAGE = {
+  corpus: 'moby-dick' as const,
+  context: 8,
+  layers: 2,
+  heads: 2,
+  width: 8,
+  batchSize: 2,
+  seed: 3,
+};
 
 function valuesOf(task: Task): number[][] {
   return task.variables.map((variable) => Array.from(variable.dataSync<'float32'>()));
@@ -262,13 +270,27 @@ describe('the language model example', () => {
   });
 
   test('reads the whole of Moby Dick, and knows what single characters are worth', () => {
-    const { alphabet, training, validation } = readBook();
+    const { alphabet, training, validation } = readCorpus('moby-dick');
     expect(training.length + validation.length).toBe(1_190_317);
     expect(Array.from(training.subarray(0, 10), (token) => alphabet[token]).join('')).toBe('CHAPTER 1.');
     expect(training.every((token) => token < alphabet.length)).toBe(true);
-    expect(unigramEntropy(Uint8Array.of(0, 1, 2, 3))).toBeCloseTo(Math.log(4), 12);
+    expect(unigramEntropy(Uint16Array.of(0, 1, 2, 3))).toBeCloseTo(Math.log(4), 12);
     expect(unigramEntropy(training)).toBeGreaterThan(3);
     expect(unigramEntropy(training)).toBeLessThan(3.2);
+  });
+
+  test('reads the words of the Brown corpus, in three parts', () => {
+    const { alphabet, training, validation, test: tests } = readCorpus('brown');
+    expect(training.length + validation.length + tests!.length).toBe(1_161_192);
+    expect(alphabet).toHaveLength(2000);
+    expect(Array.from(training.subarray(0, 5), (token) => alphabet[token])).toEqual([
+      'the',
+      '<unknown>',
+      'county',
+      '<unknown>',
+      'jury',
+    ]);
+    for (const part of [validation, tests!]) expect(part.length / training.length).toBeCloseTo(1 / 8, 2);
   });
 
   test('draws in proportion to the weights, and writes the same text from the same seed', () => {
@@ -280,7 +302,8 @@ describe('the language model example', () => {
     const task = languageTask(LANGUAGE);
     const options = { prompt: 'Call me ', length: 20, temperature: 1, seed: 4 };
     const text = sampleText(task, options);
-    expect(Array.from(text)).toHaveLength(20);
+    expect(Array.from(text)).toHaveLength('Call me '.length + 20);
+    expect(text.startsWith('Call me ')).toBe(true);
     expect(sampleText(task, options)).toBe(text);
     expect(sampleText(task, { ...options, seed: 5 })).not.toBe(text);
     task.dispose();
@@ -290,7 +313,7 @@ describe('the language model example', () => {
     const checkpoint = join(folder, 'whale.safetensors');
     const json = join(folder, 'whale.json');
     const words = ['--steps', '160', '--width', '32', '--context', '32', '--learning-rate', '0.01'];
-    words.push('--optimizer', 'adamw', '--backend', 'wasm', '--evaluate-every', '40', '--characters', '30');
+    words.push('--optimizer', 'adamw', '--backend', 'wasm', '--evaluate-every', '40', '--length', '30');
     words.push('--warm-up', '8', '--checkpoint', checkpoint, '--json', json);
     const interrupted = await new Promise<{ code: number | null; output: string }>((resolve) => {
       const child = spawn(
