@@ -4,19 +4,16 @@ import { markdownTable } from '../bench/report/document.js';
 import type { Picture } from '../bench/report/panels.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
-import { BETA3S, CONTENDERS, type ContenderName, CUTOFFS, finalRates, type Variant } from './jobs.js';
-import { NAMES, ratesOf, rateText, studied } from './pictures.js';
-import { finalRuns, type StudyResults } from './results.js';
+import { ARMS, CONTENDERS, FULL, type Settings } from './jobs.js';
+import { armsOf, NAMES, ratesOf, rateText, studied } from './pictures.js';
+import { runsOfKind, type StudyResults } from './results.js';
 import { endLoss, oscillation, survived } from './stability-figures.js';
-import { summary, type Verdict, verdict } from './statistics.js';
-import type { Measure, StudyTask } from './tasks.js';
-import type { TrainingResult } from './training.js';
+import { type Comparison, compare, holm, summary, verdict } from './statistics.js';
+import { type Measure, type StudyTask, TASKS } from './tasks.js';
+import { WEIGHT_DECAY } from './training.js';
 
 /** Where the generated part of docs/evidence.md lies. */
 export const MARKERS = { start: '<!-- evidence:start -->', end: '<!-- evidence:end -->' } as const;
-
-/** VRAdam's rivals. */
-const RIVALS = CONTENDERS.filter((name) => name !== 'vradam');
 
 /** A table whose first `texts` columns are words, and whose others are figures. */
 function table(head: readonly string[], texts: number, rows: readonly (readonly string[])[]): string {
@@ -27,9 +24,16 @@ function table(head: readonly string[], texts: number, rows: readonly (readonly 
   );
 }
 
-/** A measure's figures over the seeds; infinitely bad ones for runs that diverged. */
-function figuresOf(runs: readonly { result: TrainingResult }[], { key, better }: Measure): number[] {
-  return runs.map(({ result }) => figureOf(result, key, better));
+/** A measure's figures over the seeds that count; infinitely bad ones for runs that diverged. */
+function figuresOf(
+  results: StudyResults,
+  task: StudyTask,
+  arm: string,
+  { key, better }: Pick<Measure, 'key' | 'better'>,
+): number[] {
+  return runsOfKind(results, 'final', task.key, arm)
+    .toSorted((one, other) => one.job.seed - other.job.seed)
+    .map(({ result }) => figureOf(result, key, better));
 }
 
 /** '0.0561 ± 0.0012', of the runs that did not diverge. */
@@ -42,35 +46,57 @@ function meanText(values: readonly number[], { digits }: Pick<Measure, 'digits'>
   return `${mean.toFixed(digits)}${spread}${lost > 0 ? `, ${lost} diverged` : ''}`;
 }
 
-/** What comes out for VRAdam against a rival by one measure, at the chosen rates or both at another one. */
-function verdictOn(
-  results: StudyResults,
-  task: StudyTask,
-  measure: Measure,
-  rival: ContenderName,
-  rate?: number,
-): Verdict | '' {
-  const [ours, theirs] = (['vradam', rival] as const).map((optimizer) =>
-    figuresOf(finalRuns(results, task.key, optimizer, rate), measure),
-  ) as [number[], number[]];
-  return ours.length === 0 || theirs.length === 0
-    ? ''
-    : verdict(ours, theirs, measure.better, measure.margin);
+/** The rivals of the study's question; the p-values of all tasks against both are one family. */
+const QUESTION = ['adamw', 'adamw-warm-up'] as const;
+const _PRIMARY = ARMS.filter(({ isPrimary }) => isPrimary);
+
+/** 0.00123 → '0.0012', what is below 0.001 as such. */
+const chance = (p: number) => (p < 0.001 ? '< 0.001' : p.toPrecision(2));
+
+function differenceText({ mean, low, high }: Comparison, digits: number): string {
+  const text = (value: number) => `${value > 0 ? '+' : ''}${value.toFixed(digits)}`;
+  return `${text(mean)} (${text(low)} to ${text(high)})`;
 }
 
-function summaryTable(results: StudyResults): string {
-  const rows = studied(results).flatMap((task) =>
-    [undefined, ...(task.closeRates ?? [])].flatMap((rate) =>
-      task.measures.map((measure) => [
-        rate === undefined ? task.title : `${task.title}, both at ${rateText(rate)}`,
-        measure.name,
-        String(measure.margin),
-        ...RIVALS.map((rival) => verdictOn(results, task, measure, rival, rate)),
-      ]),
-    ),
+/** VRAdam, tuned, against both rivals on every task, by its endpoint. */
+function answers(results: StudyResults) {
+  const pairs = studied(results).flatMap((task) =>
+    QUESTION.map((rival) => {
+      const measure = task.measures[0]!;
+      const ours = figuresOf(results, task, 'vradam', measure);
+      return { task, rival, measure, found: compare(ours, figuresOf(results, task, rival, measure)) };
+    }),
   );
-  const head = ['task', 'measure', 'margin', ...RIVALS.map((rival) => `against ${NAMES[rival]}`)];
-  return table(head, head.length, rows);
+  const corrected = holm(pairs.map(({ found }) => found?.studentP ?? 1));
+  return pairs.map((pair, i) => {
+    const { found, measure } = pair;
+    const p = corrected[i]!;
+    return { ...pair, p, verdict: found && verdict(found, measure.better, measure.margin, p) };
+  });
+}
+
+function answerTable(results: StudyResults): string {
+  const rows = answers(results).map(({ task, rival, measure, found, p, verdict }) => [
+    task.title,
+    measure.name,
+    ARMS.find(({ key }) => key === rival)!.name,
+    found === undefined ? 'a run diverged' : differenceText(found, measure.digits),
+    String(measure.margin),
+    found === undefined ? '' : chance(p),
+    found === undefined ? '' : chance(found.wilcoxonP),
+    verdict ?? 'undecided',
+  ]);
+  const head = [
+    'task',
+    'endpoint',
+    'against',
+    'difference (95 %)',
+    'margin',
+    'p, Holm',
+    'p, Wilcoxon',
+    'VRAdam is',
+  ];
+  return table(head, 3, rows);
 }
 
 function picture(drawn: readonly Picture[], id: string): string {
@@ -84,14 +110,10 @@ function picture(drawn: readonly Picture[], id: string): string {
   ].join('\n');
 }
 
-/** How many of the rates come near the best one's figure. */
-function goodRates(results: StudyResults, task: StudyTask, optimizer: ContenderName): string {
-  const measure = task.measures[0]!;
-  const values = results.tuning
-    .filter(({ job }) => job.task === task.key && job.optimizer === optimizer)
-    .map(({ result }) => figureOf(result, measure.key, measure.better));
-  const best = Math.min(...values);
-  return `${values.filter((value) => value <= task.near * best).length} of ${values.length}`;
+/** Settings as they are written in a program. */
+function settingsText({ learningRate, ...rest }: Settings): string {
+  const others = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
+  return [rateText(learningRate), ...others].join(', ');
 }
 
 function timesOf(results: StudyResults, task: StudyTask) {
@@ -99,31 +121,67 @@ function timesOf(results: StudyResults, task: StudyTask) {
 }
 
 function taskSection(results: StudyResults, drawn: readonly Picture[], task: StudyTask): string {
-  const rows = CONTENDERS.flatMap((optimizer) =>
-    finalRates(task, optimizer, results.chosen).map((rate, i) => [
-      NAMES[optimizer],
-      rateText(rate),
-      ...task.measures.map((measure) =>
-        meanText(figuresOf(finalRuns(results, task.key, optimizer, rate), measure), measure),
-      ),
-      i === 0 ? goodRates(results, task, optimizer) : 'close to the chosen one',
-    ]),
-  );
-  const head = [
-    'optimizer',
-    'rate',
-    ...task.measures.map(({ name }) => name),
-    `rates within ${task.near}× of the best`,
-  ];
-  const [run] = finalRuns(results, task.key, 'vradam');
-  const { parameters } = run!.result;
-  const tuning = results.tuning.find(({ job }) => job.task === task.key)!.job.steps;
+  const rows = armsOf(results, task).map((arm) => {
+    const runs = runsOfKind(results, 'final', task.key, arm.key);
+    return [
+      arm.name,
+      settingsText(runs[0]!.job.settings),
+      ...task.measures.map((measure) => meanText(figuresOf(results, task, arm.key, measure), measure)),
+      arm.optimizer === 'vradam'
+        ? `${(100 * median(runs.map(({ result }) => result.acting))).toFixed(0)} %`
+        : '',
+    ];
+  });
+  const head = ['arm', 'chosen: rate, others', ...task.measures.map(({ name }) => name), 'penalty acts'];
+  const [run] = runsOfKind(results, 'final', task.key, 'vradam');
   return [
     `### ${task.title}`,
-    `${task.text} ${parameters.toLocaleString('en-US')} parameters; ${run!.job.steps.toLocaleString('en-US')} steps, and ${tuning.toLocaleString('en-US')} while rates were chosen.`,
-    table(head, 1, rows),
+    `${task.text} ${run!.result.parameters.toLocaleString('en-US')} parameters; ${run!.job.steps.toLocaleString('en-US')} steps.`,
+    table(head, 2, rows),
     picture(drawn, `loss-${task.key}`),
+    `A row again, on this kind of processor to the same figures: \`npm run study -- --check ${task.key}/vradam\`, or another arm's key (${armsOf(
+      results,
+      task,
+    )
+      .map(({ key }) => key)
+      .join(', ')}).`,
   ].join('\n\n');
+}
+
+/** Both optimizers at their defaults, with gradients that are set to zero and that are not, at each rate. */
+function zeroingSection({ training }: StudyResults): string[] {
+  const runs = training.filter(({ job }) => job.kind === 'zeroing');
+  if (runs.length === 0) return [];
+  const rates = [...new Set(runs.map(({ job }) => job.settings.learningRate))].toSorted((a, b) => a - b);
+  const rows = [false, true].flatMap((neverZeroed) =>
+    ['vradam-default', 'adamw'].map((key) => {
+      const { name } = ARMS.find((arm) => arm.key === key)!;
+      return [
+        neverZeroed ? 'never' : 'every step',
+        name === 'AdamW' ? 'AdamW, defaults' : name,
+        ...rates.map((rate) => {
+          const at = runs.filter(
+            ({ job }) =>
+              job.arm === key &&
+              job.settings.neverZeroed === neverZeroed &&
+              job.settings.learningRate === rate,
+          );
+          return meanText(
+            at.map(({ result }) => figureOf(result, 'loss', 'lower')),
+            { digits: 2 },
+          );
+        }),
+      ];
+    }),
+  );
+  const [{ job }] = runs as [(typeof runs)[number]];
+  const task = TASKS.find(({ key }) => key === job.task)!;
+  const seeds = new Set(runs.map((run) => run.job.seed)).size;
+  return [
+    '## Gradients that are never set to zero',
+    `${task.title}, ${job.steps} steps at a constant rate, as in the authors' code for this task: validation loss, mean ± standard deviation over ${seeds} seeds.`,
+    table(['gradients set to zero', 'optimizer', ...rates.map((rate) => `rate ${rateText(rate)}`)], 2, rows),
+  ];
 }
 
 function timeTable(results: StudyResults): string {
@@ -132,8 +190,7 @@ function timeTable(results: StudyResults): string {
     if (times === undefined) return [];
     return CONTENDERS.map((optimizer) => {
       const { gradients, optimizer: step } = times.optimizers[optimizer];
-      const [run] = finalRuns(results, task.key, optimizer);
-      const seconds = (run!.job.steps * (gradients + step)) / 1e3;
+      const seconds = (task.steps * (gradients + step)) / 1e3;
       return [
         task.title,
         NAMES[optimizer],
@@ -146,30 +203,6 @@ function timeTable(results: StudyResults): string {
   });
   const head = ['task', 'optimizer', 'gradients, ms', 'optimizer, ms', 'share of the step', 'training, s'];
   return table(head, 2, rows);
-}
-
-/** Figures of one setting of VRAdam, over its seeds. */
-function variantText(results: StudyResults, task: StudyTask, variant: Variant): string {
-  const measure = task.measures[0]!;
-  const wanted = JSON.stringify(variant);
-  const runs = results.sensitivity.filter(
-    ({ job }) => job.task === task.key && JSON.stringify(job.variant) === wanted,
-  );
-  return runs.length === 0 ? '' : meanText(figuresOf(runs, measure), measure);
-}
-
-function sensitivitySection(results: StudyResults, task: StudyTask): string {
-  const rows = BETA3S.map((beta3) => [
-    `beta3 ${beta3}`,
-    ...CUTOFFS.map((lrCutoff) => variantText(results, task, { beta3, lrCutoff })),
-  ]);
-  const head = ['', ...CUTOFFS.map((lrCutoff) => `lrCutoff ${lrCutoff}`)];
-  const rate = rateText(results.chosen[task.key]!.vradam);
-  return [
-    `**${task.title}**, ${task.measures[0]!.name}, at the rate ${rate}:`,
-    table(head, 1, rows),
-    `With the defaults, but the norm of the gradient (\`normGrad\`): ${variantText(results, task, { normGrad: true })}. With a penalty of its own for each tensor: ${variantText(results, task, { perTensor: true })}.`,
-  ].join('\n\n');
 }
 
 function stabilityTable({ stability }: StudyResults): string {
@@ -223,22 +256,23 @@ function disturbance({ timing }: StudyResults): string {
     : '';
 }
 
-/** Why some tasks have rows at other rates than the chosen ones. */
-function closeText(tasks: readonly StudyTask[]): string {
-  const close = tasks.filter(({ closeRates }) => closeRates !== undefined);
-  const named = close.map(
-    ({ title, closeRates }) => `${title} at ${closeRates!.map(rateText).join(' and ')}`,
-  );
-  return named.length === 0
-    ? ''
-    : ` The seed that rates are chosen with did not tell some of them apart; VRAdam and AdamW are trained at each of these: ${named.join('; ')}.`;
+/** The sets of runs, and where they were made. */
+function machinesText({ machines }: StudyResults): string {
+  return machines
+    .map(
+      ({ machine, backend, runs }) =>
+        `${runs} runs on ${machine.date}: ${machineLine(machine)}; backend ${backend}`,
+    )
+    .join('. ');
 }
 
-/** Which runs are not of the machine and the date of the others. */
-function addedText({ added }: StudyResults): string {
-  return added === undefined
-    ? ''
-    : ` ${added.runs} runs were added on ${added.machine.date}: ${machineLine(added.machine)}.`;
+/** Tasks that are not answered yet. */
+function missingText(results: StudyResults): string[] {
+  const done = studied(results);
+  const missing = TASKS.filter((task) => !done.includes(task)).map(({ title }) => title);
+  return missing.length === 0
+    ? []
+    : [`NOT RUN to the end: ${missing.join('; ')}. \`npm run study\` goes on where it was stopped.`];
 }
 
 /**
@@ -249,33 +283,46 @@ function addedText({ added }: StudyResults): string {
  */
 export function evidenceBlock(results: StudyResults, drawn: readonly Picture[], source: string): string {
   const tasks = studied(results);
-  const seeds = new Set(results.final.map(({ job }) => job.seed)).size;
-  const sensitivitySeeds = new Set(results.sensitivity.map(({ job }) => job.seed)).size;
+  const { trials, best, retrialSeeds, seeds } = FULL;
   const stabilitySeeds = new Set(results.stability.map(({ job }) => job.seed)).size;
-  const rates = ratesOf(results.tuning);
   return [
     MARKERS.start,
     `<!-- made by npm run evidence -- ${source}; do not edit -->`,
-    '## Where VRAdam is better, worse, or neither',
-    `Each optimizer at the best of the ${rates.length} rates ${rates.map(rateText).join(', ')}, over ${seeds} seeds. By the 95 % confidence interval of the mean difference over the seeds (Student's t, pairs with the same seed) it is a tie where the whole interval lies within the margin, better or worse where it does not contain 0, and undecided elsewhere.${closeText(tasks)}`,
-    summaryTable(results),
+    picture(drawn, 'budget'),
+    '## Is it better than AdamW?',
+    `Each arm had ${trials.primary} trials at full length, at the points of one scrambled Sobol sequence whose first coordinate is the rate of all; the ${best} best by a figure on validation data were tried with ${retrialSeeds.length} more seeds, and the best of these was trained with ${seeds.length} fresh seeds, whose figures on test data follow. VRAdam minus the rival, pairs with the same seed; p-values of Student's t are corrected by Holm's method over this table, Wilcoxon's are not. It is a tie where the whole interval lies within the margin, better or worse where the corrected p is below 0.05, and undecided elsewhere.`,
+    answerTable(results),
+    ...missingText(results),
+    '## The arms',
+    table(
+      ['arm', 'trials', 'what is tuned'],
+      1,
+      ARMS.map(({ name, isPrimary, text }) => [
+        name,
+        String(isPrimary ? trials.primary : trials.other),
+        text,
+      ]),
+    ),
+    `Everything else is the default, with a weight decay of ${WEIGHT_DECAY} as in the paper (none with SGD and RMSProp, which are TensorFlow.js's). The rate falls along a cosine to 1e-5; only one arm has a warm-up, which is the control for the thought that the penalty is one. Weights and batches of a seed are the same in every arm.`,
     '## The tasks',
-    `Mean ± standard deviation over ${seeds} seeds.`,
+    `Mean ± standard deviation over the ${seeds.length} seeds that count. The penalty acts in a step where it takes more than a tenth of the rate; its share of the steps is the median over seeds.`,
     ...tasks.map((task) => taskSection(results, drawn, task)),
     picture(drawn, 'rates'),
-    '## What the step costs',
-    `Medians over interleaved rounds, on all processors and with nothing else running.${disturbance(results)} Training is the steps of one run, without evaluations.`,
-    timeTable(results),
-    '## How sensitive it is to beta3 and lrCutoff',
-    `At the chosen rate with the defaults, over the shorter runs: mean ± standard deviation over ${sensitivitySeeds} seeds.`,
-    ...tasks.map((task) => sensitivitySection(results, task)),
+    ...zeroingSection(results),
+    ...(results.timing.length === 0
+      ? []
+      : [
+          '## What the step costs',
+          `Medians over interleaved rounds, on all processors and with nothing else running.${disturbance(results)} Training is the steps of one run, without evaluations.`,
+          timeTable(results),
+        ]),
     '## The edge of stability',
     `A perceptron 784-32-32-10 with tanh learns the first 1000 digits by their squared error, all of them in every step, at a constant rate for ${results.stability[0]!.job.steps.toLocaleString('en-US')} steps; ${stabilitySeeds} seeds. Losses and rises are medians over the seeds. A rate is survived where every seed ends below half of its first loss, and so at every smaller rate.`,
     stabilityTable(results),
     picture(drawn, 'divergence'),
     picture(drawn, 'oscillation'),
     picture(drawn, 'edge'),
-    `Measured on ${results.machine.date}: ${machineLine(results.machine)}; backend ${results.backend}.${addedText(results)} Every figure is from [${source}](../${source}).`,
+    `${machinesText(results)}. Every figure is from [${source}](../${source}).`,
     MARKERS.end,
   ].join('\n\n');
 }

@@ -1,9 +1,9 @@
 import type { Scheme } from '../bench/report/drawing.js';
 import type { Line, Panel, Picture, Point } from '../bench/report/panels.js';
 import { median } from '../bench/statistics.js';
-import { figureOf } from './choice.js';
-import { CONTENDERS, type ContenderName } from './jobs.js';
-import { finalRuns, type StudyResults } from './results.js';
+import { badness, bestOf, figureOf } from './choice.js';
+import { ARMS, type Arm, CONTENDERS, type ContenderName } from './jobs.js';
+import { runsOfKind, type StudyResults } from './results.js';
 import type { Series } from './rounding.js';
 import { endLoss, oscillation } from './stability-figures.js';
 import { summary } from './statistics.js';
@@ -24,6 +24,8 @@ export const NAMES: Readonly<Record<ContenderName, string>> = {
 const OPTIMIZER_COLORS: Readonly<Record<string, Colors>> = {
   [NAMES.vradam]: { light: '#0067a8', dark: '#56b4e9' },
   [NAMES.adamw]: { light: '#c04a00', dark: '#ff9a52' },
+  'VRAdam, defaults': { light: '#57606a', dark: '#9da7b1' },
+  'AdamW, warm-up': { light: '#8a6d00', dark: '#f0e442' },
   [NAMES.sgd]: { light: '#00795a', dark: '#3ccf9f' },
   [NAMES.rmsprop]: { light: '#a8327d', dark: '#e58fc4' },
 };
@@ -48,9 +50,18 @@ export function ratesOf(runs: readonly { readonly job: { readonly learningRate: 
   return [...new Set(runs.map(({ job }) => job.learningRate))].toSorted((a, b) => a - b);
 }
 
-/** The tasks that a study has trained. */
-export function studied({ final }: StudyResults): StudyTask[] {
-  return TASKS.filter(({ key }) => final.some(({ job }) => job.task === key));
+/** The tasks whose question is answered: all primary arms have the runs that count. */
+export function studied(results: StudyResults): StudyTask[] {
+  return TASKS.filter(({ key }) =>
+    ARMS.filter(({ isPrimary }) => isPrimary).every(
+      (arm) => runsOfKind(results, 'final', key, arm.key).length > 1,
+    ),
+  );
+}
+
+/** The arms that have been trained on a task. */
+export function armsOf(results: StudyResults, { key }: StudyTask): Arm[] {
+  return ARMS.filter((arm) => runsOfKind(results, 'final', key, arm.key).length > 1);
 }
 
 const lowest = (values: readonly number[]) => Math.min(...values);
@@ -79,41 +90,69 @@ function collect(into: Map<number, number[]>, x: number, value: number): void {
   into.set(x, [...(into.get(x) ?? []), value]);
 }
 
-/** A task's first measure: over steps with bands over seeds, and at the end of shorter runs against the rate. */
+/** The figure that a task is tuned by: over the steps of the runs that count, and of the trials against the rate. */
 export function taskPicture(results: StudyResults, task: StudyTask): Picture {
-  const measure = task.measures[0]!;
-  const overSteps = CONTENDERS.flatMap((optimizer): Line[] => {
+  const { key, name, better } = task.tunedBy;
+  const arms = armsOf(results, task);
+  const overSteps = arms.map((arm): Line => {
     const samples = new Map<number, number[]>();
-    for (const { result } of finalRuns(results, task.key, optimizer)) {
-      for (const { step, figures } of result.evaluations) collect(samples, step, figures[measure.key]!);
+    for (const { result } of runsOfKind(results, 'final', task.key, arm.key)) {
+      for (const { step, figures } of result.evaluations) collect(samples, step, figures[key]!);
     }
-    return samples.size === 0 ? [] : [banded(NAMES[optimizer], samples, (values) => summary(values).mean)];
+    return banded(arm.name, samples, (values) => summary(values).mean);
   });
-  const overRates = CONTENDERS.flatMap((optimizer): Line[] => {
-    const points = results.tuning
-      .filter(({ job }) => job.task === task.key && job.optimizer === optimizer)
-      .map(({ job, result }): Point => [job.learningRate, figureOf(result, measure.key, measure.better)])
-      .filter(([, value]) => Number.isFinite(value));
-    return points.length === 0 ? [] : [{ name: NAMES[optimizer], points }];
+  const overRates = arms.flatMap((arm): Line[] => {
+    const points = runsOfKind(results, 'trial', task.key, arm.key)
+      .map(({ job, result }): Point => [job.settings.learningRate, figureOf(result, key, better)])
+      .filter(([, value]) => Number.isFinite(value))
+      .toSorted(([a], [b]) => a - b);
+    return points.length === 0 ? [] : [{ name: arm.name, points, style: 'dotted' }];
   });
-  const y = { name: measure.name, type: task.logarithmic ? 'log' : 'value' } as const;
+  const y = { name, type: task.logarithmic ? 'log' : 'value' } as const;
   return {
     id: `loss-${task.key}`,
-    title: `${task.title}: ${measure.name}`,
-    description: `Left, over the steps at each optimizer's chosen learning rate: the mean over seeds, in a band from the lowest to the highest. Right, at the end of shorter runs against the learning rate; runs that diverged have no point.`,
+    title: `${task.title}: ${name}`,
+    description: `Left, over the steps with each arm's chosen settings: the mean over seeds, in a band from the lowest to the highest. Right, the trials of each arm against the learning rate; runs that diverged have no point.`,
     columns: 2,
     colors: OPTIMIZER_COLORS,
     panels: [
-      { title: 'at the chosen rate', x: { name: 'step', type: 'value', min: 0 }, y, lines: overSteps },
-      { title: 'shorter runs', x: { name: 'learning rate', type: 'log' }, y, lines: overRates },
+      { title: 'with the chosen settings', x: { name: 'step', type: 'value', min: 0 }, y, lines: overSteps },
+      { title: 'trials', x: { name: 'learning rate', type: 'log' }, y, lines: overRates },
     ],
+  };
+}
+
+/** What a tuner with fewer trials gets of each arm. */
+export function budgetPicture(results: StudyResults): Picture {
+  const panels = studied(results).map((task): Panel => {
+    const lines = armsOf(results, task).map((arm): Line => {
+      const values = bestOf(runsOfKind(results, 'trial', task.key, arm.key).map(badness));
+      const sign = task.tunedBy.better === 'lower' ? 1 : -1;
+      const points = values.map((value, i): Point => [i + 1, sign * value]);
+      return { name: arm.name, points: points.filter(([, value]) => Number.isFinite(value)) };
+    });
+    return {
+      title: task.short,
+      x: { name: 'trials', type: 'value', min: 1 },
+      y: { name: task.tunedBy.name, type: task.logarithmic ? 'log' : 'value' },
+      lines,
+    };
+  });
+  return {
+    id: 'budget',
+    title: 'What so many trials give',
+    description:
+      'The expected best figure of so many trials, drawn from all of an arm: who has time for fewer looks further left. Lower is better.',
+    columns: Math.min(3, Math.max(1, panels.length)),
+    colors: OPTIMIZER_COLORS,
+    panels,
   };
 }
 
 /** Effective learning rate and penalty of VRAdam over the steps, of the first seed on every task. */
 export function ratePicture(results: StudyResults): Picture {
-  const shown = TASKS.flatMap((task) => {
-    const [run] = finalRuns(results, task.key, 'vradam');
+  const shown = studied(results).flatMap((task) => {
+    const [run] = runsOfKind(results, 'final', task.key, 'vradam');
     return run === undefined ? [] : [{ task, ...run }];
   });
   const colors = {
@@ -123,7 +162,7 @@ export function ratePicture(results: StudyResults): Picture {
   };
   const steps = { name: 'step', type: 'value', min: 0 } as const;
   const rates = shown.map(({ task, job, result }): Panel => {
-    const base = scheduleOf(job.learningRate, job.steps);
+    const base = scheduleOf(job.settings, job.steps);
     const effective = pointsOf(result.effectiveLearningRates);
     return {
       title: task.short,
@@ -151,8 +190,8 @@ export function ratePicture(results: StudyResults): Picture {
     id: 'rates',
     title: 'Effective learning rate and penalty of VRAdam',
     description:
-      'Above, the effective learning rate over the steps, beside the schedule that it is made of; below, the penalty N, the squared length of the velocity. Means over a hundredth of the run each, first seed, at the chosen rate.',
-    columns: shown.length,
+      'Above, the effective learning rate over the steps, beside the schedule that it is made of; below, the penalty N, the squared length of the velocity or, where that was chosen, of the gradient. Means over a hundredth of the run each, first seed, with the chosen settings.',
+    columns: Math.max(1, shown.length),
     colors,
     panels: [...rates, ...penalties],
   };
@@ -275,6 +314,7 @@ export function oscillationPicture({ stability }: StudyResults): Picture {
 /** All pictures of the study. */
 export function pictures(results: StudyResults): Picture[] {
   return [
+    budgetPicture(results),
     ...studied(results).map((task) => taskPicture(results, task)),
     ratePicture(results),
     divergencePicture(results),

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { Machine } from '../bench/machine.js';
 import type { TrainingRun } from './choice.js';
-import type { Job, StabilityJob, TimingJob } from './jobs.js';
+import type { Job, StabilityJob, TimingJob, TrainingJob } from './jobs.js';
 import type { Done } from './runner.js';
 import type { StabilityResult } from './stability.js';
 import type { TimingResult } from './timing.js';
@@ -37,6 +37,16 @@ export const NO_RESULTS: Omit<StudyResults, 'quick'> = {
 /** All runs of some results. */
 export function runsOf({ training, stability, timing }: StudyResults): Done<Job, unknown>[] {
   return [...training, ...stability, ...timing];
+}
+
+/** The runs of one kind of an arm on a task. */
+export function runsOfKind(
+  { training }: StudyResults,
+  kind: TrainingJob['kind'],
+  task: string,
+  arm: string,
+): TrainingRun[] {
+  return training.filter(({ job }) => job.kind === kind && job.task === task && job.arm === arm);
 }
 
 /** The run of a job among some; undefined where there is none. */

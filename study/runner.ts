@@ -58,7 +58,6 @@ export class Runner {
       const done = this.#read<J, Result>(job);
       if (done !== undefined) found.set(job, done);
     }
-    this.done.push(...found.values());
     const waiting = jobs.filter((job) => !found.has(job));
     if (found.size > 0) this.#onDone(found.size, jobs.length, jobs[0]!);
     await Promise.all(
@@ -71,7 +70,6 @@ export class Runner {
             this.backend = backend;
             this.#write(done);
             found.set(job, done);
-            this.done.push(done);
             this.#onDone(found.size, jobs.length, job);
           }
         } finally {
@@ -79,8 +77,10 @@ export class Runner {
         }
       }),
     );
+    const ended = jobs.flatMap((job) => found.get(job) ?? []);
+    this.done.push(...ended);
     if (waiting.length > 0) throw new OutOfTime();
-    return jobs.map((job) => found.get(job)!);
+    return ended;
   }
 
   #read<J extends Job, Result>(job: J): Done<J, Result> | undefined {

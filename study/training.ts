@@ -80,7 +80,7 @@ export async function runTraining(job: TrainingJob): Promise<TrainingResult> {
   const last = divergedAt === undefined ? history.evaluations.at(-1)!.figures : {};
   // Tests are for the runs that count.
   const tested =
-    divergedAt === undefined && job.kind === 'final' ? optimizer.averaged(() => finish?.(task)) : {};
+    divergedAt === undefined && job.kind === 'final' ? await optimizer.averaged(() => finish?.(task)) : {};
   const acting = effectiveLearningRates.filter((rate, step) => rate * ACTING < schedule(step)).length;
   const parameters = parametersOf(task);
   task.dispose();

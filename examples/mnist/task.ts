@@ -33,6 +33,8 @@ export interface Scores extends Readonly<Record<string, number>> {
 /** Recognising digits; `evaluate` does it on the 5,000 digits for validation. */
 export interface DigitTask extends Task<Batch> {
   readonly stepsPerEpoch: number;
+  /** Scores before the softmax, [count, 10], as the trained network gives them. */
+  scores(batch: Batch): tf.Tensor2D;
   /** Scores on the 10,000 test digits. */
   test(): Scores;
 }
@@ -80,6 +82,7 @@ export function digitTask(options: DigitTaskOptions): DigitTask {
   return {
     variables: model.variables,
     stepsPerEpoch,
+    scores: (batch) => logits(batch, false),
     batch: (step) => {
       const epoch = Math.floor(step / stepsPerEpoch);
       if (order.epoch !== epoch) {

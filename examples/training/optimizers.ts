@@ -28,7 +28,7 @@ export interface ScheduledOptimizer {
   /** What the last step did; undefined for TensorFlow.js's own optimizers. */
   lastStep(): VRAdamOptimizer['lastStep'];
   /** What `f` gives while the variables are their averages, where the optimizer keeps some. */
-  averaged<T>(f: () => T): T;
+  averaged<T>(f: () => T | Promise<T>): Promise<T>;
 }
 
 function ours(
@@ -41,11 +41,11 @@ function ours(
     optimizer,
     setLearningRate: (rate) => optimizer.setLearningRate(rate),
     lastStep: () => optimizer.lastStep,
-    averaged: (f) => {
+    averaged: async (f) => {
       if (averaging === undefined) return f();
       optimizer.swapAverages();
       try {
-        return f();
+        return await f();
       } finally {
         optimizer.swapAverages();
       }
@@ -60,7 +60,7 @@ function theirs(
     (optimizer as unknown as WithLearningRate).learningRate = rate;
   },
 ): ScheduledOptimizer {
-  return { name, optimizer, setLearningRate, lastStep: () => undefined, averaged: (f) => f() };
+  return { name, optimizer, setLearningRate, lastStep: () => undefined, averaged: async (f) => f() };
 }
 
 /**

@@ -34,6 +34,9 @@ export const TRAINING_OPTIONS = {
   beta3: positiveNumber(undefined, 'strength of the penalty of vradam', { zero: true }),
   'lr-cutoff': positiveNumber(undefined, 'the most that the penalty of vradam adds to 1', { zero: true }),
   'weight-decay': positiveNumber(undefined, 'of vradam and adamw', { zero: true }),
+  averaging: positiveNumber(0, 'decay of an average of the weights, of vradam, adamw and adam; 0 for none', {
+    zero: true,
+  }),
   engine: choice(ENGINES, 'auto'),
   backend: choice(BACKENDS, undefined),
   seed: wholeNumber(0, 2 ** 31 - 10, 1, 'for weights and batches'),
@@ -53,7 +56,7 @@ export interface Prepared {
   /** Figures in words, for a line of the terminal. */
   describe(figures: Figures): string;
   /** What is shown and reported when training has ended. */
-  finish?(history: History): object;
+  finish?(history: History): object | Promise<object>;
 }
 
 /** What `--json` writes. */
@@ -109,7 +112,7 @@ function scheduleOf(values: TrainingValues, steps: number): (step: number) => nu
 }
 
 function optimizerOf(values: TrainingValues, group: Group | undefined): ScheduledOptimizer {
-  const { beta3, engine } = values;
+  const { beta3, engine, averaging } = values;
   const lrCutoff = values['lr-cutoff'];
   const weightDecay = values['weight-decay'];
   if ((beta3 ?? lrCutoff) !== undefined && values.optimizer !== 'vradam') {
@@ -124,6 +127,7 @@ function optimizerOf(values: TrainingValues, group: Group | undefined): Schedule
   return makeOptimizer(values.optimizer, values['learning-rate'], {
     engine,
     ...(group === undefined ? {} : { group }),
+    ...(averaging === 0 ? {} : { averaging: { decay: averaging } }),
     ...(beta3 === undefined ? {} : { beta3 }),
     ...(lrCutoff === undefined ? {} : { lrCutoff }),
     ...(weightDecay === undefined ? {} : { weightDecay }),
@@ -233,7 +237,7 @@ async function run<O extends Options>(
     parameters: parametersOf(task),
     steps,
     history,
-    ...finish?.(history),
+    ...(await optimizer.averaged(() => finish?.(history) ?? {})),
   };
   if (json !== undefined) {
     writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);

@@ -49,7 +49,7 @@ export async function train(
 
   const evaluate = async (steps: number) => {
     const start = performance.now();
-    const figures = averaged(() => task.evaluate());
+    const figures = await averaged(() => task.evaluate());
     milliseconds.evaluation += performance.now() - start;
     history.evaluations.push({ step: steps, figures });
     await plan.onEvaluation?.(steps, figures, history);

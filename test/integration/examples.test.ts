@@ -5,12 +5,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-wasm';
+import { PNG } from 'pngjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { gridPng } from '../../examples/diffusion/grid.js';
+import type { NoiseModel } from '../../examples/diffusion/model.js';
+import { sampleDigits } from '../../examples/diffusion/sample.js';
+import { noiseSchedule } from '../../examples/diffusion/task.js';
 import { gridTask } from '../../examples/gflownet/task.js';
 import { readCorpus, unigramEntropy } from '../../examples/language-model/corpus.js';
 import { languageModel } from '../../examples/language-model/model.js';
 import { drawFrom, sampleText } from '../../examples/language-model/sample.js';
 import { languageTask } from '../../examples/language-model/task.js';
+import { testDigits } from '../../examples/mnist/data-set.js';
+import { PIXELS } from '../../examples/mnist/digits.js';
 import { resumeRun, saveRun } from '../../examples/training/checkpoint.js';
 import type { History } from '../../examples/training/history.js';
 import { makeOptimizer, type OptimizerName } from '../../examples/training/optimizers.js';
@@ -208,6 +215,45 @@ describe('the GFlowNet example', () => {
     expect(code).toBe(2);
     expect(errors).toContain('--side 64 and --dimensions 6 make');
   }, 120_000);
+});
+
+describe('the diffusion example', () => {
+  test('leaves of a digit what the schedule of Ho, Jain and Abbeel leaves', () => {
+    const { kept, betas } = noiseSchedule(1000);
+    expect(betas[0]).toBeCloseTo(1e-4, 12);
+    expect(betas.at(-1)).toBeCloseTo(0.02, 12);
+    expect(kept.at(-1)).toBeCloseTo(4.04e-5, 7); // their appendix: nearly nothing
+    expect(noiseSchedule(400).kept.at(-1)!).toBeLessThan(1e-4);
+  });
+
+  test('draws the digits whose noise a model knows, whatever it began with', async () => {
+    const schedule = noiseSchedule(20);
+    const pixels = testDigits().pixels.subarray(0, 3 * PIXELS);
+    const wanted = tf.tensor2d(
+      Float32Array.from(pixels, (pixel) => pixel / 127.5 - 1),
+      [3, PIXELS],
+    );
+    const model: NoiseModel = {
+      variables: [],
+      noise: (digits, times) => {
+        const kept = schedule.kept[times[0]!]!;
+        return tf.div(tf.sub(digits, tf.mul(wanted, Math.sqrt(kept))), Math.sqrt(1 - kept));
+      },
+      dispose: () => {},
+    };
+    const tensors = tf.memory().numTensors;
+    const drawn = await sampleDigits({ model, schedule }, { count: 3, seed: 1 });
+    expect(tf.memory().numTensors).toBe(tensors);
+    expect(drawn).toEqual(Uint8Array.from(pixels));
+    wanted.dispose();
+
+    const { width, height, data } = PNG.sync.read(gridPng(drawn, 2));
+    expect([width, height]).toEqual([56, 56]);
+    const ink = (x: number, y: number) => data[4 * (y * width + x)];
+    expect(ink(14, 14)).toBe(drawn[14 * 28 + 14]);
+    expect(ink(28 + 5, 9)).toBe(drawn[PIXELS + 9 * 28 + 5]);
+    expect(ink(7, 28 + 11)).toBe(drawn[2 * PIXELS + 11 * 28 + 7]);
+  });
 });
 
 describe('the language model example', () => {
