@@ -20,7 +20,7 @@ const OPTIONS = {
   steps: wholeNumber(1, 1e7, 3000, 'steps of training'),
   'batch-size': wholeNumber(1, TRAINING_DIGITS, 64, 'digits in a step'),
   channels: wholeNumber(1, 512, 32, 'of the larger of the two scales of the U-Net'),
-  times: wholeNumber(2, 4000, 400, 'steps from a digit to noise'),
+  times: wholeNumber(25, 4000, 400, 'steps from a digit to noise'),
   'evaluate-every': wholeNumber(1, 1e7, 500, 'steps'),
   averaging: positiveNumber(
     0.995,

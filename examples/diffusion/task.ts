@@ -46,7 +46,7 @@ export interface NoiseSchedule {
 const VALIDATION_DIGITS = 1024;
 const VALIDATION_BATCH = 256;
 
-/** The linear schedule of Ho, Jain and Abbeel, whose ends are for 1000 times, so that as little is left with fewer. */
+/** The linear schedule of Ho, Jain and Abbeel, whose ends are for 1000 times, so that as little is left with fewer; more than 20. */
 export function noiseSchedule(times: number): NoiseSchedule {
   const [first, last] = [0.1 / times, 20 / times];
   const betas = Float64Array.from({ length: times }, (_, t) => first + ((last - first) * t) / (times - 1));

@@ -227,7 +227,7 @@ describe('the diffusion example', () => {
   });
 
   test('draws the digits whose noise a model knows, whatever it began with', async () => {
-    const schedule = noiseSchedule(20);
+    const schedule = noiseSchedule(40);
     const pixels = testDigits().pixels.subarray(0, 3 * PIXELS);
     const wanted = tf.tensor2d(
       Float32Array.from(pixels, (pixel) => pixel / 127.5 - 1),
