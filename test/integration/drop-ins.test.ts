@@ -12,67 +12,14 @@ import {
   sgd,
 } from '../../src/index.js';
 import { backends, use } from './backends.js';
-import { examples, perceptron, weightsOf } from './models.js';
-
-type Pair = [what: string, ours: () => tf.Optimizer, theirs: () => tf.Optimizer];
-
-/**
- * With the defaults of each, or with what both take. tf.train's centered RMSProp subtracts epsilon under the root, where
- * TensorFlow, PyTorch and ours add it, so it has to be small.
- */
-const TWINS: readonly Pair[] = [
-  ['sgd', () => sgd(0.05), () => tf.train.sgd(0.05)],
-  ['momentum', () => momentum(0.02), () => tf.train.momentum(0.02, 0.9)],
-  [
-    'momentum, looking ahead',
-    () => momentum(0.02, { nesterov: true }),
-    () => tf.train.momentum(0.02, 0.9, true),
-  ],
-  ['rmsprop', () => rmsprop(), () => tf.train.rmsprop(0.001)],
-  [
-    'rmsprop with momentum',
-    () => rmsprop(0.003, { decay: 0.95, momentum: 0.8, epsilon: 1e-4 }),
-    () => tf.train.rmsprop(0.003, 0.95, 0.8, 1e-4),
-  ],
-  [
-    'rmsprop, centered',
-    () => rmsprop(0.002, { epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(0.002, 0.9, 0, 1e-12, true),
-  ],
-  [
-    'rmsprop, centered, with momentum',
-    () => rmsprop(0.002, { momentum: 0.5, epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(0.002, 0.9, 0.5, 1e-12, true),
-  ],
-  ['adagrad', () => adagrad(0.1), () => tf.train.adagrad(0.1)],
-  ['adadelta', () => adadelta(0.5), () => tf.train.adadelta(0.5)],
-  ['adamax', () => adamax(0.01), () => tf.train.adamax(0.01)],
-  ['adam', () => adam(0.01), () => tf.train.adam(0.01)],
-];
-
-function trained(make: () => tf.Optimizer, steps: number): number[] {
-  const { xs, ys } = examples();
-  const model = perceptron();
-  const optimizer = make();
-  const loss = () => tf.losses.meanSquaredError(ys, model.apply(xs) as tf.Tensor) as tf.Scalar;
-  for (let i = 0; i < steps; i++) optimizer.minimize(loss);
-  const weights = weightsOf(model);
-  model.dispose();
-  optimizer.dispose();
-  tf.dispose([xs, ys]);
-  return weights;
-}
+import { expectTwins, TWINS } from './twins.js';
 
 describe.each(backends)('on the %s backend', (backend) => {
   beforeAll(() => use(backend));
   afterEach(() => tf.disposeVariables());
 
   it.each(TWINS)('%s reaches the values of its twin in tf.train over 100 steps', (_, ours, theirs) => {
-    const [before, a, b] = [trained(ours, 0), trained(ours, 100), trained(theirs, 100)];
-    expect(a).not.toEqual(before);
-    for (const [i, value] of a.entries()) {
-      expect(Math.abs(value - b[i]!)).toBeLessThan(1e-5 * Math.max(1, Math.abs(b[i]!)));
-    }
+    expectTwins(ours, theirs);
   });
 
   // The sum of squares, by the numbers and the margin in the tests of @tensorflow/tfjs-core, and by Lion's paper.
@@ -119,8 +66,31 @@ describe.each(backends)('on the %s backend', (backend) => {
 });
 
 /** What an element's rule subtracts, times the learning rate, in float64. */
-type Direction = (g: number, state: [number, number], step: number) => number;
+type Direction = (g: number, state: number[], step: number) => number;
 const average = (decay: number, old: number, x: number) => decay * old + (1 - decay) * x;
+
+const SIZE = 2000;
+
+/** Lion's algorithm (arXiv 2302.06675) as one writes it with operations of TensorFlow.js, on the variable x. */
+function lionOfOperations(rate: number): tf.Optimizer {
+  const velocity = tf.variable(tf.zeros([SIZE]), false, 'lion');
+  const mean = (decay: number, x: tf.Tensor) => tf.add(tf.mul(velocity, decay), tf.mul(x, 1 - decay));
+  return {
+    applyGradients: ({ x: gradient }: { x: tf.Tensor }) =>
+      tf.tidy(() => {
+        const x = tf.engine().registeredVariables.x!;
+        x.assign(tf.sub(x, tf.mul(tf.sign(mean(0.9, gradient)), rate)));
+        velocity.assign(mean(0.99, gradient));
+      }),
+    dispose: () => velocity.dispose(),
+  } as unknown as tf.Optimizer;
+}
+
+const centered: Direction = (g, s) => {
+  s[0] = average(0.9, s[0]!, g * g);
+  s[1] = average(0.9, s[1]!, g);
+  return g / Math.sqrt(s[0] - s[1] ** 2 + 1e-12);
+};
 
 it.each<
   [what: string, ours: () => FusedOptimizer, theirs: () => tf.Optimizer, rate: number, exact: Direction]
@@ -132,8 +102,46 @@ it.each<
     () => tf.train.momentum(0.02, 0.9),
     0.02,
     (g, s) => {
-      s[0] = 0.9 * s[0] + g;
+      s[0] = 0.9 * s[0]! + g;
       return s[0];
+    },
+  ],
+  [
+    'momentum, looking ahead',
+    () => momentum(0.02, { nesterov: true }),
+    () => tf.train.momentum(0.02, 0.9, true),
+    0.02,
+    (g, s) => {
+      s[0] = 0.9 * s[0]! + g;
+      return g + 0.9 * s[0];
+    },
+  ],
+  [
+    'rmsprop, centered',
+    () => rmsprop(0.001, { epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(0.001, 0.9, 0, 1e-12, true),
+    0.001,
+    centered,
+  ],
+  [
+    'rmsprop, centered, with momentum',
+    () => rmsprop(0.001, { momentum: 0.5, epsilon: 1e-12, centered: true }),
+    () => tf.train.rmsprop(0.001, 0.9, 0.5, 1e-12, true),
+    0.001,
+    (g, s, step) => {
+      s[2] = 0.5 * s[2]! + centered(g, s, step);
+      return s[2];
+    },
+  ],
+  [
+    'lion',
+    () => lion(0.001),
+    () => lionOfOperations(0.001),
+    0.001,
+    (g, s) => {
+      const direction = Math.sign(average(0.9, s[0]!, g));
+      s[0] = average(0.99, s[0]!, g);
+      return direction;
     },
   ],
   [
@@ -142,7 +150,7 @@ it.each<
     () => tf.train.rmsprop(0.001),
     0.001,
     (g, s) => {
-      s[0] = average(0.9, s[0], g * g);
+      s[0] = average(0.9, s[0]!, g * g);
       return g / Math.sqrt(s[0] + 1e-7);
     },
   ],
@@ -152,7 +160,7 @@ it.each<
     () => tf.train.adagrad(0.1),
     0.1,
     (g, s, step) => {
-      s[0] = (step === 1 ? 0.1 : s[0]) + g * g;
+      s[0] = (step === 1 ? 0.1 : s[0]!) + g * g;
       return g / Math.sqrt(s[0] + 1e-7);
     },
   ],
@@ -162,9 +170,9 @@ it.each<
     () => tf.train.adadelta(0.5),
     0.5,
     (g, s) => {
-      const u = (Math.sqrt(s[1] + 1e-7) / Math.sqrt(s[0] + 1e-7)) * g;
-      s[0] = average(0.95, s[0], g * g);
-      s[1] = average(0.95, s[1], u * u);
+      const u = (Math.sqrt(s[1]! + 1e-7) / Math.sqrt(s[0]! + 1e-7)) * g;
+      s[0] = average(0.95, s[0]!, g * g);
+      s[1] = average(0.95, s[1]!, u * u);
       return u;
     },
   ],
@@ -174,27 +182,26 @@ it.each<
     () => tf.train.adamax(0.01),
     0.01,
     (g, s, step) => {
-      s[0] = average(0.9, s[0], g);
-      s[1] = Math.max(0.999 * s[1], Math.abs(g));
+      s[0] = average(0.9, s[0]!, g);
+      s[1] = Math.max(0.999 * s[1]!, Math.abs(g));
       return s[0] / (1 - 0.9 ** step) / (s[1] + 1e-7);
     },
   ],
 ])('%s is no farther from float64 than 1.2 of its twin’s distance', async (_, ours, theirs, rate, exact) => {
   await use('cpu');
-  const size = 2000;
-  const gradients = Array.from({ length: 100 }, (_, i) => tf.randomNormal([size], 0, 1, 'float32', 5 + i));
-  const doubles = new Float64Array(size).fill(1);
-  const states = Array.from({ length: size }, (): [number, number] => [0, 0]);
+  const gradients = Array.from({ length: 100 }, (_, i) => tf.randomNormal([SIZE], 0, 1, 'float32', 5 + i));
+  const doubles = new Float64Array(SIZE).fill(1);
+  const states = Array.from({ length: SIZE }, () => [0, 0, 0]);
   for (const [step, gradient] of gradients.entries()) {
     for (const [i, g] of gradient.dataSync().entries()) doubles[i]! -= rate * exact(g, states[i]!, step + 1);
   }
   const error = (optimizer: tf.Optimizer) => {
-    const x = tf.variable(tf.ones([size]), true, 'x');
+    const x = tf.variable(tf.ones([SIZE]), true, 'x');
     for (const gradient of gradients) optimizer.applyGradients({ x: gradient });
     const squares = [...x.dataSync()].map((value, i) => (value - doubles[i]!) ** 2);
     optimizer.dispose();
     x.dispose();
-    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / size);
+    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / SIZE);
   };
   const [own, twin] = [error(ours()), error(theirs())];
   expect(own).toBeLessThanOrEqual(1.2 * twin);

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it } from 'vitest';
 import { adam, type VRAdamOptimizer, type VRAdamOptions, vradam } from '../../src/index.js';
 import { examples, numbers, perceptron } from '../integration/models.js';
+import { expectTwins, TWINS } from '../integration/twins.js';
 import { bytes, settled, variable } from './backend.js';
 
 afterEach(() => tf.disposeVariables());
@@ -117,18 +118,8 @@ describe('inside TensorFlow', () => {
   });
 });
 
-it('adam() reaches the values of tf.train.adam over 100 steps of a real model', () => {
-  const { xs, ys } = examples();
-  const [ours, theirs, untrained] = [adam(0.01), tf.train.adam(0.01), undefined].map((optimizer) => {
-    const model = perceptron();
-    const loss = () => tf.losses.meanSquaredError(ys, model.apply(xs) as tf.Tensor) as tf.Scalar;
-    for (let i = 0; optimizer && i < 100; i++) optimizer.minimize(loss);
-    const weights = model.getWeights().flatMap((w) => [...w.dataSync()]);
-    model.dispose();
-    optimizer?.dispose();
-    return weights;
-  });
-  expect(Math.max(...ours!.map((value, i) => Math.abs(value - untrained![i]!)))).toBeGreaterThan(0.1);
-  expect(Math.max(...ours!.map((value, i) => Math.abs(value - theirs![i]!)))).toBeLessThan(1e-5);
-  tf.dispose([xs, ys]);
+it.each(TWINS)('%s reaches the values of its twin in tf.train over 100 steps', (_, ours, theirs) => {
+  expectTwins(ours, theirs, ({ lastStep }) =>
+    expect(lastStep).toMatchObject({ step: 100, engine: 'cpu', adapter: 'tensorflow', copiedBytes: 0 }),
+  );
 });
