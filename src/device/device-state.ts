@@ -8,16 +8,17 @@ import {
   tensor,
   tensor1d,
   tidy,
-  zeros,
+  util,
 } from '@tensorflow/tfjs-core';
 import type { EngineSettings, TensorState } from '../engines/engine.js';
+import { stateArraysOf } from '../engines/rules.js';
 
 /** A tensor's state but for its step count. */
 export interface DeviceTensor {
   readonly group: number;
   readonly shape: readonly number[];
-  velocity: Tensor;
-  secondMoment: Tensor;
+  /** In the order of the rule. */
+  arrays: Tensor[];
   /** What a device keeps for later steps, freed with the state. */
   kept: readonly Tensor[];
 }
@@ -37,6 +38,7 @@ export class DeviceState {
   /** No native code; what makes the steps is the backend's affair. */
   readonly name = 'javascript';
   readonly settings: EngineSettings;
+  readonly #names: readonly string[];
   /** In order of registration. */
   readonly tensors: DeviceTensor[] = [];
   /**
@@ -48,29 +50,25 @@ export class DeviceState {
   /** @param settings Refusals are sticky with `haltOnRefusal`. */
   constructor(settings: EngineSettings) {
     this.settings = settings;
+    this.#names = stateArraysOf(settings);
   }
 
-  /** Adds a tensor with a state of zeros. */
-  add(group: number, shape: readonly number[]): void {
+  /** Adds a tensor whose state is this number everywhere. */
+  add(group: number, shape: readonly number[], begin = 0): void {
     // Where there is no room for one of them, none is left behind.
     tidy(() => {
-      const [velocity, secondMoment] = [zeros([...shape]), zeros([...shape])];
+      const values = () => new Float32Array(util.sizeFromShape([...shape])).fill(begin);
+      const arrays = this.#names.map(() => tensor(values(), [...shape], 'float32'));
       this.#spliceCounts(1 + this.tensors.length, 0, 0);
-      this.tensors.push({
-        group,
-        shape,
-        velocity: keep(velocity),
-        secondMoment: keep(secondMoment),
-        kept: [],
-      });
+      this.tensors.push({ group, shape, arrays: arrays.map((array) => keep(array)), kept: [] });
     });
   }
 
   /** Frees a tensor's state. The numbers of later tensors move down by one. */
   remove(number: number): void {
     this.#spliceCounts(1 + number, 1);
-    for (const { velocity, secondMoment, kept } of this.tensors.splice(number, 1)) {
-      for (const tensor of [velocity, secondMoment, ...kept]) tensor.dispose();
+    for (const { arrays, kept } of this.tensors.splice(number, 1)) {
+      for (const tensor of [...arrays, ...kept]) tensor.dispose();
     }
   }
 
@@ -81,15 +79,15 @@ export class DeviceState {
 
   /** A copy of a tensor's state, as it is at the call. */
   async readTensor(number: number): Promise<TensorState> {
-    const { velocity, secondMoment } = this.tensors[number]!;
+    const { arrays } = this.tensors[number]!;
     const copies = tidy(() => {
       const steps = slice(this.counts, 1 + number, 1);
       // Not clones: later steps may write where the state lies.
-      return [velocity, secondMoment, steps].map((each) => keep(mul(each, 1)));
+      return [...arrays, steps].map((each) => keep(mul(each, 1)));
     });
     try {
-      const [v, s, steps] = await Promise.all(copies.map((each) => each.data<'float32'>()));
-      return { arrays: [v!.slice(), s!.slice()], steps: steps![0]! };
+      const values = await Promise.all(copies.map((each) => each.data<'float32'>()));
+      return { arrays: values.slice(0, -1).map((array) => array.slice()), steps: values.at(-1)![0]! };
     } finally {
       for (const each of copies) each.dispose();
     }
@@ -97,10 +95,8 @@ export class DeviceState {
 
   writeTensor(number: number, { arrays, steps }: TensorState): void {
     const state = this.tensors[number]!;
-    const [velocity, secondMoment] = arrays as [Float32Array, Float32Array];
     const shape = [...state.shape];
-    state.velocity = replace(state.velocity, tensor(velocity.slice(), shape, 'float32'));
-    state.secondMoment = replace(state.secondMoment, tensor(secondMoment.slice(), shape, 'float32'));
+    state.arrays = state.arrays.map((old, k) => replace(old, tensor(arrays[k]!.slice(), shape, 'float32')));
     this.#spliceCounts(1 + number, 1, steps);
   }
 

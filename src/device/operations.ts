@@ -4,6 +4,7 @@ import {
   addN,
   all,
   backend,
+  clipByValue,
   concat,
   div,
   env,
@@ -13,12 +14,14 @@ import {
   keep,
   less,
   logicalAnd,
+  maximum,
   mul,
   onesLike,
   pow,
   reshape,
   type Scalar,
   scalar,
+  sign,
   slice,
   sqrt,
   square,
@@ -34,12 +37,13 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { GroupSettings } from '../engines/engine.js';
+import { decaysOf, type RuleName } from '../engines/rules.js';
 import type { DeviceStep, DeviceType } from './device.js';
 import { type DeviceState, type DeviceTensor, replace } from './device-state.js';
 
 /*
- * The update rule as operations of TensorFlow.js, for every backend. A refused step is carried out like any other, but with
- * decays of 1 and a learning rate of 0.
+ * The update rules as operations of TensorFlow.js, for every backend. A refused step is carried out like any other, but with
+ * a learning rate of 0, and the old state stays.
  */
 
 /** A tensor that has a gradient in this step. */
@@ -53,7 +57,82 @@ interface Given {
 interface Present extends Given {
   /** Clipped and scaled, with zeros where it was not finite. */
   readonly gradient: Tensor;
-  readonly velocity: Tensor;
+  readonly direction: Tensor;
+  /** The arrays of the state as they will be. */
+  readonly made: readonly Tensor[];
+}
+
+/** What a rule takes beside the state; see native/core/rule.h. */
+interface Scalars extends ReturnType<typeof decaysOf> {
+  readonly r1: Tensor;
+  readonly r2: Tensor;
+  readonly eps: number;
+}
+
+/** What a rule makes of a gradient: the arrays of its state, and what parameters go down by, times the rate. */
+type Made = readonly [direction: Tensor, ...arrays: Tensor[]];
+
+function velocityOf({ b1, o1 }: Pick<Scalars, 'b1' | 'o1'>, v: Tensor, g: Tensor): Tensor {
+  return add(mul(v, b1), mul(g, o1));
+}
+
+function secondMomentOf({ b2, o2 }: Pick<Scalars, 'b2' | 'o2'>, s: Tensor, g: Tensor): Tensor {
+  return add(mul(s, b2), mul(square(g), o2));
+}
+
+function rootMeanSquare(a: Scalars, g: Tensor, s: readonly Tensor[], centered: boolean): Made {
+  const secondMoment = secondMomentOf(a, s[0]!, g);
+  if (!centered) return [div(g, sqrt(add(secondMoment, a.eps))), secondMoment];
+  const mean = add(mul(s[1]!, a.b2), mul(g, a.o2));
+  const variance = maximum(sub(secondMoment, square(mean)), 0);
+  return [div(g, sqrt(add(variance, a.eps))), secondMoment, mean];
+}
+
+function adaptive(a: Scalars, v: Tensor, s: Tensor): Tensor {
+  return div(mul(v, a.r1), add(sqrt(mul(s, a.r2)), a.eps));
+}
+
+function madeBy(rule: RuleName, a: Scalars, g: Tensor, s: readonly Tensor[]): Made {
+  const velocity = () => velocityOf(a, s[0]!, g);
+  switch (rule) {
+    case 'adam':
+    case 'amsgrad': {
+      const [v, moment] = [velocity(), secondMomentOf(a, s[1]!, g)];
+      if (rule === 'adam') return [adaptive(a, v, moment), v, moment];
+      const most = maximum(moment, s[2]!);
+      return [adaptive(a, v, most), v, moment, most];
+    }
+    case 'sgd':
+      return [g];
+    case 'momentum':
+    case 'nesterov': {
+      const v = velocity();
+      return [rule === 'momentum' ? v : add(g, mul(v, a.b1)), v];
+    }
+    case 'rmsprop':
+    case 'rmspropCentered':
+      return rootMeanSquare(a, g, s, rule === 'rmspropCentered');
+    case 'rmspropMomentum':
+    case 'rmspropCenteredMomentum': {
+      const [direction, ...own] = rootMeanSquare(a, g, s.slice(1), rule === 'rmspropCenteredMomentum');
+      const v = add(mul(s[0]!, a.b1), direction);
+      return [v, v, ...own];
+    }
+    case 'adagrad': {
+      const sum = add(s[0]!, square(g));
+      return [div(g, sqrt(add(sum, a.eps))), sum];
+    }
+    case 'adadelta': {
+      const scaled = mul(div(sqrt(add(s[1]!, a.eps)), sqrt(add(s[0]!, a.eps))), g);
+      return [scaled, secondMomentOf(a, s[0]!, g), secondMomentOf(a, s[1]!, scaled)];
+    }
+    case 'adamax': {
+      const [v, norm] = [velocity(), maximum(mul(s[1]!, a.b2), abs(g))];
+      return [div(mul(v, a.r1), add(norm, a.eps)), v, norm];
+    }
+    case 'lion':
+      return [sign(add(mul(s[0]!, a.b2), mul(g, a.o2))), velocity()];
+  }
 }
 
 /** Σ x, row by row: backends that add one after the other lose less in short rows than in one long one. */
@@ -109,7 +188,7 @@ function makeStep(
   { variables, gradients, attempt, learningRates, gradientScale }: DeviceStep,
 ): Tensor {
   const { settings, tensors, counts } = state;
-  const { groups, clipNorm, checkGradients, haltOnRefusal } = settings;
+  const { rule = 'adam', groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = settings;
   const given = tensors.flatMap((state, number): Given[] => {
     const raw = gradients[number] ?? null;
     return raw === null ? [] : [{ state, number, variable: variables[number]!, raw }];
@@ -142,6 +221,9 @@ function makeStep(
     // A scalar in place of the zeros would be tiled, which takes the wasm backend ten times as long.
     return where(mask, gradient, zerosLike(gradient));
   });
+  const cut = scaled.map((gradient) =>
+    clipValue === undefined ? gradient : clipByValue(gradient, -clipValue, clipValue),
+  );
   const refusedBefore = scalarAt(counts, 0);
   let refusals = refusedBefore;
   if (checkGradients) {
@@ -162,13 +244,28 @@ function makeStep(
     return where(applied, typeof value === 'number' ? scalar(value) : value, scalar(otherwise));
   };
 
-  // v ← beta1·v + (1 − beta1)·g
+  // The step counts, as they are where this step is applied, and what they make of the moments.
+  const isPresent = tensor1d([0, ...tensors.map((_, i) => (gradients[i] ? 1 : 0))]);
+  const nextCounts: Tensor = add(counts, isPresent);
+  const corrections = new Map<number, Tensor>();
+  const correction = (beta: number, number: number): Scalar => {
+    const all = corrections.get(beta) ?? div(1, oneMinusPower(beta, nextCounts));
+    corrections.set(beta, all);
+    return scalarAt(all, 1 + number);
+  };
+  const smallest = smallestEpsilon();
   const present = given.map((each, i): Present => {
-    const { velocity, group } = each.state;
-    const { beta1 } = groups[group]!;
-    const gradient = scaled[i]!;
-    const next = add(mul(velocity, ifApplied(beta1, 1)), mul(gradient, ifApplied(1 - beta1, 0)));
-    return { ...each, gradient, velocity: next };
+    const { group, arrays } = each.state;
+    const { beta1, beta2, epsilon } = groups[group]!;
+    const scalars: Scalars = {
+      ...decaysOf(rule, groups[group]!),
+      r1: correction(beta1, each.number),
+      r2: correction(beta2, each.number),
+      eps: Math.max(epsilon, smallest),
+    };
+    const gradient = cut[i]!;
+    const [direction, ...made] = madeBy(rule, scalars, gradient, arrays);
+    return { ...each, gradient, direction, made };
   });
 
   // N and η of every group.
@@ -176,7 +273,7 @@ function makeStep(
     if (beta3 === 0) return undefined;
     const terms = present
       .filter(({ state, gradient }) => state.group === group && gradient.size > 0)
-      .map(({ gradient, velocity }) => sumOfPowers(normGrad ? gradient : velocity, power));
+      .map(({ gradient, made }) => sumOfPowers(normGrad ? gradient : made[0]!, power));
     return terms.length > 0 ? addN(terms) : scalar(0);
   });
   const rates = groups.map(({ beta3, lrCutoff }, group): Tensor => {
@@ -189,29 +286,13 @@ function makeStep(
   });
   const appliedRates = rates.map((rate) => ifApplied(rate, 0));
 
-  // The step counts, as they are where this step is applied, and what they make of the moments.
-  const isPresent = tensor1d([0, ...tensors.map((_, i) => (gradients[i] ? 1 : 0))]);
-  const nextCounts: Tensor = add(counts, isPresent);
-  const corrections = new Map<number, Tensor>();
-  const correction = (beta: number, number: number): Scalar => {
-    const all = corrections.get(beta) ?? div(1, oneMinusPower(beta, nextCounts));
-    corrections.set(beta, all);
-    return scalarAt(all, 1 + number);
-  };
-
-  // s ← beta2·s + (1 − beta2)·g²; p ← p − η·((v·r1) / (√(s·r2) + epsilon) + weightDecay·p)
-  const smallest = smallestEpsilon();
-  const updates = present.map(({ state, number, variable, gradient, velocity }) => {
-    const { beta1, beta2, epsilon, weightDecay } = groups[state.group]!;
-    const secondMoment = add(
-      mul(state.secondMoment, ifApplied(beta2, 1)),
-      mul(square(gradient), ifApplied(1 - beta2, 0)),
-    );
-    const root = sqrt(mul(secondMoment, correction(beta2, number)));
-    let direction = div(mul(velocity, correction(beta1, number)), add(root, Math.max(epsilon, smallest)));
-    if (weightDecay > 0) direction = add(direction, mul(variable, weightDecay));
-    const parameters = sub(variable, mul(direction, appliedRates[state.group]!));
-    return { state, variable, velocity, secondMoment, parameters };
+  const updates = present.map(({ state, variable, direction, made }) => {
+    const { weightDecay } = groups[state.group]!;
+    const decayed = weightDecay > 0 ? add(direction, mul(variable, weightDecay)) : direction;
+    const parameters = sub(variable, mul(decayed, appliedRates[state.group]!));
+    const { arrays } = state;
+    const kept = made.map((array, k) => (applied === undefined ? array : where(applied, array, arrays[k]!)));
+    return { state, variable, arrays: kept, parameters };
   });
   const report = stack([
     applied === undefined ? scalar(1) : where(applied, scalar(1), scalar(0)),
@@ -225,10 +306,9 @@ function makeStep(
   const countsAfter = concat<Tensor1D>([reshape(refusals, [1]), reshape(stepCounts, [-1])]);
 
   // Everything has been made; from here on nothing can fail.
-  for (const { state, variable, velocity, secondMoment, parameters } of updates) {
+  for (const { state, variable, arrays, parameters } of updates) {
     variable.assign(parameters);
-    state.velocity = replace(state.velocity, velocity);
-    state.secondMoment = replace(state.secondMoment, secondMoment);
+    state.arrays = state.arrays.map((old, k) => replace(old, arrays[k]!));
   }
   state.counts = replace(state.counts, countsAfter);
   return report;

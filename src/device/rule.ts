@@ -1,29 +1,112 @@
+import type { RuleName } from '../engines/rules.js';
+
 /*
- * The update rule as text for shaders, in what GLSL and WGSL have in common: assignments to variables that are declared
- * around them, each a number or four. What a rule calls by the names of its scalars is in scope as well.
+ * The update rules as text for shaders, in what GLSL and WGSL have in common: assignments to variables that are declared
+ * around them, each a number or four. The scalars b1, o1, b2, o2, r1, r2, eps, wd and eta are in scope as well; what they
+ * are, and the rules themselves, see native/core/rule.h.
  */
 
-/** One element's update: of `v` and `s`, then, from the new ones, of `p`; `g` is clipped and scaled. */
-export interface ShaderRule {
-  readonly velocity: string;
-  readonly secondMoment: string;
-  readonly parameter: string;
+/** The new value of a state array's element, or of the parameter. */
+export interface Line {
+  /** `p`, or `s0`, `s1` and so on for the arrays of the rule in order. */
+  readonly of: string;
+  /** What it is made of beside its own old value: `g`, which is clipped and scaled, `p`, and arrays. */
+  readonly reads: readonly string[];
+  /** The scalars that it takes. */
+  readonly scalars: readonly string[];
+  readonly code: string;
+}
+
+const VALUES = ['g', 'p', 's0', 's1', 's2'];
+const SCALARS = ['b1', 'o1', 'b2', 'o2', 'r1', 'r2', 'eps', 'wd', 'eta'];
+
+function line(of: string, code: string): Line {
+  const words = new Set(code.match(/\w+/g));
+  return {
+    of,
+    reads: VALUES.filter((name) => name !== of && words.has(name)),
+    scalars: SCALARS.filter((name) => words.has(name)),
+    code,
+  };
 }
 
 /**
- * VRAdam, AdamW and Adam, with the scalars b1, o1, b2, o2, r1, r2, eps, wd and eta.
+ * A rule's lines, in the order in which each may take what those before it made.
  *
- * @param type What p, v, s and g are: f32, vec4<f32> or vec4.
+ * @param type What elements are: f32, vec4<f32> or vec4.
  */
-export function vradam(type: string): ShaderRule {
-  // +0 where it is subnormal; see native/core/rule.h.
-  const tiny0 = (x: string) => `${x} *= step(${type}(1.1754943508222875e-38), abs(${x}));`;
-  return {
-    velocity: `v = b1 * v + o1 * g; ${tiny0('v')}`,
-    secondMoment: `s = b2 * s + o2 * (g * g); ${tiny0('s')}`,
-    parameter: 'p -= eta * ((v * r1) / (sqrt(s * r2) + eps) + wd * p);',
+export function linesOf(rule: RuleName, type: string): readonly Line[] {
+  /** +0 where it is subnormal. */
+  const state = (x: string, value: string) =>
+    line(x, `${x} = ${value}; ${x} *= step(${type}(1.1754943508222875e-38), abs(${x}));`);
+  const velocity = state('s0', 'b1 * s0 + o1 * g');
+  const secondMoment = (x: string, g = 'g') => state(x, `b2 * ${x} + o2 * (${g} * ${g})`);
+  const descend = (direction: string) => line('p', `p -= eta * (${direction} + wd * p);`);
+  const adaptive = (s: string) => descend(`(s0 * r1) / (sqrt(${s} * r2) + eps)`);
+  const rootMeanSquare = (withMomentum: boolean, centered: boolean) => {
+    const [s, mean] = withMomentum ? ['s1', 's2'] : ['s0', 's1'];
+    const square = centered ? `max(${s} - ${mean} * ${mean}, ${type}(0.0))` : s;
+    const direction = `g / sqrt(${square} + eps)`;
+    return [
+      secondMoment(s!),
+      ...(centered ? [state(mean!, `b2 * ${mean} + o2 * g`)] : []),
+      ...(withMomentum ? [state('s0', `b1 * s0 + ${direction}`), descend('s0')] : [descend(direction)]),
+    ];
   };
+  const scaled = '(sqrt(s1 + eps) / sqrt(s0 + eps) * g)';
+  switch (rule) {
+    case 'adam':
+      return [velocity, secondMoment('s1'), adaptive('s1')];
+    case 'amsgrad':
+      return [velocity, secondMoment('s1'), line('s2', 's2 = max(s1, s2);'), adaptive('s2')];
+    case 'sgd':
+      return [descend('g')];
+    case 'momentum':
+      return [velocity, descend('s0')];
+    case 'nesterov':
+      return [velocity, descend('(g + b1 * s0)')];
+    case 'rmsprop':
+      return rootMeanSquare(false, false);
+    case 'rmspropMomentum':
+      return rootMeanSquare(true, false);
+    case 'rmspropCentered':
+      return rootMeanSquare(false, true);
+    case 'rmspropCenteredMomentum':
+      return rootMeanSquare(true, true);
+    case 'adagrad':
+      return [state('s0', 's0 + g * g'), descend('g / sqrt(s0 + eps)')];
+    case 'adadelta':
+      // By the state as it was.
+      return [descend(scaled), secondMoment('s1', scaled), secondMoment('s0')];
+    case 'adamax':
+      return [velocity, state('s1', 'max(b2 * s1, abs(g))'), descend('(s0 * r1) / (s1 + eps)')];
+    case 'lion':
+      return [descend('sign(b2 * s0 + o2 * g)'), velocity];
+  }
 }
+
+/** Of a rule that has a velocity: what makes `s0` the new one. */
+export function velocityLines(lines: readonly Line[]): readonly Line[] {
+  const end = lines.findIndex(({ of }) => of === 's0');
+  const { reads } = lines[end]!;
+  return lines.slice(0, end + 1).filter(({ of }) => of === 's0' || reads.includes(of));
+}
+
+/** The arrays that lines make and read. */
+export const arraysOf = (lines: readonly Line[]): string[] =>
+  ['s0', 's1', 's2'].filter((name) => lines.some(({ of, reads }) => of === name || reads.includes(name)));
+
+export const codeOf = (lines: readonly Line[]): string => lines.map(({ code }) => code).join(' ');
+
+/** A number as both languages write it, as float32 holds it. */
+export function literal(x: number): string {
+  const text = String(Math.fround(Math.max(Math.min(x, 3.4028234663852886e38), -3.4028234663852886e38)));
+  return /[.e]/.test(text) ? text : `${text}.0`;
+}
+
+/** Cuts `g`, which is scaled, to a limit; nothing without one. */
+export const cutTo = (limit: number | undefined, type: string): string =>
+  limit === undefined ? '' : `g = clamp(g, ${type}(${literal(-limit)}), ${type}(${literal(limit)}));`;
 
 /**
  * |x|^power as an expression, the term of a penalty's sum.

@@ -10,17 +10,23 @@ import {
   tidy,
   type Variable,
 } from '@tensorflow/tfjs-core';
+import { decaysOf } from '../engines/rules.js';
 import type { Device, DeviceStep, DeviceType } from './device.js';
 import { type DeviceState, type DeviceTensor, replace } from './device-state.js';
 import { REPORT_FIELDS } from './report.js';
 import {
+  arraysOf,
   CLIP_COEFFICIENT,
+  codeOf,
+  cutTo,
   EFFECTIVE_LEARNING_RATE,
+  type Line,
+  linesOf,
   magnitude,
   ONE_MINUS_POWER,
   penaltyTerm,
   REFUSED_FROM,
-  vradam,
+  velocityLines,
 } from './rule.js';
 
 /*
@@ -29,10 +35,9 @@ import {
  * the texture. Every tensor is handed over with three dimensions: batches, rows and columns.
  *
  * A step reads each gradient once, or twice with clipping and a penalty: each reading adds to the sums of the one
- * before. Then a few texels hold what the step is about, and each tensor takes three programs: v, s and p.
+ * before. Then a few texels hold what the step is about, and each tensor takes a program for the parameters and one for
+ * each of its state arrays.
  */
-
-const RULE = vradam('vec4');
 
 type Shape = [batches: number, rows: number, columns: number];
 
@@ -177,11 +182,35 @@ interface Given {
 class WebGLDevice implements Device {
   readonly name = 'webgl';
   readonly #state: DeviceState;
+  readonly #lines: readonly (Line & { readonly scalarsOfGroups: readonly Uniforms[] })[];
+  readonly #velocity: readonly Line[];
+  readonly #velocityScalars: readonly Uniforms[];
   /** Of each tensor: the sign of its gradient, or 0 where it has none; ln(beta1), ln(beta2); its group. */
   #table: { readonly key: string; readonly tensor: Tensor } | undefined;
 
   constructor(state: DeviceState) {
     this.#state = state;
+    const { rule = 'adam', groups } = state.settings;
+    const lines = linesOf(rule, 'vec4');
+    /** The scalars that lines take, of each group. */
+    const scalarsOfGroups = (taken: readonly Line[]): Uniforms[] =>
+      groups.map((group) => {
+        const all = { ...decaysOf(rule, group), eps: group.epsilon, wd: group.weightDecay };
+        const names = Object.entries(all).filter(([name]) =>
+          taken.some(({ scalars }) => scalars.includes(name)),
+        );
+        return Object.fromEntries(names.map(([name, value]) => [name, ['float', value]]));
+      });
+    this.#lines = lines.map((each) => ({ ...each, scalarsOfGroups: scalarsOfGroups([each]) }));
+    this.#velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
+    this.#velocityScalars = scalarsOfGroups(this.#velocity);
+  }
+
+  /** The arrays that a penalty of the velocity is made of, as inputs of a program. */
+  #readArrays({ arrays }: DeviceTensor): Record<string, Tensor> {
+    return Object.fromEntries(
+      arraysOf(this.#velocity).map((name) => [name.toUpperCase(), arrays[Number(name[1])]!]),
+    );
   }
 
   step(step: DeviceStep): Tensor {
@@ -194,7 +223,8 @@ class WebGLDevice implements Device {
 
   #step({ variables, gradients, attempt, learningRates, gradientScale }: DeviceStep): Tensor {
     const { settings, tensors, counts } = this.#state;
-    const { groups, clipNorm, checkGradients, haltOnRefusal } = settings;
+    const { groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = settings;
+    const cut = cutTo(clipValue, 'vec4');
     const given = tensors.flatMap((state, number): Given[] => {
       const gradient = gradients[number];
       if (!gradient || gradient.size === 0) return [];
@@ -208,7 +238,6 @@ class WebGLDevice implements Device {
     /** The sums of each group, `lanes` of them. */
     const sumsOf = (
       which: readonly Given[],
-      isChecked: boolean,
       add: (each: Given) => readonly [code: string, inputs: Record<string, Tensor>, uniforms: Uniforms],
     ) =>
       which.reduce<Tensor | undefined>((before, each) => {
@@ -225,34 +254,36 @@ class WebGLDevice implements Device {
           },
           reading(
             each.shape,
-            'V' in inputs ? ['G', 'V'] : ['G'],
-            isChecked ? code + CHECK : code,
+            ['G', ...Object.keys(inputs).filter((name) => /^S\d$/.test(name))],
+            code,
             before === undefined,
           ),
         );
         before?.dispose();
         return sums;
       }, undefined);
-    const penaltyOf = ({ state, number }: Given, clip: Tensor | undefined) => {
-      const { beta1, beta3, power, normGrad } = groups[state.group]!;
-      const c: Uniforms = { scale: ['float', signs[number]! * gradientScale] };
-      const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''};`;
+    const penaltyOf = ({ state, number }: Given, clip: Tensor | undefined, check: string) => {
+      const { beta3, power, normGrad } = groups[state.group]!;
+      const scale: Uniforms = { scale: ['float', signs[number]! * gradientScale] };
+      // What is checked is not cut yet.
+      const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''}; ${check} ${cut}`;
       const inputs = clip ? { clip } : undefined;
-      if (beta3 === 0) return [scaled, { ...inputs }, c] as const;
+      if (beta3 === 0) return [scaled, { ...inputs }, scale] as const;
       const term = `sum += ${penaltyTerm(power, 'vec4')};`;
-      if (normGrad) return [`${scaled} vec4 x = g; ${term}`, { ...inputs }, c] as const;
+      if (normGrad) return [`${scaled} vec4 x = g; ${term}`, { ...inputs }, scale] as const;
       return [
-        `${scaled} ${RULE.velocity} vec4 x = v; ${term}`,
-        { V: state.velocity, ...inputs },
-        { ...c, b1: ['float', beta1], o1: ['float', 1 - beta1] },
+        `${scaled} ${codeOf(this.#velocity)} vec4 x = s0; ${term}`,
+        { ...this.#readArrays(state), ...inputs },
+        { ...scale, ...this.#velocityScalars[state.group] },
       ] as const;
     };
 
     const penalized = given.filter(({ state }) => groups[state.group]!.beta3 !== 0);
     const isClipped = clipNorm !== undefined;
+    const check = checkGradients ? CHECK : '';
     const first = isClipped
-      ? sumsOf(given, checkGradients, () => ['sum += g * g;', {}, {}])
-      : sumsOf(checkGradients ? given : penalized, checkGradients, (each) => penaltyOf(each, undefined));
+      ? sumsOf(given, () => [`sum += g * g; ${check}`, {}, {}])
+      : sumsOf(checkGradients ? given : penalized, (each) => penaltyOf(each, undefined, check));
     const verdict = run(
       [REPORT_FIELDS],
       { counts, sums: first ?? counts },
@@ -272,7 +303,7 @@ class WebGLDevice implements Device {
         return f == 0 ? float(applied) : f == 1 ? refusals : f == 2 ? norm : c;
       }`),
     );
-    const second = isClipped ? sumsOf(penalized, false, (each) => penaltyOf(each, verdict)) : first;
+    const second = isClipped ? sumsOf(penalized, (each) => penaltyOf(each, verdict, '')) : first;
     const report = run(
       [REPORT_FIELDS + 2 * groups.length],
       { verdict, sums: second ?? counts },
@@ -321,47 +352,38 @@ class WebGLDevice implements Device {
     // Programs divide slowly.
     const across = textureWidth(scalars);
     const updates = given.map(({ state, number, variable, gradient }) => {
-      const { beta1, beta2, epsilon, weightDecay } = groups[state.group]!;
       const at: Uniforms = { at: ['ivec2', number % across, Math.floor(number / across)] };
-      const update = (x: string, rule: string, inputs: Record<string, Tensor>, uniforms: Uniforms) =>
-        run(
+      const old: Record<string, Tensor> = { p: variable };
+      for (const [k, array] of state.arrays.entries()) old[`s${k}`] = array;
+      const made: Record<string, Tensor> = {};
+      for (const { of, reads, code, scalarsOfGroups } of this.#lines) {
+        const inputs = reads.map((name) => [
+          name.toUpperCase(),
+          name === 'g' ? gradient : (made[name] ?? old[name]!),
+        ]);
+        const declared = reads.map((name) => {
+          const own = `own(${name.toUpperCase()})`;
+          return name === 'g' ? `vec4 g = a.w * ${own}; ${cut}` : `vec4 ${name} = ${own};`;
+        });
+        made[of] = run(
           state.shape,
-          { ...inputs, scalars },
-          { ...at, ...uniforms },
+          { [of.toUpperCase()]: old[of]!, ...Object.fromEntries(inputs), scalars },
+          { ...at, ...scalarsOfGroups[state.group] },
           `void main() {
-            vec4 ${x} = own(X), a = texelFetch(scalars, at, 0);
+            vec4 ${of} = own(${of.toUpperCase()}), a = texelFetch(scalars, at, 0);
             float r1 = a.x, r2 = a.y, eta = a.z;
-            if (r1 != 0.0) { ${rule} }
-            setOutput(${x});
+            if (r1 != 0.0) { ${declared.join(' ')} ${code} }
+            setOutput(${of});
           }`,
         );
-      const scaled = 'vec4 g = a.w * own(G);';
-      const velocity = update(
-        'v',
-        scaled + RULE.velocity,
-        { X: state.velocity, G: gradient },
-        { b1: ['float', beta1], o1: ['float', 1 - beta1] },
-      );
-      const secondMoment = update(
-        's',
-        scaled + RULE.secondMoment,
-        { X: state.secondMoment, G: gradient },
-        { b2: ['float', beta2], o2: ['float', 1 - beta2] },
-      );
-      const parameters = update(
-        'p',
-        `vec4 v = own(V), s = own(S); ${RULE.parameter}`,
-        { X: variable, V: velocity, S: secondMoment },
-        { eps: ['float', epsilon], wd: ['float', weightDecay] },
-      );
-      return { state, variable, velocity, secondMoment, parameters };
+      }
+      return { state, variable, made };
     });
 
     // Everything has been made; from here on nothing can fail.
-    for (const { state, variable, velocity, secondMoment, parameters } of updates) {
-      variable.assign(parameters);
-      state.velocity = replace(state.velocity, velocity);
-      state.secondMoment = replace(state.secondMoment, secondMoment);
+    for (const { state, variable, made } of updates) {
+      variable.assign(made.p!);
+      state.arrays = state.arrays.map((old, k) => replace(old, made[`s${k}`]!));
     }
     this.#state.counts = replace(counts, countsAfter as typeof counts);
     return report;

@@ -9,17 +9,23 @@ import {
   engine as tensorflow,
 } from '@tensorflow/tfjs-core';
 import type { EngineSettings, GroupSettings } from '../engines/engine.js';
+import { decaysOf, type RuleName } from '../engines/rules.js';
 import type { Device, DeviceStep, DeviceType } from './device.js';
 import type { DeviceState } from './device-state.js';
 import { REPORT_FIELDS } from './report.js';
 import {
+  arraysOf,
   CLIP_COEFFICIENT,
+  codeOf,
+  cutTo,
   EFFECTIVE_LEARNING_RATE,
+  linesOf,
+  literal,
   magnitude,
   ONE_MINUS_POWER,
   penaltyTerm,
   REFUSED_FROM,
-  vradam,
+  velocityLines,
 } from './rule.js';
 
 /** What we use of the backend of @tensorflow/tfjs-backend-webgpu. */
@@ -74,11 +80,18 @@ struct Tensor {
 @group(0) @binding(0) var<uniform> tensor: Tensor;
 `;
 
+const SCALARS = ['b1', 'o1', 'b2', 'o2', 'eps', 'wd']
+  .map((name) => `let ${name} = tensor.${name};`)
+  .join(' ');
+
 /** What the buffers of a tensor are seen as: four numbers at a time take half as long as one, where none is left over. */
 type Elements = 'f32' | 'vec4<f32>';
 
 /** What is read of one tensor before the update. */
 interface Reading {
+  readonly rule: RuleName;
+  /** Gradients are cut to it. */
+  readonly limit?: number | undefined;
   /** Whether what is added up are terms of the new velocity, not of the gradient. */
   readonly ofVelocity?: boolean;
   /** Undefined where only the largest gradient is looked for. */
@@ -87,25 +100,30 @@ interface Reading {
 }
 
 /** Partial sums, and the largest gradients, of one tensor. */
-function readingShader(type: Elements, { ofVelocity, power, isClipped }: Reading): string {
+function readingShader(type: Elements, { rule, limit, ofVelocity, power, isClipped }: Reading): string {
+  const lines = ofVelocity ? velocityLines(linesOf(rule, type)) : [];
+  const first = isClipped ? 4 : 3;
+  const arrays = arraysOf(lines);
   const isOne = type === 'f32';
   const integers = isOne ? 'u32' : 'vec4<u32>';
   return `${TENSOR}
 @group(0) @binding(1) var<storage, read_write> partials: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read> gradient: array<${type}>;
 ${isClipped ? '@group(0) @binding(3) var<storage, read> clipping: array<u32>;' : ''}
-${ofVelocity ? `@group(0) @binding(${isClipped ? 4 : 3}) var<storage, read> velocity: array<${type}>;` : ''}
+${arrays.map((name, k) => `@group(0) @binding(${first + k}) var<storage, read> ${name}_: array<${type}>;`).join('\n')}
 @compute @workgroup_size(${WORKGROUP}) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let scale = tensor.scale${isClipped ? ' * bitcast<f32>(clipping[1])' : ''};
-  let b1 = tensor.b1;
-  let o1 = tensor.o1;
+  ${SCALARS}
   var sum = ${type}();
   var largest = ${integers}();
   for (var i = id.x; i < tensor.size; i += tensor.parts) {
     var g = gradient[i];
     largest = max(largest, ${magnitude(`bitcast<${integers}>`, integers)});
     g *= scale;
-    ${ofVelocity ? `var v = velocity[i]; ${vradam(type).velocity} let x = v;` : 'let x = g;'}
+    ${cutTo(limit, type)}
+    ${arrays.map((name) => `var ${name} = ${name}_[i];`).join(' ')}
+    ${codeOf(lines)}
+    let x = ${ofVelocity ? 's0' : 'g'};
     ${power === undefined ? '' : `sum += ${penaltyTerm(power, type)};`}
   }
   ${isOne ? 'let total = sum;' : 'let total = dot(sum, vec4<f32>(1.0));'}
@@ -150,12 +168,6 @@ fn largest() -> u32 {
 
 /** The magnitude of infinity; those above are NaN. */
 const INFINITE = '0x7f800000u';
-
-/** A number as WGSL writes it, as float32 holds it. */
-function literal(x: number): string {
-  const text = String(Math.fround(Math.max(Math.min(x, 3.4028234663852886e38), -3.4028234663852886e38)));
-  return /[.e]/.test(text) ? text : `${text}.0`;
-}
 
 /** What clipping multiplies by, and what the check needs to know of the gradients: norm, coefficient, magnitude. */
 function clippingShader(clipNorm: number): string {
@@ -255,15 +267,15 @@ fn oneMinusPower(x: f32) -> f32 { return ${ONE_MINUS_POWER}; }
 }`;
 }
 
-function updatingShader(type: Elements): string {
-  const { velocity, secondMoment, parameter } = vradam(type);
+function updatingShader(type: Elements, rule: RuleName, limit: number | undefined): string {
+  const lines = linesOf(rule, type);
+  const arrays = arraysOf(lines);
   return `${TENSOR}
 @group(0) @binding(1) var<storage, read> decisions: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> gradient: array<${type}>;
-@group(0) @binding(3) var<storage, read_write> velocity: array<${type}>;
-@group(0) @binding(4) var<storage, read_write> secondMoment: array<${type}>;
-@group(0) @binding(5) var<storage, read> before: array<${type}>;
-@group(0) @binding(6) var<storage, read_write> after: array<${type}>;
+@group(0) @binding(3) var<storage, read> before: array<${type}>;
+@group(0) @binding(4) var<storage, read_write> after: array<${type}>;
+${arrays.map((name, k) => `@group(0) @binding(${5 + k}) var<storage, read_write> ${name}_: array<${type}>;`).join('\n')}
 @compute @workgroup_size(${WORKGROUP}) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let i = id.y * tensor.row + id.x;
   if (i >= tensor.size) { return; }
@@ -273,20 +285,12 @@ function updatingShader(type: Elements): string {
   let r2 = decision.w;
   var p = before[i];
   if (r2 > 0.0) {
-    let b1 = tensor.b1;
-    let o1 = tensor.o1;
-    let b2 = tensor.b2;
-    let o2 = tensor.o2;
-    let eps = tensor.eps;
-    let wd = tensor.wd;
-    let g = tensor.scale * decision.y * gradient[i];
-    var v = velocity[i];
-    var s = secondMoment[i];
-    ${velocity}
-    ${secondMoment}
-    ${parameter}
-    velocity[i] = v;
-    secondMoment[i] = s;
+    ${SCALARS}
+    var g = tensor.scale * decision.y * gradient[i];
+    ${cutTo(limit, type)}
+    ${arrays.map((name) => `var ${name} = ${name}_[i];`).join(' ')}
+    ${codeOf(lines)}
+    ${arrays.map((name) => `${name}_[i] = ${name};`).join(' ')}
   }
   after[i] = p;
 }`;
@@ -362,7 +366,8 @@ interface Present {
   readonly norm: Run | undefined;
   /** Undefined where there is nothing to read for before the update. */
   readonly reading: Run | undefined;
-  readonly ofVelocity: boolean;
+  /** The state arrays that are read. */
+  readonly readArrays: readonly string[];
   readonly updating: Run;
 }
 
@@ -387,7 +392,7 @@ function planOf(
   gradients: readonly (Tensor | null)[],
   gradientScale: number,
 ): Plan {
-  const { groups, clipNorm, checkGradients } = settings;
+  const { rule = 'adam', groups, clipNorm, clipValue: limit, checkGradients } = settings;
   const isClipped = clipNorm !== undefined;
   // Group by group, so that the partial sums of each lie together.
   const numbers = tensors.flatMap((_, number) => (gradients[number] ? [number] : []));
@@ -403,7 +408,8 @@ function planOf(
     const { group } = tensors[number]!;
     const { size } = gradients[number]!;
     if (size === 0) return [];
-    const { beta1, beta2, beta3, epsilon, weightDecay, maximize, normGrad, power } = groups[group]!;
+    const { beta3, epsilon, weightDecay, maximize, normGrad, power } = groups[group]!;
+    const { b1, o1, b2, o2 } = decaysOf(rule, groups[group]!);
     const type: Elements = size % 4 === 0 ? 'vec4<f32>' : 'f32';
     const count = type === 'f32' ? size : size / 4;
     const readers = Math.min(Math.ceil(size / READ_ELEMENTS), MOST_READERS);
@@ -413,7 +419,7 @@ function planOf(
     const offset = SLOT * place;
     const integers = [count, parts, WORKGROUP * readers, WORKGROUP * row, place];
     const scale = maximize ? -gradientScale : gradientScale;
-    const numbers = [scale, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, weightDecay];
+    const numbers = [scale, b1, o1, b2, o2, epsilon, weightDecay];
     new Uint32Array(table, offset).set(integers);
     new Float32Array(table, offset + 4 * integers.length).set(numbers);
     parts += WORKGROUP * readers;
@@ -421,14 +427,15 @@ function planOf(
 
     const run = (code: string) => new Run(device, code, { buffer, offset, size: 48 });
     const ofVelocity = beta3 > 0 && !normGrad;
-    const reading: Reading = { ofVelocity, power: beta3 > 0 ? power : undefined, isClipped };
+    const reading: Reading = { rule, limit, ofVelocity, power: beta3 > 0 ? power : undefined, isClipped };
     const isRead = beta3 > 0 || (checkGradients && !isClipped);
     return [
       {
-        ...{ number, readers, row, rows, ofVelocity },
-        norm: isClipped ? run(readingShader(type, { power: 2 })) : undefined,
+        ...{ number, readers, row, rows },
+        readArrays: ofVelocity ? arraysOf(velocityLines(linesOf(rule, type))) : [],
+        norm: isClipped ? run(readingShader(type, { rule, power: 2 })) : undefined,
         reading: isRead ? run(readingShader(type, reading)) : undefined,
-        updating: run(updatingShader(type)),
+        updating: run(updatingShader(type, rule, limit)),
       },
     ];
   });
@@ -472,7 +479,7 @@ class WebGPUSteps implements Device {
     const report = make([REPORT_FIELDS + 2 * settings.groups.length]);
     const runs = present.map((each) => {
       const { number } = each;
-      const { velocity, secondMoment, kept } = tensors[number]!;
+      const { arrays, kept } = tensors[number]!;
       const variable = variables[number]!;
       kept[0]?.dispose();
       const after = make(variable.shape);
@@ -481,7 +488,7 @@ class WebGPUSteps implements Device {
         GPUBuffer,
         GPUBuffer,
       ];
-      return { ...each, variable, after, g, p, q, v: bufferOf(velocity), s: bufferOf(secondMoment) };
+      return { ...each, variable, after, g, p, q, state: arrays.map(bufferOf) };
     });
     const { groups, partials, given, decisions } = buffers;
     const clipped = clipping === undefined ? [] : [buffers.clipping];
@@ -493,12 +500,13 @@ class WebGPUSteps implements Device {
     const pass = backend.computePassEncoder;
     for (const { norm, readers, g } of runs) norm?.record(pass, [partials, g], readers);
     clipping?.record(pass, [partials, buffers.clipping]);
-    for (const { reading, readers, g, v, ofVelocity } of runs) {
-      reading?.record(pass, [partials, g, ...clipped, ...(ofVelocity ? [v] : [])], readers);
+    for (const { reading, readers, g, state, readArrays } of runs) {
+      const read = state.filter((_, k) => readArrays.includes(`s${k}`));
+      reading?.record(pass, [partials, g, ...clipped, ...read], readers);
     }
     deciding.record(pass, [partials, given, groups, ...known, decisions, ...clipped]);
-    for (const { updating, row, rows, g, v, s, p, q } of runs) {
-      updating.record(pass, [decisions, g, v, s, p, q], row, rows);
+    for (const { updating, row, rows, g, p, q, state } of runs) {
+      updating.record(pass, [decisions, g, p, q, ...state], row, rows);
     }
     backend.endComputePassEncoder();
     backend.submitQueue();

@@ -9,6 +9,7 @@ import type {
 } from './engine.js';
 import {
   cut,
+  decaysOf,
   f32,
   follow,
   type Rule,
@@ -123,19 +124,17 @@ function firstNonFinite(g: Float32Array, c: number, size: number): number {
 
 /** What a rule needs of all tensors of a group in one step. */
 function scalarsOf(
-  { rule, clipValue }: EngineSettings,
+  { rule = 'adam', clipValue }: EngineSettings,
   group: GroupSettings,
   gradientCoefficient: number,
 ): Scalars {
-  // Lion's beta2 is the decay of its velocity.
-  const [beta1, beta2] = rule === 'lion' ? [group.beta2, group.beta1] : [group.beta1, group.beta2];
-  const addsAll = rule === 'momentum' || rule === 'nesterov';
+  const { b1, o1, b2, o2 } = decaysOf(rule, group);
   return {
     ...UNSCALED,
-    b1: f32(beta1),
-    o1: f32(addsAll ? 1 : 1 - beta1),
-    b2: f32(beta2),
-    o2: f32(1 - beta2),
+    b1: f32(b1),
+    o1: f32(o1),
+    b2: f32(b2),
+    o2: f32(o2),
     eps: f32(group.epsilon),
     wd: f32(group.weightDecay),
     c: f32(group.maximize ? -gradientCoefficient : gradientCoefficient),

@@ -1,4 +1,4 @@
-import type { EngineSettings } from './engine.js';
+import type { EngineSettings, GroupSettings } from './engine.js';
 
 /** The rules by which an engine can update parameters; the number of each is its place in `RULES`. */
 export type RuleName =
@@ -273,7 +273,7 @@ export const stateArraysOf = ({ rule = 'adam', averageDecay }: EngineSettings): 
   ...(averageDecay === undefined ? [] : ['average']),
 ];
 
-/** Whether the engines of devices, which have Adam's rule alone, cannot do what settings ask for. */
+/** Whether the engine cuda, which has Adam's rule alone, cannot do what settings ask for. */
 export const needHost = ({
   rule = 'adam',
   clipValue,
@@ -281,6 +281,17 @@ export const needHost = ({
   accumulateSteps = 1,
 }: EngineSettings): boolean =>
   rule !== 'adam' || clipValue !== undefined || averageDecay !== undefined || accumulateSteps !== 1;
+
+/** Decays of a rule's first and second moments, and what they give to new values. */
+export function decaysOf(
+  rule: RuleName,
+  { beta1, beta2 }: GroupSettings,
+): Record<'b1' | 'o1' | 'b2' | 'o2', number> {
+  // Lion's beta2 is the decay of its velocity.
+  const [b1, b2] = rule === 'lion' ? [beta2, beta1] : [beta1, beta2];
+  const addsAll = rule === 'momentum' || rule === 'nesterov';
+  return { b1, o1: addsAll ? 1 : 1 - b1, b2, o2: 1 - b2 };
+}
 
 /** average ← decay·average + (1 - decay)·p; the first is a copy. */
 export function follow(average: Float32Array, p: Float32Array, decay: number, isFirst: boolean): void {

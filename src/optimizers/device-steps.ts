@@ -65,7 +65,7 @@ export class DeviceSteps implements VariableSteps {
   register(name: string, size: number, shape: readonly number[]): void {
     const group = this.groups.of(name);
     try {
-      this.engine.add(group, shape);
+      this.engine.add(group, shape, Number(this.#options.own.initialAccumulatorValue ?? 0));
     } catch (error) {
       throw cannotHold(this.engine.name, name, size, error);
     }

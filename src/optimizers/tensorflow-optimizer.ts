@@ -13,7 +13,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { hasDevice } from '../device/select.js';
 import type { TensorState } from '../engines/engine.js';
-import { needHost, stateArraysOf } from '../engines/rules.js';
+import { stateArraysOf } from '../engines/rules.js';
 import {
   type OptimizerKind,
   type ResolvedOptions,
@@ -77,7 +77,10 @@ export abstract class TensorFlowOptimizer extends Optimizer {
     this.#options = resolveOptions(learningRate, options, kind);
     const settings = engineSettings(this.#options);
     this.stateArrays = stateArraysOf(settings);
-    this.#mayGoOnDevice = this.#options.engine === 'auto' && !needHost(settings);
+    const { averageDecay, accumulateSteps } = settings;
+    // These are the host's.
+    const isOfHost = averageDecay !== undefined || accumulateSteps !== 1;
+    this.#mayGoOnDevice = this.#options.engine === 'auto' && !isOfHost;
     this.#steps = makeSteps(this.#options);
   }
 

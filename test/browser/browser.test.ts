@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { VRAdamOptions } from '../../src/browser/index.js';
+import { OTHER_RULES } from '../integration/rules.js';
 import { noChromium, type Opened, type Pages, pagesRunning, skipWithoutChromium } from './pages.js';
 
 /** What test/browser/page.ts exports, there for the functions that `evaluate` is given. They are sent as text: no imports, no `using`. */
@@ -62,6 +63,21 @@ describe.each(Object.entries(DISTANCES))(
           return page.apart(actual, followExactly({ ...options, learningRate: 0.01 }, steps, withHoles));
         },
         { options, steps },
+      );
+      expect(apart).toBeLessThanOrEqual(distance);
+    });
+
+    it.each(OTHER_RULES)('values are those of the JavaScript engine: %s %o', async (name, options) => {
+      const apart = await evaluate(
+        async ({ name, options }) => {
+          const { vradam, follow, followExactly, gradient } = page;
+          const withHoles: typeof gradient = (name, step) =>
+            (name === 'a1' && step % 3 === 2) || (name === 'b0' && step === 0) ? null! : gradient(name, step);
+          const actual = await follow(vradam[name](0.01, options), 20, withHoles);
+          const flat = { rule: name, ...options, learningRate: 0.01 };
+          return page.apart(actual, followExactly(flat, 20, withHoles));
+        },
+        { name, options },
       );
       expect(apart).toBeLessThanOrEqual(distance);
     });

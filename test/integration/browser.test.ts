@@ -13,6 +13,7 @@ import { distance } from '../unit/distance.js';
 import { goldens, optionsOf } from '../unit/golden.js';
 import { backends, use } from './backends.js';
 import { examples, numbers, perceptron, weightsOf } from './models.js';
+import { OTHER_RULES } from './rules.js';
 
 const fails = (code: string, message: RegExp) =>
   expect.objectContaining({ name: 'VRAdamError', code, message: expect.stringMatching(message) });
@@ -54,13 +55,23 @@ const gradientOf = (name: string, step: number) =>
 class DeviceOptimizer extends TensorFlowOptimizer {
   static readonly className = 'VRAdamOnDevice';
 
-  constructor(learningRate: number, options: node.VRAdamOptions = {}) {
-    super(learningRate, options, OPTIMIZERS.vradam, (resolved) => new DeviceSteps(resolved));
+  constructor(learningRate: number, options: object = {}, name: keyof typeof OPTIMIZERS = 'vradam') {
+    super(learningRate, options, OPTIMIZERS[name], (resolved) => new DeviceSteps(resolved));
   }
 }
 
 const onDevice = (learningRate: number, options?: node.VRAdamOptions) =>
   new DeviceOptimizer(learningRate, options);
+const MAKE = {
+  adam: node.adam,
+  sgd: node.sgd,
+  momentum: node.momentum,
+  rmsprop: node.rmsprop,
+  adagrad: node.adagrad,
+  adadelta: node.adadelta,
+  adamax: node.adamax,
+  lion: node.lion,
+};
 
 describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   beforeAll(() => use(backend));
@@ -129,6 +140,14 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
       (name === 'a1' && step % 3 === 2) || (name === 'b0' && step === 0) ? null : gradientOf(name, step);
     const expected = follow(node.vradam(rate, { ...options, engine: 'javascript' }), 40, gradient);
     const actual = follow(onDevice(rate, options), 40, gradient);
+    for (const [step, values] of actual.entries()) {
+      expect(distance(values, expected[step]!), `after ${step + 1} steps`).toBeLessThan(1e-5);
+    }
+  });
+
+  it.each(OTHER_RULES)('values are those of the JavaScript engine within 1e-5: %s %o', (name, options) => {
+    const expected = follow(MAKE[name](0.01, { ...options, engine: 'javascript' }), 40, gradientOf);
+    const actual = follow(new DeviceOptimizer(0.01, options, name), 40, gradientOf);
     for (const [step, values] of actual.entries()) {
       expect(distance(values, expected[step]!), `after ${step + 1} steps`).toBeLessThan(1e-5);
     }

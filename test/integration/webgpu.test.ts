@@ -8,15 +8,23 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { webgpu } from '../../src/device/webgpu.js';
 import {
+  adadelta,
+  adagrad,
+  adam,
+  adamax,
   FlatOptimizer,
+  lion,
+  momentum,
   rmsprop,
   schedules,
+  sgd,
   type VRAdamOptimizer,
   type VRAdamOptions,
   vradam,
 } from '../../src/index.js';
 import { distance } from '../unit/distance.js';
 import { examples, numbers, perceptron } from './models.js';
+import { OTHER_RULES } from './rules.js';
 
 interface WebGPUBackend extends tf.KernelBackend {
   readonly device: GPUDevice;
@@ -78,6 +86,8 @@ function exactly(
   return { values: NAMES.map((name) => parameters[name]!), report: optimizer.lastStep! };
 }
 
+const MAKE = { adam, sgd, momentum, rmsprop, adagrad, adadelta, adamax, lion };
+
 describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
   beforeEach(({ skip }) => skip(noWebGPU !== undefined, noWebGPU));
 
@@ -132,12 +142,25 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
     }
   });
 
-  it('an optimizer whose rule the GPU does not have says so, and changes nothing', async () => {
+  it.each(OTHER_RULES)(
+    '100 steps stay within 1e-6 of the JavaScript engine: %s %o',
+    async (name, options) => {
+      const own = variables();
+      const optimizer = MAKE[name](1e-3, options);
+      for (let step = 0; step < 100; step++) apply(optimizer, gradient, step);
+      const { values } = exactly(1e-3, { rule: name, ...options } as VRAdamOptions, 100, gradient);
+      expect(distance(await valuesOf(own), values)).toBeLessThan(1e-6);
+      expect(await optimizer.readLastStep()).toMatchObject({ step: 100, applied: true, adapter: 'webgpu' });
+      optimizer.dispose();
+    },
+  );
+
+  it('an optimizer of which the GPU cannot do something says so, and changes nothing', async () => {
     const [w] = variables();
     // On the GPU, and nowhere else.
     tf.tidy(() => w!.assign(tf.mul(w!, 2)));
     const before = await w!.data();
-    const optimizer = rmsprop(0.1);
+    const optimizer = rmsprop(0.1, { averaging: { decay: 0.9 } });
     expect(() => optimizer.applyGradients([{ name: w!.name, tensor: tf.onesLike(w!) }])).toThrow(
       expect.objectContaining({
         code: 'ERR_VRADAM_ENGINE',
