@@ -293,6 +293,33 @@ describe.each(Object.entries(DISTANCES))(
       expect(after).toBe(before);
     });
 
+    it('values that are being read while a step replaces them arrive as they were', async () => {
+      const { begun, moved } = await evaluate(async () => {
+        const { tf, vradam } = page;
+        // On a device, where it has one.
+        const x = tf.variable(tf.mul(tf.ones([5000]), 3), true, 'x');
+        const gradient = tf.ones([5000]);
+        const optimizer = vradam.vradam(0.1);
+        const begun: number[][] = [];
+        for (let step = 0; step < 3; step++) {
+          const reading = x.data();
+          optimizer.applyGradients({ x: gradient });
+          const values = await reading;
+          begun.push([values[0]!, values[4999]!]);
+        }
+        const values = await x.data();
+        optimizer.dispose();
+        gradient.dispose();
+        return { begun, moved: values[0]! };
+      });
+      expect(begun[0]).toEqual([3, 3]);
+      // Each reading has what the step before it left.
+      expect(begun[1]![0]).toBeLessThan(3);
+      expect(begun[2]![0]).toBeLessThan(begun[1]![0]!);
+      expect(moved).toBeLessThan(begun[2]![0]!);
+      for (const [first, last] of begun) expect(last).toBe(first);
+    });
+
     it('a gradient may be shared, or be the variable, and clones keep what they had', async () => {
       const result = await evaluate(async () => {
         const { tf, vradam } = page;
