@@ -179,10 +179,33 @@ interface Given {
   readonly shape: Shape;
 }
 
+/** A line of the rule, as a program. */
+interface Update extends Line {
+  readonly program: string;
+  /** The scalars that it takes, of each group. */
+  readonly scalarsOfGroups: readonly Uniforms[];
+}
+
+/** The text of a program that carries out a line where the step is applied. */
+function updating({ of, reads, code }: Line, cut: string): string {
+  const declared = reads.map((name) => {
+    const own = `own(${name.toUpperCase()})`;
+    return name === 'g' ? `vec4 g = a.w * ${own}; ${cut}` : `vec4 ${name} = ${own};`;
+  });
+  return `void main() {
+    vec4 ${of} = own(${of.toUpperCase()}), a = texelFetch(scalars, at, 0);
+    float r1 = a.x, r2 = a.y, eta = a.z;
+    if (r1 != 0.0) { ${declared.join(' ')} ${code} }
+    setOutput(${of});
+  }`;
+}
+
 class WebGLDevice implements Device {
   readonly name = 'webgl';
   readonly #state: DeviceState;
-  readonly #lines: readonly (Line & { readonly scalarsOfGroups: readonly Uniforms[] })[];
+  readonly #updates: readonly Update[];
+  /** Cuts gradients. */
+  readonly #cut: string;
   readonly #velocity: readonly Line[];
   readonly #velocityScalars: readonly Uniforms[];
   /** Of each tensor: the sign of its gradient, or 0 where it has none; ln(beta1), ln(beta2); its group. */
@@ -190,7 +213,8 @@ class WebGLDevice implements Device {
 
   constructor(state: DeviceState) {
     this.#state = state;
-    const { rule = 'adam', groups } = state.settings;
+    const { rule = 'adam', groups, clipValue } = state.settings;
+    this.#cut = cutTo(clipValue, 'vec4');
     const lines = linesOf(rule, 'vec4');
     /** The scalars that lines take, of each group. */
     const scalarsOfGroups = (taken: readonly Line[]): Uniforms[] =>
@@ -201,7 +225,11 @@ class WebGLDevice implements Device {
         );
         return Object.fromEntries(names.map(([name, value]) => [name, ['float', value]]));
       });
-    this.#lines = lines.map((each) => ({ ...each, scalarsOfGroups: scalarsOfGroups([each]) }));
+    this.#updates = lines.map((each) => ({
+      ...each,
+      program: updating(each, this.#cut),
+      scalarsOfGroups: scalarsOfGroups([each]),
+    }));
     this.#velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
     this.#velocityScalars = scalarsOfGroups(this.#velocity);
   }
@@ -223,8 +251,7 @@ class WebGLDevice implements Device {
 
   #step({ variables, gradients, attempt, learningRates, gradientScale }: DeviceStep): Tensor {
     const { settings, tensors, counts } = this.#state;
-    const { groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = settings;
-    const cut = cutTo(clipValue, 'vec4');
+    const { groups, clipNorm, checkGradients, haltOnRefusal } = settings;
     const given = tensors.flatMap((state, number): Given[] => {
       const gradient = gradients[number];
       if (!gradient || gradient.size === 0) return [];
@@ -266,7 +293,7 @@ class WebGLDevice implements Device {
       const { beta3, power, normGrad } = groups[state.group]!;
       const scale: Uniforms = { scale: ['float', signs[number]! * gradientScale] };
       // What is checked is not cut yet.
-      const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''}; ${check} ${cut}`;
+      const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''}; ${check} ${this.#cut}`;
       const inputs = clip ? { clip } : undefined;
       if (beta3 === 0) return [scaled, { ...inputs }, scale] as const;
       const term = `sum += ${penaltyTerm(power, 'vec4')};`;
@@ -356,26 +383,12 @@ class WebGLDevice implements Device {
       const old: Record<string, Tensor> = { p: variable };
       for (const [k, array] of state.arrays.entries()) old[`s${k}`] = array;
       const made: Record<string, Tensor> = {};
-      for (const { of, reads, code, scalarsOfGroups } of this.#lines) {
-        const inputs = reads.map((name) => [
-          name.toUpperCase(),
-          name === 'g' ? gradient : (made[name] ?? old[name]!),
-        ]);
-        const declared = reads.map((name) => {
-          const own = `own(${name.toUpperCase()})`;
-          return name === 'g' ? `vec4 g = a.w * ${own}; ${cut}` : `vec4 ${name} = ${own};`;
-        });
-        made[of] = run(
-          state.shape,
-          { [of.toUpperCase()]: old[of]!, ...Object.fromEntries(inputs), scalars },
-          { ...at, ...scalarsOfGroups[state.group] },
-          `void main() {
-            vec4 ${of} = own(${of.toUpperCase()}), a = texelFetch(scalars, at, 0);
-            float r1 = a.x, r2 = a.y, eta = a.z;
-            if (r1 != 0.0) { ${declared.join(' ')} ${code} }
-            setOutput(${of});
-          }`,
-        );
+      for (const { of, reads, program, scalarsOfGroups } of this.#updates) {
+        const inputs: Record<string, Tensor> = { [of.toUpperCase()]: old[of]!, scalars };
+        for (const name of reads) {
+          inputs[name.toUpperCase()] = name === 'g' ? gradient : (made[name] ?? old[name]!);
+        }
+        made[of] = run(state.shape, inputs, { ...at, ...scalarsOfGroups[state.group] }, program);
       }
       return { state, variable, made };
     });
