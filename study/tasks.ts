@@ -86,7 +86,7 @@ export const TASKS: readonly StudyTask[] = [
     make: (seed) => digitTask({ model: 'mlp', hidden: 256, batchSize: 128, limit: 55_000, seed }),
     steps: 3 * EPOCH,
     evaluateEvery: EPOCH / 5,
-    logarithmic: true,
+    logarithmic: false,
     tunedBy: VALIDATION_LOSS,
     measures: DIGIT_MEASURES,
     finish: testScores,
