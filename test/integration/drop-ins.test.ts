@@ -71,25 +71,46 @@ const average = (decay: number, old: number, x: number) => decay * old + (1 - de
 
 const SIZE = 2000;
 
-/** Lion's algorithm (arXiv 2302.06675) as one writes it with operations of TensorFlow.js, on the variable x. */
-function lionOfOperations(rate: number): tf.Optimizer {
-  const velocity = tf.variable(tf.zeros([SIZE]), false, 'lion');
-  const mean = (decay: number, x: tf.Tensor) => tf.add(tf.mul(velocity, decay), tf.mul(x, 1 - decay));
+/** A rule as one writes it with operations of TensorFlow.js, on the variable x, where tf.train has none. */
+function ofOperations(direction: (g: tf.Tensor, state: tf.Variable[]) => tf.Tensor): tf.Optimizer {
+  const state = [0, 1, 2].map(() => tf.variable(tf.zeros([SIZE]), false));
   return {
     applyGradients: ({ x: gradient }: { x: tf.Tensor }) =>
       tf.tidy(() => {
         const x = tf.engine().registeredVariables.x!;
-        x.assign(tf.sub(x, tf.mul(tf.sign(mean(0.9, gradient)), rate)));
-        velocity.assign(mean(0.99, gradient));
+        x.assign(tf.sub(x, tf.mul(direction(gradient, state), 0.001)));
       }),
-    dispose: () => velocity.dispose(),
+    dispose: () => tf.dispose(state),
   } as unknown as tf.Optimizer;
+}
+
+const averageOf = (decay: number, old: tf.Tensor, x: tf.Tensor) =>
+  tf.add(tf.mul(old, decay), tf.mul(x, 1 - decay));
+
+function lionOf(g: tf.Tensor, [v]: tf.Variable[]): tf.Tensor {
+  const direction = tf.sign(averageOf(0.9, v!, g));
+  v!.assign(averageOf(0.99, v!, g));
+  return direction;
+}
+
+/** With epsilon added, which tf.train subtracts. */
+function centeredOf(g: tf.Tensor, [s, m]: tf.Variable[]): tf.Tensor {
+  s!.assign(averageOf(0.9, s!, tf.square(g)));
+  m!.assign(averageOf(0.9, m!, g));
+  const variance = tf.maximum(tf.sub(s!, tf.square(m!)), 0);
+  return tf.div(g, tf.sqrt(tf.add(variance, 1e-7)));
+}
+
+function centeredMomentumOf(g: tf.Tensor, state: tf.Variable[]): tf.Tensor {
+  const v = state[2]!;
+  v.assign(tf.add(tf.mul(v, 0.5), centeredOf(g, state)));
+  return v;
 }
 
 const centered: Direction = (g, s) => {
   s[0] = average(0.9, s[0]!, g * g);
   s[1] = average(0.9, s[1]!, g);
-  return g / Math.sqrt(s[0] - s[1] ** 2 + 1e-12);
+  return g / Math.sqrt(Math.max(s[0] - s[1] ** 2, 0) + 1e-7);
 };
 
 it.each<
@@ -118,15 +139,15 @@ it.each<
   ],
   [
     'rmsprop, centered',
-    () => rmsprop(0.001, { epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(0.001, 0.9, 0, 1e-12, true),
+    () => rmsprop(0.001, { centered: true }),
+    () => ofOperations(centeredOf),
     0.001,
     centered,
   ],
   [
     'rmsprop, centered, with momentum',
-    () => rmsprop(0.001, { momentum: 0.5, epsilon: 1e-12, centered: true }),
-    () => tf.train.rmsprop(0.001, 0.9, 0.5, 1e-12, true),
+    () => rmsprop(0.001, { momentum: 0.5, centered: true }),
+    () => ofOperations(centeredMomentumOf),
     0.001,
     (g, s, step) => {
       s[2] = 0.5 * s[2]! + centered(g, s, step);
@@ -136,7 +157,7 @@ it.each<
   [
     'lion',
     () => lion(0.001),
-    () => lionOfOperations(0.001),
+    () => ofOperations(lionOf),
     0.001,
     (g, s) => {
       const direction = Math.sign(average(0.9, s[0]!, g));
