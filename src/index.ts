@@ -1,4 +1,4 @@
-import { factoryOf, type OptimizerFactory, registeredFactoryOf } from './optimizers/factories.js';
+import { factoryOf, registeredFactoryOf } from './optimizers/factories.js';
 import { FusedOptimizer, VRAdamOptimizer } from './optimizers/optimizer.js';
 
 export type { AdapterName } from './adapters/adapter.js';
@@ -25,59 +25,31 @@ export { FusedOptimizer, VRAdamOptimizer };
  * @throws VRAdamError as {@link OptimizerFactory} says.
  * @example model.compile({ optimizer: vradam(1e-3, { weightDecay: 1e-2 }), loss: 'meanSquaredError' });
  */
-export const vradam: OptimizerFactory<VRAdamOptimizer> = factoryOf('vradam', VRAdamOptimizer);
+export const vradam = factoryOf('vradam', VRAdamOptimizer);
 
 /** Adam with decoupled weight decay (arXiv 1711.05101): `vradam` with beta3 0 and weightDecay 1e-2. */
-export const adamw: OptimizerFactory<VRAdamOptimizer, 'adamw'> = factoryOf('adamw', VRAdamOptimizer);
+export const adamw = factoryOf('adamw', VRAdamOptimizer);
 
 /** Adam (arXiv 1412.6980), a drop-in for `tf.train.adam`: `vradam` with beta3 0, weightDecay 0 and epsilon 1e-7. */
-export const adam: OptimizerFactory<VRAdamOptimizer, 'adam'> = factoryOf('adam', VRAdamOptimizer);
+export const adam = factoryOf('adam', VRAdamOptimizer);
 
 /** Stochastic gradient descent, a drop-in for `tf.train.sgd`. */
-export const sgd: OptimizerFactory<FusedOptimizer, 'sgd'> = registeredFactoryOf(
-  'sgd',
-  'VRSGD',
-  FusedOptimizer,
-);
+export const sgd = registeredFactoryOf('sgd', 'VRSGD', FusedOptimizer);
 
 /** SGD with momentum, or with `nesterov`, a drop-in for `tf.train.momentum`. */
-export const momentum: OptimizerFactory<FusedOptimizer, 'momentum'> = registeredFactoryOf(
-  'momentum',
-  'VRMomentum',
-  FusedOptimizer,
-);
+export const momentum = registeredFactoryOf('momentum', 'VRMomentum', FusedOptimizer);
 
 /** RMSProp, with `momentum` or `centered`, a drop-in for `tf.train.rmsprop`. */
-export const rmsprop: OptimizerFactory<FusedOptimizer, 'rmsprop'> = registeredFactoryOf(
-  'rmsprop',
-  'VRRMSProp',
-  FusedOptimizer,
-);
+export const rmsprop = registeredFactoryOf('rmsprop', 'VRRMSProp', FusedOptimizer);
 
 /** Adagrad (Duchi et al., JMLR 2011), a drop-in for `tf.train.adagrad`. */
-export const adagrad: OptimizerFactory<FusedOptimizer, 'adagrad'> = registeredFactoryOf(
-  'adagrad',
-  'VRAdagrad',
-  FusedOptimizer,
-);
+export const adagrad = registeredFactoryOf('adagrad', 'VRAdagrad', FusedOptimizer);
 
 /** Adadelta (arXiv 1212.5701), a drop-in for `tf.train.adadelta`. */
-export const adadelta: OptimizerFactory<FusedOptimizer, 'adadelta'> = registeredFactoryOf(
-  'adadelta',
-  'VRAdadelta',
-  FusedOptimizer,
-);
+export const adadelta = registeredFactoryOf('adadelta', 'VRAdadelta', FusedOptimizer);
 
 /** Adamax (arXiv 1412.6980), a drop-in for `tf.train.adamax`. */
-export const adamax: OptimizerFactory<FusedOptimizer, 'adamax'> = registeredFactoryOf(
-  'adamax',
-  'VRAdamax',
-  FusedOptimizer,
-);
+export const adamax = registeredFactoryOf('adamax', 'VRAdamax', FusedOptimizer);
 
 /** Lion (arXiv 2302.06675): steps by the sign of a velocity, so its rates are a tenth of Adam's. */
-export const lion: OptimizerFactory<FusedOptimizer, 'lion'> = registeredFactoryOf(
-  'lion',
-  'VRLion',
-  FusedOptimizer,
-);
+export const lion = registeredFactoryOf('lion', 'VRLion', FusedOptimizer);
