@@ -4,12 +4,12 @@ import { markdownTable } from '../bench/report/document.js';
 import type { Picture } from '../bench/report/panels.js';
 import { median } from '../bench/statistics.js';
 import { figureOf } from './choice.js';
-import { ARMS, CONTENDERS, FULL, type Settings } from './jobs.js';
+import { ARMS, armOf, CONTENDERS, FULL, type Settings } from './jobs.js';
 import { armsOf, NAMES, ratesOf, rateText, studied } from './pictures.js';
 import { runsOfKind, type StudyResults } from './results.js';
 import { endLoss, oscillation, survived } from './stability-figures.js';
 import { type Comparison, compare, holm, summary, verdict } from './statistics.js';
-import { type Measure, type StudyTask, TASKS } from './tasks.js';
+import { type Measure, type StudyTask, TASKS, taskOf } from './tasks.js';
 import { WEIGHT_DECAY } from './training.js';
 
 /** Where the generated part of docs/evidence.md lies. */
@@ -79,7 +79,7 @@ function answerTable(results: StudyResults): string {
   const rows = answers(results).map(({ task, rival, measure, found, p, verdict }) => [
     task.title,
     measure.name,
-    ARMS.find(({ key }) => key === rival)!.name,
+    armOf(rival).name,
     found === undefined ? 'a run diverged' : differenceText(found, measure.digits),
     String(measure.margin),
     found === undefined ? '' : chance(p),
@@ -155,7 +155,7 @@ function zeroingSection({ training }: StudyResults): string[] {
   const rates = [...new Set(runs.map(({ job }) => job.settings.learningRate))].toSorted((a, b) => a - b);
   const rows = [false, true].flatMap((neverZeroed) =>
     ['vradam-default', 'adamw'].map((key) => {
-      const { name } = ARMS.find((arm) => arm.key === key)!;
+      const { name } = armOf(key);
       return [
         neverZeroed ? 'never' : 'every step',
         name === 'AdamW' ? 'AdamW, defaults' : name,
@@ -175,7 +175,7 @@ function zeroingSection({ training }: StudyResults): string[] {
     }),
   );
   const [{ job }] = runs as [(typeof runs)[number]];
-  const task = TASKS.find(({ key }) => key === job.task)!;
+  const task = taskOf(job.task);
   const seeds = new Set(runs.map((run) => run.job.seed)).size;
   return [
     '## Gradients that are never set to zero',

@@ -1,6 +1,6 @@
 import type { OptimizerName } from '../examples/training/optimizers.js';
 import { sobolPoints } from './sobol.js';
-import { type StudyTask, TASKS } from './tasks.js';
+import { type StudyTask, TASKS, taskOf } from './tasks.js';
 
 /** The optimizers whose steps are timed and which are brought to their edge of stability. */
 export const CONTENDERS = ['vradam', 'adamw', 'sgd', 'rmsprop'] as const satisfies readonly OptimizerName[];
@@ -227,7 +227,7 @@ const ZEROING_TASK = 'brown';
 
 /** Both optimizers at their defaults and constant rates, with gradients that are set to zero and that are not. */
 export function zeroingJobs(scale: Scale): TrainingJob[] {
-  const task = TASKS.find(({ key }) => key === ZEROING_TASK)!;
+  const task = taskOf(ZEROING_TASK);
   return ['vradam-default', 'adamw'].flatMap((arm) =>
     [false, true].flatMap((neverZeroed) =>
       scale.zeroing.rates.flatMap((learningRate) =>

@@ -3,8 +3,8 @@ import { Presets, SingleBar } from 'cli-progress';
 import { testDigits } from '../mnist/data-set.js';
 import { PIXELS } from '../mnist/digits.js';
 import { TRAINING_DIGITS } from '../mnist/task.js';
-import { file, positiveNumber, wholeNumber } from '../training/arguments.js';
-import { type Program, type Report, runProgram } from '../training/program.js';
+import { file, wholeNumber } from '../training/arguments.js';
+import { averagingOption, type Program, type Report, runProgram } from '../training/program.js';
 import { gridPng } from './grid.js';
 import { type Judgement, trainJudge } from './judge.js';
 import { sampleDigits } from './sample.js';
@@ -22,13 +22,7 @@ const OPTIONS = {
   channels: wholeNumber(1, 512, 32, 'of the larger of the two scales of the U-Net'),
   times: wholeNumber(25, 4000, 400, 'steps from a digit to noise'),
   'evaluate-every': wholeNumber(1, 1e7, 500, 'steps'),
-  averaging: positiveNumber(
-    0.995,
-    'decay of an average of the weights, of vradam, adamw and adam; 0 for none',
-    {
-      zero: true,
-    },
-  ),
+  averaging: averagingOption(0.995),
   samples: wholeNumber(0, 10_000, 256, 'digits to draw at the end, which a classifier judges'),
   picture: file('where the first 64 of them go, as a PNG file'),
 };

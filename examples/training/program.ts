@@ -25,6 +25,12 @@ import { joinRanks, type RANK_OPTIONS, startRanks } from './ranks.js';
 import { type Figures, parametersOf, type Task } from './task.js';
 import { train } from './train.js';
 
+/** The option of examples that can average their weights, with the decay where it is not given. */
+export function averagingOption(decay: number) {
+  const text = 'decay of an average of the weights, of vradam, adamw and adam; 0 for none';
+  return positiveNumber(decay, text, { zero: true });
+}
+
 /** The options that every example has. */
 export const TRAINING_OPTIONS = {
   optimizer: choice(OPTIMIZERS, 'vradam'),
@@ -34,9 +40,7 @@ export const TRAINING_OPTIONS = {
   beta3: positiveNumber(undefined, 'strength of the penalty of vradam', { zero: true }),
   'lr-cutoff': positiveNumber(undefined, 'the most that the penalty of vradam adds to 1', { zero: true }),
   'weight-decay': positiveNumber(undefined, 'of vradam and adamw', { zero: true }),
-  averaging: positiveNumber(0, 'decay of an average of the weights, of vradam, adamw and adam; 0 for none', {
-    zero: true,
-  }),
+  averaging: averagingOption(0),
   engine: choice(ENGINES, 'auto'),
   backend: choice(BACKENDS, undefined),
   seed: wholeNumber(0, 2 ** 31 - 10, 1, 'for weights and batches'),

@@ -206,7 +206,9 @@ class WebGLDevice implements Device {
   readonly #updates: readonly Update[];
   /** Cuts gradients. */
   readonly #cut: string;
-  readonly #velocity: readonly Line[];
+  /** What a penalty of the velocity is made of: code, and the numbers of the arrays that it reads. */
+  readonly #velocityCode: string;
+  readonly #velocityArrays: readonly number[];
   readonly #velocityScalars: readonly Uniforms[];
   /** Of each tensor: the sign of its gradient, or 0 where it has none; ln(beta1), ln(beta2); its group. */
   #table: { readonly key: string; readonly tensor: Tensor } | undefined;
@@ -230,15 +232,14 @@ class WebGLDevice implements Device {
       program: updating(each, this.#cut),
       scalarsOfGroups: scalarsOfGroups([each]),
     }));
-    this.#velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
-    this.#velocityScalars = scalarsOfGroups(this.#velocity);
+    const velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
+    this.#velocityCode = codeOf(velocity);
+    this.#velocityArrays = arraysOf(velocity).map((name) => Number(name[1]));
+    this.#velocityScalars = scalarsOfGroups(velocity);
   }
 
-  /** The arrays that a penalty of the velocity is made of, as inputs of a program. */
-  #readArrays({ arrays }: DeviceTensor): Record<string, Tensor> {
-    return Object.fromEntries(
-      arraysOf(this.#velocity).map((name) => [name.toUpperCase(), arrays[Number(name[1])]!]),
-    );
+  #velocityArraysOf({ arrays }: DeviceTensor): Record<string, Tensor> {
+    return Object.fromEntries(this.#velocityArrays.map((k) => [`S${k}`, arrays[k]!]));
   }
 
   step(step: DeviceStep): Tensor {
@@ -265,26 +266,28 @@ class WebGLDevice implements Device {
     /** The sums of each group, `lanes` of them. */
     const sumsOf = (
       which: readonly Given[],
-      add: (each: Given) => readonly [code: string, inputs: Record<string, Tensor>, uniforms: Uniforms],
+      add: (
+        each: Given,
+      ) => readonly [
+        code: string,
+        arrays: Record<string, Tensor>,
+        inputs: Record<string, Tensor>,
+        uniforms: Uniforms,
+      ],
     ) =>
       which.reduce<Tensor | undefined>((before, each) => {
-        const [code, inputs, uniforms] = add(each);
+        const [code, arrays, inputs, uniforms] = add(each);
         const sums = run(
           // Two rows of texels a group: a device shades four neighbours at once.
           [2 * groups.length, 2, lanes],
-          { G: each.gradient, ...inputs, ...(before && { before }) },
+          { G: each.gradient, ...arrays, ...inputs, ...(before && { before }) },
           {
             ...uniforms,
             group: ['int', each.state.group],
             lanes: ['int', lanes],
             size: ['int', ...each.shape],
           },
-          reading(
-            each.shape,
-            ['G', ...Object.keys(inputs).filter((name) => /^S\d$/.test(name))],
-            code,
-            before === undefined,
-          ),
+          reading(each.shape, ['G', ...Object.keys(arrays)], code, before === undefined),
         );
         before?.dispose();
         return sums;
@@ -294,13 +297,14 @@ class WebGLDevice implements Device {
       const scale: Uniforms = { scale: ['float', signs[number]! * gradientScale] };
       // What is checked is not cut yet.
       const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''}; ${check} ${this.#cut}`;
-      const inputs = clip ? { clip } : undefined;
-      if (beta3 === 0) return [scaled, { ...inputs }, scale] as const;
+      const inputs: Record<string, Tensor> = clip ? { clip } : {};
+      if (beta3 === 0) return [scaled, {}, inputs, scale] as const;
       const term = `sum += ${penaltyTerm(power, 'vec4')};`;
-      if (normGrad) return [`${scaled} vec4 x = g; ${term}`, { ...inputs }, scale] as const;
+      if (normGrad) return [`${scaled} vec4 x = g; ${term}`, {}, inputs, scale] as const;
       return [
-        `${scaled} ${codeOf(this.#velocity)} vec4 x = s0; ${term}`,
-        { ...this.#readArrays(state), ...inputs },
+        `${scaled} ${this.#velocityCode} vec4 x = s0; ${term}`,
+        this.#velocityArraysOf(state),
+        inputs,
         { ...scale, ...this.#velocityScalars[state.group] },
       ] as const;
     };
@@ -309,7 +313,7 @@ class WebGLDevice implements Device {
     const isClipped = clipNorm !== undefined;
     const check = checkGradients ? CHECK : '';
     const first = isClipped
-      ? sumsOf(given, () => [`sum += g * g; ${check}`, {}, {}])
+      ? sumsOf(given, () => [`sum += g * g; ${check}`, {}, {}, {}])
       : sumsOf(checkGradients ? given : penalized, (each) => penaltyOf(each, undefined, check));
     const verdict = run(
       [REPORT_FIELDS],

@@ -13,7 +13,7 @@ import { distance } from '../unit/distance.js';
 import { goldens, optionsOf } from '../unit/golden.js';
 import { backends, use } from './backends.js';
 import { examples, numbers, perceptron, weightsOf } from './models.js';
-import { OTHER_RULES } from './rules.js';
+import { MAKE, OTHER_RULES } from './rules.js';
 
 const fails = (code: string, message: RegExp) =>
   expect.objectContaining({ name: 'VRAdamError', code, message: expect.stringMatching(message) });
@@ -62,16 +62,6 @@ class DeviceOptimizer extends TensorFlowOptimizer {
 
 const onDevice = (learningRate: number, options?: node.VRAdamOptions) =>
   new DeviceOptimizer(learningRate, options);
-const MAKE = {
-  adam: node.adam,
-  sgd: node.sgd,
-  momentum: node.momentum,
-  rmsprop: node.rmsprop,
-  adagrad: node.adagrad,
-  adadelta: node.adadelta,
-  adamax: node.adamax,
-  lion: node.lion,
-};
 
 describe.each(backends)('on the %s backend, made of operations,', (backend) => {
   beforeAll(() => use(backend));

@@ -1,4 +1,5 @@
 import type { FlatOptions } from '../../src/browser/index.js';
+import { adadelta, adagrad, adam, adamax, lion, momentum, rmsprop, sgd } from '../../src/index.js';
 
 /** An optimizer beside `vradam`, with options that reach each of its rules. */
 type Ruled = Exclude<FlatOptions['rule'], undefined | 'vradam' | 'adamw'>;
@@ -19,3 +20,5 @@ export const OTHER_RULES: readonly [name: Ruled, options: object][] = [
   ['adamax', { beta3: 0.1, normGrad: true }],
   ['lion', { beta3: 0.1 }],
 ];
+
+export const MAKE = { adam, sgd, momentum, rmsprop, adagrad, adadelta, adamax, lion };

@@ -8,23 +8,16 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { webgpu } from '../../src/device/webgpu.js';
 import {
-  adadelta,
-  adagrad,
-  adam,
-  adamax,
   FlatOptimizer,
-  lion,
-  momentum,
   rmsprop,
   schedules,
-  sgd,
   type VRAdamOptimizer,
   type VRAdamOptions,
   vradam,
 } from '../../src/index.js';
 import { distance } from '../unit/distance.js';
 import { examples, numbers, perceptron } from './models.js';
-import { OTHER_RULES } from './rules.js';
+import { MAKE, OTHER_RULES } from './rules.js';
 
 interface WebGPUBackend extends tf.KernelBackend {
   readonly device: GPUDevice;
@@ -85,8 +78,6 @@ function exactly(
   }
   return { values: NAMES.map((name) => parameters[name]!), report: optimizer.lastStep! };
 }
-
-const MAKE = { adam, sgd, momentum, rmsprop, adagrad, adadelta, adamax, lion };
 
 describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
   beforeEach(({ skip }) => skip(noWebGPU !== undefined, noWebGPU));
