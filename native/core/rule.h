@@ -74,6 +74,10 @@ struct adam {
   static constexpr Velocity kVelocity = Velocity::kOfGradient;
   VRADAM_HOST_DEVICE static float update(const UpdateScalars& a, float p, float g, float* s) {
     s[0] = next_velocity(a, s[0], g);
+    return update_behind_velocity(a, p, g, s);
+  }
+  // The same where the velocity is the new one already.
+  VRADAM_HOST_DEVICE static float update_behind_velocity(const UpdateScalars& a, float p, float g, float* s) {
     s[1] = next_second_moment(a, s[1], g);
     return next_parameter(a, p, s[0], s[1]);
   }

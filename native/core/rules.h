@@ -47,4 +47,7 @@ constexpr const RuleEntry& entry_of(Rule rule) {
   return kRules[static_cast<std::size_t>(rule)];
 }
 
+template <Rule kRule>
+inline constexpr std::size_t kArraysOf = entry_of(kRule).array_count();
+
 }  // namespace vradam

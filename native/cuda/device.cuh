@@ -8,9 +8,12 @@
 #if defined(__CUDACC__)
 #define VRADAM_DEVICE __device__ __forceinline__
 #define VRADAM_UNROLL _Pragma("unroll")
+#define VRADAM_UNROLL_TIMES(n) VRADAM_PRAGMA(unroll(n))
+#define VRADAM_PRAGMA(text) _Pragma(#text)
 #else
 #define VRADAM_DEVICE inline
 #define VRADAM_UNROLL
+#define VRADAM_UNROLL_TIMES(n)
 #endif
 
 namespace vradam {

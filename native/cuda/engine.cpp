@@ -20,10 +20,7 @@ namespace {
 EngineSettings engine_settings(const CudaSettings& settings) {
   EngineSettings result;
   result.groups.assign(settings.groups, settings.groups + settings.group_count);
-  if (settings.rule != Rule::adam) {
-    throw cuda::Unavailable(std::string("The CUDA engine does not have the rule ") +
-                            entry_of(settings.rule).name);
-  }
+  result.rule = settings.rule;
   if (!std::isnan(settings.clip_norm)) result.clip_norm = settings.clip_norm;
   if (!std::isnan(settings.clip_value)) result.clip_value = settings.clip_value;
   result.check_gradients = settings.check_gradients != 0;
@@ -125,8 +122,7 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
     const std::uint64_t chunks = plan_.chunks() + chunk_count(size);
     const std::uint64_t groups = plan_.settings().groups.size();
     Tensor memory;
-    memory.velocity = DeviceArray<float>(size);
-    memory.second_moment = DeviceArray<float>(size);
+    for (std::size_t k = 0; k < array_count(plan_.settings()); ++k) memory.state.emplace_back(size);
     auto entries = device_entries_.grown(stream_, tensors);
     auto steps = steps_.grown(stream_, tensors);
     auto scalars = scalars_.grown(stream_, tensors);
@@ -156,8 +152,7 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
       penalties_.values[level].adopt(std::move(penalties[level]));
     }
     cuda::TensorEntry entry{};
-    entry.velocity = memory.velocity.data();
-    entry.second_moment = memory.second_moment.data();
+    for (std::size_t k = 0; k < memory.state.size(); ++k) entry.state[k] = memory.state[k].data();
     entry.size = size;
     entry.group = group;
     entries_.push_back(entry);
@@ -288,6 +283,7 @@ cuda::StepView CudaEngine::view() const {
   view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
   view.limit = limit_of(settings);
+  view.rule = settings.rule;
   view.tensor_count = static_cast<std::uint32_t>(entries_.size());
   view.group_count = static_cast<std::uint32_t>(groups);
   view.clips = plan_.clips();
@@ -522,8 +518,8 @@ void CudaEngine::resume() {
 void CudaEngine::read_state(std::uint32_t tensor, float* const* arrays, std::uint64_t* steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    download(memory_[tensor].velocity.data(), arrays[0], bytes);
-    download(memory_[tensor].second_moment.data(), arrays[1], bytes);
+    const std::vector<DeviceArray<float>>& state = memory_[tensor].state;
+    for (std::size_t k = 0; k < state.size(); ++k) download(state[k].data(), arrays[k], bytes);
     download(steps_.data() + tensor, steps, sizeof *steps);
   });
 }
@@ -531,8 +527,8 @@ void CudaEngine::read_state(std::uint32_t tensor, float* const* arrays, std::uin
 void CudaEngine::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
   on_device([&] {
     const std::uint64_t bytes = entries_[tensor].size * sizeof(float);
-    upload(memory_[tensor].velocity.data(), arrays[0], bytes);
-    upload(memory_[tensor].second_moment.data(), arrays[1], bytes);
+    const std::vector<DeviceArray<float>>& state = memory_[tensor].state;
+    for (std::size_t k = 0; k < state.size(); ++k) upload(state[k].data(), arrays[k], bytes);
     upload(steps_.data() + tensor, &steps, sizeof steps);
   });
 }

@@ -86,8 +86,7 @@ class CudaEngine {
   };
 
   struct Tensor {
-    cuda::DeviceArray<float> velocity;
-    cuda::DeviceArray<float> second_moment;
+    std::vector<cuda::DeviceArray<float>> state;
     // The same as the caller's memory, for steps on the host's.
     cuda::DeviceArray<float> parameter;
     cuda::DeviceArray<float> gradient;

@@ -57,6 +57,7 @@ __device__ __forceinline__ Shared shared_of(std::uint32_t kept) {
   return {reinterpret_cast<BlockMemory*>(memory), floats + kept * kChunk, floats};
 }
 
+template <Rules kRules>
 __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     whole_step_kernel(const __grid_constant__ StepView step) {
   const Threads threads;
@@ -67,17 +68,18 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     norm_pass<false>(threads, shared, step);
     grid.sync();
   }
-  penalty_pass<false>(threads, shared, step);
+  penalty_pass<false, kRules>(threads, shared, step);
   grid.sync();
-  update_pass<false>(threads, shared, step);
+  update_pass<false, kRules>(threads, shared, step);
 }
 
 __global__ void __launch_bounds__(kThreads) norm_kernel(const __grid_constant__ StepView step) {
   norm_pass<true>(Threads(), shared_of(0), step);
 }
 
+template <Rules kRules>
 __global__ void __launch_bounds__(kThreads, 3) penalty_kernel(const __grid_constant__ StepView step) {
-  penalty_pass<true>(Threads(), shared_of(0), step);
+  penalty_pass<true, kRules>(Threads(), shared_of(0), step);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -93,16 +95,34 @@ __global__ void __launch_bounds__(kThreads) settle_kernel(const __grid_constant_
   settle(Threads(), shared_of(0), step, step.decision, step.group_decisions);
 }
 
+template <Rules kRules>
 __global__ void __launch_bounds__(kThreads, 3) update_kernel(const __grid_constant__ StepView step) {
-  update_pass<true>(Threads(), shared_of(0), step);
+  update_pass<true, kRules>(Threads(), shared_of(0), step);
 }
 
-const void* const kKernels[] = {
-    reinterpret_cast<const void*>(whole_step_kernel),  reinterpret_cast<const void*>(norm_kernel),
-    reinterpret_cast<const void*>(penalty_kernel),     reinterpret_cast<const void*>(reduce_kernel),
-    reinterpret_cast<const void*>(settle_norm_kernel), reinterpret_cast<const void*>(settle_kernel),
-    reinterpret_cast<const void*>(update_kernel),
+template <typename... Parameters>
+const void* address_of(void (*kernel)(Parameters...)) {
+  return reinterpret_cast<const void*>(kernel);
+}
+
+// Those that some rules have for themselves.
+struct KernelsOfRules {
+  const void* whole_step;
+  const void* penalty;
+  const void* update;
 };
+
+template <Rules kRules>
+const KernelsOfRules kKernelsOf = {address_of(whole_step_kernel<kRules>), address_of(penalty_kernel<kRules>),
+                                   address_of(update_kernel<kRules>)};
+
+const KernelsOfRules& kernels_of(Rules rules) {
+  return rules == Rules::kAdam ? kKernelsOf<Rules::kAdam> : kKernelsOf<Rules::kOthers>;
+}
+
+// Those of every step.
+const void* const kKernels[] = {address_of(norm_kernel), address_of(reduce_kernel),
+                                address_of(settle_norm_kernel), address_of(settle_kernel)};
 
 // Shared memory of the passes apart.
 constexpr std::uint64_t kApartBytes = shared_bytes(0);
@@ -198,9 +218,14 @@ std::unique_ptr<Device> open() {
   need(cudaSetDevice(0));
   if (!properties.memoryPoolsSupported) need(cudaErrorNotSupported);
   // All of them: a kernel is loaded when it is first asked for, and what fails then should fail here.
-  for (const void* const kernel : kKernels) {
+  const auto ask = [&](const void* kernel) {
     cudaFuncAttributes attributes;
     need(cudaFuncGetAttributes(&attributes, kernel));
+  };
+  for (const void* const kernel : kKernels) ask(kernel);
+  for (const Rules rules : kAllRules) {
+    const KernelsOfRules& kernels = kernels_of(rules);
+    for (const void* const kernel : {kernels.whole_step, kernels.penalty, kernels.update}) ask(kernel);
   }
   for (cudaStream_t* const stream : {&device->own, &device->up, &device->down}) {
     need(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking));
@@ -214,12 +239,16 @@ std::unique_ptr<Device> open() {
   const std::uint64_t most =
       per_block < properties.sharedMemPerBlockOptin ? per_block : properties.sharedMemPerBlockOptin;
   while (device->most_kept < kTeams && shared_bytes(device->most_kept + 1) <= most) ++device->most_kept;
-  need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                            static_cast<int>(most)));
-  need(cudaFuncSetAttribute(whole_step_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                            cudaSharedmemCarveoutMaxShared));
-  int blocks = 0;
-  need(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, whole_step_kernel, kThreads, most));
+  int blocks = kBlocksPerMultiprocessor;
+  for (const Rules rules : kAllRules) {
+    const void* const kernel = kernels_of(rules).whole_step;
+    need(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)));
+    need(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                              cudaSharedmemCarveoutMaxShared));
+    int at_once = 0;
+    need(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, kernel, kThreads, most));
+    if (at_once < blocks) blocks = at_once;
+  }
   device->blocks = static_cast<std::uint32_t>(blocks * properties.multiProcessorCount);
   return device;
 }
@@ -246,13 +275,12 @@ cudaStream_t of(Stream stream) {
   return static_cast<cudaStream_t>(stream);
 }
 
-template <typename Kernel, typename... Values>
-void launch(Stream stream, Kernel kernel, unsigned blocks, std::uint64_t shared_bytes,
+template <typename... Values>
+void launch(Stream stream, const void* kernel, unsigned blocks, std::uint64_t shared_bytes,
             const Values&... values) {
   const Visit visit;
   void* arguments[] = {const_cast<void*>(static_cast<const void*>(&values))...};
-  must(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(blocks), dim3(kThreads), arguments,
-                        shared_bytes, of(stream)));
+  must(cudaLaunchKernel(kernel, dim3(blocks), dim3(kThreads), arguments, shared_bytes, of(stream)));
 }
 
 unsigned blocks_for(std::uint64_t count) {
@@ -424,7 +452,7 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
   const Visit visit;
   void* arguments[] = {const_cast<StepView*>(&step)};
   const cudaError_t status =
-      cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(whole_step_kernel), dim3(plan.blocks),
+      cudaLaunchCooperativeKernel(kernels_of(rules_with(step.rule)).whole_step, dim3(plan.blocks),
                                   dim3(kThreads), arguments, plan.shared_bytes, of(stream));
   if (status == cudaErrorCooperativeLaunchTooLarge || status == cudaErrorLaunchOutOfResources) {
     cudaGetLastError();
@@ -435,31 +463,32 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
 }
 
 void launch_norm_pass(Stream stream, const StepView& step) {
-  launch(stream, norm_kernel, blocks_to_read(step), kApartBytes, step);
+  launch(stream, address_of(norm_kernel), blocks_to_read(step), kApartBytes, step);
 }
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
   // Without anything to read, it still prepares every tensor's scalars.
   const unsigned blocks =
       step.reads ? blocks_to_read(step) : blocks_for((step.tensor_count + kThreads - 1) / kThreads);
-  launch(stream, penalty_kernel, blocks, kApartBytes, step);
+  launch(stream, kernels_of(rules_with(step.rule)).penalty, blocks, kApartBytes, step);
 }
 
 void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::uint32_t runs,
                         std::uint64_t results) {
-  launch(stream, reduce_kernel, static_cast<unsigned>(results), kApartBytes, from, to, runs);
+  launch(stream, address_of(reduce_kernel), static_cast<unsigned>(results), kApartBytes, from, to, runs);
 }
 
 void launch_settle_norm(Stream stream, const StepView& step) {
-  launch(stream, settle_norm_kernel, 1, kApartBytes, step);
+  launch(stream, address_of(settle_norm_kernel), 1, kApartBytes, step);
 }
 
 void launch_settle(Stream stream, const StepView& step) {
-  launch(stream, settle_kernel, 1, kApartBytes, step);
+  launch(stream, address_of(settle_kernel), 1, kApartBytes, step);
 }
 
 void launch_update_pass(Stream stream, const StepView& step) {
-  launch(stream, update_kernel, blocks_for(step.end_chunk - step.first_chunk), kApartBytes, step);
+  launch(stream, kernels_of(rules_with(step.rule)).update, blocks_for(step.end_chunk - step.first_chunk),
+         kApartBytes, step);
 }
 
 void start_clock() {

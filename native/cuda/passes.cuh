@@ -16,6 +16,8 @@
 // settle, in launches of one block or few, leave the decisions in memory.
 #pragma once
 
+#include <type_traits>
+
 #include "../core/reduction.h"
 #include "../core/rule.h"
 #include "../core/step.h"
@@ -24,6 +26,39 @@
 
 namespace vradam {
 namespace cuda {
+
+// The rules that kernels are compiled for. Adam's has its own, whose loads and registers suit it; of the
+// others a step picks one.
+enum class Rules : std::uint8_t { kAdam, kOthers };
+constexpr Rules kAllRules[] = {Rules::kAdam, Rules::kOthers};
+
+inline Rules rules_with(Rule rule) {
+  return rule == Rule::adam ? Rules::kAdam : Rules::kOthers;
+}
+
+template <typename R, std::size_t kCount>
+struct OneRule {
+  using Update = R;
+  static constexpr int kArrays = kCount;
+};
+
+// Runs f, which takes a OneRule, with the rule of a step.
+template <Rules kRules, typename F>
+VRADAM_DEVICE void with_rule(Rule rule, const F& f) {
+  if constexpr (kRules == Rules::kAdam) {
+    f(OneRule<rule::adam, kArraysOf<Rule::adam>>());
+  } else {
+    switch (rule) {
+#define VRADAM_ONE_RULE(name, ...) \
+  case Rule::name:                 \
+    return f(OneRule<rule::name, kArraysOf<Rule::name>>());
+      VRADAM_OTHER_RULES(VRADAM_ONE_RULE)
+#undef VRADAM_ONE_RULE
+      default:
+        return;
+    }
+  }
+}
 
 // The tree over the lanes of the first chunks, into the first lane of each, for the first thread of its team.
 template <typename Threads>
@@ -166,65 +201,120 @@ struct NotKept {
   VRADAM_DEVICE void operator()(unsigned, float, float) const {}
 };
 
+// What is summed up: the gradient, or the velocity where it follows the gradient alone.
+struct GradientOrVelocity {
+  static constexpr unsigned kMostBatch = 16;
+  using Old = float;
+  VRADAM_DEVICE GradientOrVelocity(const Chunk& chunk, const ChunkReading& what)
+      : velocity(chunk.tensor.state[0] + chunk.begin),
+        of_velocity(what.reading == Reading::kVelocityPenalty) {}
+  const float* velocity;
+  bool of_velocity;
+  VRADAM_DEVICE Old load(std::uint64_t i) const { return of_velocity ? velocity[i] : 0.0f; }
+  VRADAM_DEVICE float operator()(const UpdateScalars& a, Old v, float gradient) const {
+    return of_velocity ? next_velocity(a, v, gradient) : gradient;
+  }
+};
+
+// The velocity of a rule that makes it of all its state.
+template <typename One>
+struct OwnVelocity {
+  static constexpr unsigned kMostBatch = 4;
+  struct Old {
+    float at[One::kArrays];
+  };
+  VRADAM_DEVICE OwnVelocity(const Chunk& chunk, const ChunkReading&) {
+    VRADAM_UNROLL
+    for (int k = 0; k < One::kArrays; ++k) state[k] = chunk.tensor.state[k] + chunk.begin;
+  }
+  const float* state[One::kArrays];
+  VRADAM_DEVICE Old load(std::uint64_t i) const {
+    Old old;
+    VRADAM_UNROLL
+    for (int k = 0; k < One::kArrays; ++k) old.at[k] = state[k][i];
+    return old;
+  }
+  VRADAM_DEVICE float operator()(const UpdateScalars& a, Old old, float gradient) const {
+    return One::Update::velocity(a, gradient, old.at);
+  }
+};
+
 // The sum of a lane of a chunk.
-template <typename Keep, typename Add>
+template <typename Term, typename Keep, typename Add>
 VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const ChunkReading& what,
                                unsigned lane, const Keep& keep, const Add& add) {
+  const Term term_of(chunk, what);
+  constexpr unsigned kBatch = Add::kBatch < Term::kMostBatch ? Add::kBatch : Term::kMostBatch;
   const float* const gradients = chunk.tensor.gradient + chunk.begin;
-  const float* const velocity = chunk.tensor.velocity + chunk.begin;
-  const bool of_velocity = what.reading == Reading::kVelocityPenalty;
   double sum = 0.0;
   std::int32_t largest = 0;
-  const auto take = [&](unsigned i, float g, float v) {
+  const auto take = [&](unsigned i, float g, typename Term::Old old) {
     const float scaled = what.a.c * g;
     const std::int32_t magnitude = magnitude_bits(scaled);
     if (magnitude > largest) largest = magnitude;
     const float gradient = cut(what.a, scaled);
-    const float term = of_velocity ? next_velocity(what.a, v, gradient) : gradient;
+    const float term = term_of(what.a, old, gradient);
     keep(i, term, gradient);
     sum = add(sum, term);
   };
   unsigned i = lane;
-  for (; i + (Add::kBatch - 1) * kLanes < chunk.length; i += Add::kBatch * kLanes) {
-    float g[Add::kBatch];  // on their way together
-    float v[Add::kBatch];
+  for (; i + (kBatch - 1) * kLanes < chunk.length; i += kBatch * kLanes) {
+    float g[kBatch];  // on their way together
+    typename Term::Old old[kBatch];
     VRADAM_UNROLL
-    for (unsigned k = 0; k < Add::kBatch; ++k) {
+    for (unsigned k = 0; k < kBatch; ++k) {
       g[k] = gradients[i + k * kLanes];
-      v[k] = of_velocity ? velocity[i + k * kLanes] : 0.0f;
+      old[k] = term_of.load(i + k * kLanes);
     }
     VRADAM_UNROLL
-    for (unsigned k = 0; k < Add::kBatch; ++k) take(i + k * kLanes, g[k], v[k]);
+    for (unsigned k = 0; k < kBatch; ++k) take(i + k * kLanes, g[k], old[k]);
   }
-  for (; i < chunk.length; i += kLanes) take(i, gradients[i], of_velocity ? velocity[i] : 0.0f);
+  for (; i < chunk.length; i += kLanes) take(i, gradients[i], term_of.load(i));
   if (what.checks && refuses_step(largest, what.threshold)) {
     raise(magnitudes_of(step, step.number) + chunk.tensor.group, largest);
   }
   return sum;
 }
 
-template <typename Keep>
-VRADAM_DEVICE double read_lane(const StepView& step, const Chunk& chunk, const ChunkReading& what,
-                               unsigned lane, const Keep& keep) {
-  if (what.reading == Reading::kCheck) return read_lane(step, chunk, what, lane, keep, NoSum());
+template <typename Term, typename Keep>
+VRADAM_DEVICE double read_terms(const StepView& step, const Chunk& chunk, const ChunkReading& what,
+                                unsigned lane, const Keep& keep) {
+  if (what.reading == Reading::kCheck) return read_lane<Term>(step, chunk, what, lane, keep, NoSum());
   switch (what.power) {
     case Power::kOne:
-      return read_lane(step, chunk, what, lane, keep, Sum<Power::kOne>());
+      return read_lane<Term>(step, chunk, what, lane, keep, Sum<Power::kOne>());
     case Power::kTwo:
-      return read_lane(step, chunk, what, lane, keep, Sum<Power::kTwo>());
+      return read_lane<Term>(step, chunk, what, lane, keep, Sum<Power::kTwo>());
     case Power::kThree:
-      return read_lane(step, chunk, what, lane, keep, Sum<Power::kThree>());
+      return read_lane<Term>(step, chunk, what, lane, keep, Sum<Power::kThree>());
     case Power::kFour:
-      return read_lane(step, chunk, what, lane, keep, Sum<Power::kFour>());
+      return read_lane<Term>(step, chunk, what, lane, keep, Sum<Power::kFour>());
     case Power::kOther:
       break;
   }
-  return read_lane(step, chunk, what, lane, keep, Sum<Power::kOther>{what.exponent});
+  return read_lane<Term>(step, chunk, what, lane, keep, Sum<Power::kOther>{what.exponent});
+}
+
+template <Rules kRules, typename Keep>
+VRADAM_DEVICE double read_chunk(const StepView& step, const Chunk& chunk, const ChunkReading& what,
+                                unsigned lane, const Keep& keep) {
+  const bool of_velocity = what.reading == Reading::kVelocityPenalty;
+  double sum = 0.0;
+  bool own = false;
+  if (kRules == Rules::kOthers && of_velocity) {
+    with_rule<kRules>(step.rule, [&](auto one) {
+      if constexpr (decltype(one)::Update::kVelocity == rule::Velocity::kOwn) {
+        own = true;
+        sum = read_terms<OwnVelocity<decltype(one)>>(step, chunk, what, lane, keep);
+      }
+    });
+  }
+  return own ? sum : read_terms<GradientOrVelocity>(step, chunk, what, lane, keep);
 }
 
 // Reads this block's chunks, one a team, and puts their sums where they belong; in a step of one launch they
 // stay on chip until the update. `reading_of` says what is read of a chunk of a tensor.
-template <bool kApart, typename Threads, typename ReadingOf>
+template <bool kApart, Rules kRules, typename Threads, typename ReadingOf>
 VRADAM_DEVICE void read_chunks(const Threads& threads, const Shared& shared, const StepView& step,
                                const ReadingOf& reading_of) {
   BlockMemory& memory = *shared.memory;
@@ -238,7 +328,7 @@ VRADAM_DEVICE void read_chunks(const Threads& threads, const Shared& shared, con
         if (!one.tensor.active) return;
         const ChunkReading what = reading_of(one.tensor, one.entry.index);
         if (what.reading == Reading::kNothing) return;
-        sum = read_lane(step, chunk_of(one), what, lane, keep);
+        sum = read_chunk<kRules>(step, chunk_of(one), what, lane, keep);
         if (what.reading != Reading::kCheck) to = what.sum;
       };
       if constexpr (kApart) {
@@ -260,18 +350,19 @@ VRADAM_DEVICE void read_chunks(const Threads& threads, const Shared& shared, con
 
 template <bool kApart, typename Threads>
 VRADAM_DEVICE void norm_pass(const Threads& threads, const Shared& shared, const StepView& step) {
-  read_chunks<kApart>(threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
-    ChunkReading what{};
-    what.reading = Reading::kGradientNorm;
-    what.power = Power::kTwo;
-    what.checks = step.checks != 0;
-    // The clip coefficient is at most 1, so what the scale alone lets through, both let through.
-    what.threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
-    what.sum = step.norm_sums.values + tensor.first_norm_sum + index;
-    what.a.c = 1.0f;
-    what.a.limit = __builtin_huge_valf();
-    return what;
-  });
+  read_chunks<kApart, Rules::kAdam>(
+      threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
+        ChunkReading what{};
+        what.reading = Reading::kGradientNorm;
+        what.power = Power::kTwo;
+        what.checks = step.checks != 0;
+        // The clip coefficient is at most 1, so what the scale alone lets through, both let through.
+        what.threshold = static_cast<float>(rates_of(step, tensor.group).gradient_scale);
+        what.sum = step.norm_sums.values + tensor.first_norm_sum + index;
+        what.a.c = 1.0f;
+        what.a.limit = __builtin_huge_valf();
+        return what;
+      });
 }
 
 // The norm of all gradients and the clip coefficient.
@@ -299,7 +390,7 @@ VRADAM_DEVICE void each_tensor(const Threads& threads, const StepView& step, con
   });
 }
 
-template <bool kApart, typename Threads>
+template <bool kApart, Rules kRules, typename Threads>
 VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   if (!kApart && step.clips) {
@@ -310,11 +401,11 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
 
   each_tensor(threads, step, [&](std::uint64_t i) {
     const GroupSettings& settings = group_of(step, step.tensors[i].group).settings;
-    step.scalars[i] = update_scalars(Rule::adam, settings, step.steps[i] + 1, 0.0, 0.0, step.limit);
+    step.scalars[i] = update_scalars(step.rule, settings, step.steps[i] + 1, 0.0, 0.0, step.limit);
   });
 
   if (!step.reads) return;
-  read_chunks<kApart>(threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
+  read_chunks<kApart, kRules>(threads, shared, step, [&](const TensorEntry& tensor, std::uint32_t index) {
     const GroupEntry& group = group_of(step, tensor.group);
     ChunkReading what{};
     what.reading = group.reading;
@@ -479,33 +570,50 @@ struct KeptChunk {
   const float* gradient;
 };
 
-template <bool kOnce, typename Threads>
+template <bool kOnce, typename One, typename Threads>
 VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, const UpdateScalars& a,
                                 const KeptChunk& kept) {
+  using Update = typename One::Update;
+  constexpr bool kAdam = std::is_same_v<Update, rule::adam>;
   const TensorEntry& tensor = chunk.tensor;
   const float* const p_in = tensor.p_in + chunk.begin;
   float* const p_out = tensor.p_out + chunk.begin;
   const float* const gradient = tensor.gradient + chunk.begin;
-  float* const velocity = tensor.velocity + chunk.begin;
-  float* const second_moment = tensor.second_moment + chunk.begin;
+  float* state[kMostArrays];
+  VRADAM_UNROLL
+  for (int j = 0; j < One::kArrays; ++j) state[j] = tensor.state[j] + chunk.begin;
+  const bool has_velocity = kAdam && kept.velocity != nullptr;
+  // Of a gradient as it was read; `s` becomes the new state.
+  const auto next = [&](float p, float g, float* s) {
+    const float scaled = kept.gradient != nullptr ? g : cut(a, a.c * g);
+    if constexpr (kAdam) {
+      if (has_velocity) return Update::update_behind_velocity(a, p, scaled, s);
+    }
+    return Update::update(a, p, scaled, s);
+  };
   const auto fetch = [](const float* from) { return kOnce ? load_once(from) : load(from); };
   const auto put = [](float* to, const Quad& q) { kOnce ? store_once(to, q) : store(to, q); };
-  constexpr unsigned kBatch = kOnce ? 2 : 4;  // of quads whose loads are on their way together
+  constexpr unsigned kBatches = kElementsPerThread / 4;
+  // Of quads whose loads are on their way together.
+  constexpr unsigned kBatch = !kAdam ? 1 : kOnce ? 2 : 4;
+  constexpr unsigned kUnrolled = kAdam ? kBatches / kBatch : 1;
   threads.each([&](unsigned t) {
-    VRADAM_UNROLL
-    for (unsigned batch = 0; batch < kElementsPerThread / 4; batch += kBatch) {
+    VRADAM_UNROLL_TIMES(kUnrolled)
+    for (unsigned batch = 0; batch < kBatches; batch += kBatch) {
       Quad p[kBatch];
       Quad g[kBatch];
-      Quad v[kBatch];
-      Quad s[kBatch];
+      Quad s[kMostArrays][kBatch];
       VRADAM_UNROLL
       for (unsigned k = 0; k < kBatch; ++k) {
         const unsigned q = t + (batch + k) * kThreads;
         if (q >= chunk.quads) continue;
         p[k] = fetch(p_in + 4 * q);
-        s[k] = fetch(second_moment + 4 * q);
+        VRADAM_UNROLL
+        for (int j = 1; j < One::kArrays; ++j) s[j][k] = fetch(state[j] + 4 * q);
         g[k] = kept.gradient != nullptr ? load(kept.gradient + 4 * q) : fetch(gradient + 4 * q);
-        v[k] = kept.velocity != nullptr ? load(kept.velocity + 4 * q) : fetch(velocity + 4 * q);
+        if constexpr (One::kArrays > 0) {
+          s[0][k] = has_velocity ? load(kept.velocity + 4 * q) : fetch(state[0] + 4 * q);
+        }
       }
       VRADAM_UNROLL
       for (unsigned k = 0; k < kBatch; ++k) {
@@ -513,30 +621,34 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
         if (q >= chunk.quads) continue;
         VRADAM_UNROLL
         for (unsigned e = 0; e < 4; ++e) {
-          const float scaled = kept.gradient != nullptr ? g[k].at[e] : cut(a, a.c * g[k].at[e]);
-          v[k].at[e] = kept.velocity != nullptr ? v[k].at[e] : next_velocity(a, v[k].at[e], scaled);
-          s[k].at[e] = next_second_moment(a, s[k].at[e], scaled);
-          p[k].at[e] = next_parameter(a, p[k].at[e], v[k].at[e], s[k].at[e]);
+          float of_element[kMostArrays];
+          VRADAM_UNROLL
+          for (int j = 0; j < One::kArrays; ++j) of_element[j] = s[j][k].at[e];
+          p[k].at[e] = next(p[k].at[e], g[k].at[e], of_element);
+          VRADAM_UNROLL
+          for (int j = 0; j < One::kArrays; ++j) s[j][k].at[e] = of_element[j];
         }
-        put(velocity + 4 * q, v[k]);
-        put(second_moment + 4 * q, s[k]);
+        VRADAM_UNROLL
+        for (int j = 0; j < One::kArrays; ++j) put(state[j] + 4 * q, s[j][k]);
         put(p_out + 4 * q, p[k]);
       }
     }
     for (unsigned i = 4 * chunk.quads + t; i < chunk.length; i += kThreads) {
-      const float scaled = kept.gradient != nullptr ? kept.gradient[i] : cut(a, a.c * gradient[i]);
-      const float v = kept.velocity != nullptr ? kept.velocity[i] : next_velocity(a, velocity[i], scaled);
-      const float s = next_second_moment(a, second_moment[i], scaled);
-      p_out[i] = next_parameter(a, p_in[i], v, s);
-      velocity[i] = v;
-      second_moment[i] = s;
+      float s[kMostArrays];
+      VRADAM_UNROLL
+      for (int j = 0; j < One::kArrays; ++j) {
+        s[j] = j == 0 && has_velocity ? kept.velocity[i] : state[j][i];
+      }
+      p_out[i] = next(p_in[i], kept.gradient != nullptr ? kept.gradient[i] : gradient[i], s);
+      VRADAM_UNROLL
+      for (int j = 0; j < One::kArrays; ++j) state[j][i] = s[j];
     }
   });
 }
 
 // A step large enough for passes apart will not stay in the caches anyway: nothing takes room there for
 // longer than it is needed.
-template <bool kApart, typename Threads>
+template <bool kApart, Rules kRules, typename Threads>
 VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, const StepView& step) {
   Decision* const decision = kApart ? step.decision : &shared.memory->decision;
   GroupDecision* const decisions = kApart ? step.group_decisions : shared.memory->groups;
@@ -563,9 +675,10 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
     a.c = decisions[tensor.group].c;
     a.eta = decisions[tensor.group].eta;
     const Reading reading = group_of(step, tensor.group).reading;
-    update_chunk<kApart>(
-        threads, chunk_of(one), a,
-        {reading == Reading::kVelocityPenalty ? x : nullptr, reading == Reading::kNothing ? nullptr : g});
+    const KeptChunk kept = {reading == Reading::kVelocityPenalty ? x : nullptr,
+                            reading == Reading::kNothing ? nullptr : g};
+    with_rule<kRules>(step.rule,
+                      [&](auto of) { update_chunk<kApart, decltype(of)>(threads, chunk_of(one), a, kept); });
   };
   for (std::uint64_t turn = 0; turn < mine; ++turn) {
     if constexpr (kApart) {

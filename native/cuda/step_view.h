@@ -5,6 +5,7 @@
 
 #include "../core/plan.h"
 #include "../core/power.h"
+#include "../core/rules.h"
 #include "../core/scalars.h"
 
 namespace vradam {
@@ -23,8 +24,7 @@ struct TensorEntry {
   const float* p_in;
   float* p_out;
   const float* gradient;
-  float* velocity;
-  float* second_moment;
+  float* state[kMostArrays];  // in the order of rules.h; null after the rule's last
   std::uint64_t size;
   std::uint64_t first_sum;       // of its chunks, in the run of its group
   std::uint64_t first_norm_sum;  // of its chunks, in the run over all tensors
@@ -105,6 +105,7 @@ struct StepView {
   std::uint64_t end_chunk;
   double clip_norm;
   double limit;  // of UpdateScalars
+  Rule rule;
   std::uint32_t tensor_count;
   std::uint32_t group_count;
   std::uint32_t clips;

@@ -113,10 +113,9 @@ void update(Rule rule, const float* p_in, float* p_out, const float* g, float* s
       return p_in == p_out
                  ? update_in_place<rule::adam, 2, Gradient::kScaled>(p_out, g, s0, s1, s2, n, *scalars)
                  : update_to<rule::adam, 2, Gradient::kScaled>(p_in, p_out, g, s0, s1, s2, n, *scalars);
-#define VRADAM_UPDATE(name, ...)                                                                             \
-  case Rule::name:                                                                                           \
-    return update_of<rule::name, entry_of(Rule::name).array_count()>(Store::kInPlace, p_in, p_out, g, state, \
-                                                                     n, *scalars);
+#define VRADAM_UPDATE(name, ...) \
+  case Rule::name:               \
+    return update_of<rule::name, kArraysOf<Rule::name>>(Store::kInPlace, p_in, p_out, g, state, n, *scalars);
       VRADAM_OTHER_RULES(VRADAM_UPDATE)
 #undef VRADAM_UPDATE
   }

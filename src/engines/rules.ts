@@ -273,14 +273,9 @@ export const stateArraysOf = ({ rule = 'adam', averageDecay }: EngineSettings): 
   ...(averageDecay === undefined ? [] : ['average']),
 ];
 
-/** Whether the engine cuda, which has Adam's rule alone, cannot do what settings ask for. */
-export const needHost = ({
-  rule = 'adam',
-  clipValue,
-  averageDecay,
-  accumulateSteps = 1,
-}: EngineSettings): boolean =>
-  rule !== 'adam' || clipValue !== undefined || averageDecay !== undefined || accumulateSteps !== 1;
+/** Whether settings ask for what the engine cuda does not do: averages, and steps of several gradients. */
+export const needHost = ({ averageDecay, accumulateSteps = 1 }: EngineSettings): boolean =>
+  averageDecay !== undefined || accumulateSteps !== 1;
 
 /** Decays of a rule's first and second moments, and what they give to new values. */
 export function decaysOf(

@@ -1,5 +1,5 @@
 // The CUDA plugin against the CPU engine, byte for byte: its emulation on any machine, the plugin itself on
-// one with a GPU. Usage: cuda_engine_test PLUGIN [brief | many | ELEMENTS]
+// one with a GPU. Usage: cuda_engine_test PLUGIN [brief | others | many | ELEMENTS]
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -74,9 +74,11 @@ class DeviceFloats {
 };
 
 struct Scenario {
+  Rule rule = Rule::adam;
   std::vector<GroupSettings> groups;
   std::vector<std::pair<std::uint32_t, std::uint64_t>> tensors;  // group, size
   double clip_norm = std::numeric_limits<double>::quiet_NaN();
+  double clip_value = std::numeric_limits<double>::quiet_NaN();
   bool checks = true;
   CudaLaunches launches = CudaLaunches::kAuto;
   double gradient_scale = 1.0;
@@ -117,8 +119,10 @@ std::vector<float> values(std::mt19937_64& random, std::uint64_t size) {
 // The two engines of a scenario, without tensors.
 std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
   EngineSettings settings;
+  settings.rule = scenario.rule;
   settings.groups = scenario.groups;
   if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
+  if (!std::isnan(scenario.clip_value)) settings.clip_value = scenario.clip_value;
   settings.check_gradients = scenario.checks;
   return std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
 }
@@ -126,9 +130,9 @@ std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
 CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
   const CudaSettings settings = {scenario.groups.data(),
                                  static_cast<std::uint32_t>(scenario.groups.size()),
-                                 Rule::adam,
+                                 scenario.rule,
                                  scenario.clip_norm,
-                                 std::nan(""),
+                                 scenario.clip_value,
                                  scenario.checks,
                                  halts,
                                  scenario.launches};
@@ -136,6 +140,18 @@ CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
   CudaFailure failure;
   must(api->create(&settings, &engine, &failure), failure);
   return engine;
+}
+
+// The state of a tensor is the same in both engines.
+void check_state(CudaEngine* engine, CpuEngine& cpu, std::size_t index, std::uint64_t size) {
+  const auto tensor = static_cast<std::uint32_t>(index);
+  const test::State expected = test::state_of(cpu, tensor);
+  test::State state{test::Arrays(expected.arrays.size(), std::vector<float>(size)), 0};
+  std::vector<float*> arrays;
+  for (std::vector<float>& array : state.arrays) arrays.push_back(array.data());
+  CudaFailure failure;
+  must(api->read_state(engine, tensor, arrays.data(), &state.steps, &failure), failure);
+  check(state == expected, "state of tensor " + std::to_string(index));
 }
 
 class Pair {
@@ -206,19 +222,9 @@ class Pair {
     }
     for (std::size_t i = 0; i < in_.size(); ++i) {
       const std::string tensor = " of tensor " + std::to_string(i);
-      const std::uint64_t size = scenario_.tensors[i].second;
       check(same_bytes(device_in_[i]->read(), in_[i]), "parameters" + tensor);
       check(same_bytes(device_out_[i]->read(), out_[i]), "new parameters" + tensor);
-      std::vector<float> velocity(size);
-      std::vector<float> second_moment(size);
-      std::uint64_t steps = 0;
-      CudaFailure failure;
-      float* const arrays[] = {velocity.data(), second_moment.data()};
-      must(api->read_state(engine_, static_cast<std::uint32_t>(i), arrays, &steps, &failure), failure);
-      const test::State state = test::state_of(*cpu_, static_cast<std::uint32_t>(i));
-      check(same_bytes(velocity, state.arrays[0]), "velocity" + tensor);
-      check(same_bytes(second_moment, state.arrays[1]), "second moment" + tensor);
-      check(steps == state.steps, "step count" + tensor);
+      check_state(engine_, *cpu_, i, scenario_.tensors[i].second);
     }
   }
 
@@ -321,6 +327,36 @@ void test_rules() {
   groups.clip_norm = 5.0;
   groups.elsewhere = true;
   run("groups of every kind, clipped, parameters written elsewhere", groups);
+}
+
+// A penalty of the velocity, or of the gradient where a rule has no velocity.
+GroupSettings group_of(Rule rule, double beta3) {
+  GroupSettings settings = group(beta3);
+  const char* const first = entry_of(rule).arrays[0];
+  settings.norm_grad = first == nullptr || std::strcmp(first, "velocity") != 0;
+  return settings;
+}
+
+void test_other_rules() {
+  for (const RuleEntry& entry : kRules) {
+    const auto rule = static_cast<Rule>(&entry - kRules);
+    Scenario scenario = of_sizes({70, 4100, 0, 4500, 5});
+    scenario.rule = rule;
+    scenario.groups = {group_of(rule, 1e-20), group_of(rule, 0.0), group_of(rule, 1e-3)};
+    scenario.groups[2].norm_grad = true;
+    scenario.groups[2].maximize = true;
+    for (std::size_t i = 0; i < scenario.tensors.size(); ++i) scenario.tensors[i].first = i % 3;
+    scenario.missing = 0.2;
+    scenario.steps = 2;
+    run(std::string("the rule ") + entry.name, scenario);
+    scenario.clip_value = 0.3;
+    scenario.elsewhere = true;
+    for (GroupSettings& settings : scenario.groups) settings.power = 1 + (&entry - kRules) % 4;
+    run(std::string("cut gradients, the rule ") + entry.name, scenario);
+    scenario.unaligned = true;
+    scenario.clip_norm = 1.0;
+    run(std::string("clipped and unaligned, the rule ") + entry.name, scenario);
+  }
 }
 
 void test_many() {
@@ -540,19 +576,8 @@ class HostPair {
 
   void compare() const {
     for (std::size_t i = 0; i < p_.size(); ++i) {
-      const auto index = static_cast<std::uint32_t>(i);
-      const std::string tensor = " of tensor " + std::to_string(i);
-      check(same_bytes(p_[i], expected_[i]), "parameters" + tensor);
-      std::vector<float> v(p_[i].size());
-      std::vector<float> s(p_[i].size());
-      std::uint64_t steps = 0;
-      CudaFailure failure;
-      float* const arrays[] = {v.data(), s.data()};
-      must(api->read_state(engine_, index, arrays, &steps, &failure), failure);
-      const test::State state = test::state_of(*cpu_, index);
-      check(same_bytes(v, state.arrays[0]), "velocity" + tensor);
-      check(same_bytes(s, state.arrays[1]), "second moment" + tensor);
-      check(steps == state.steps, "step count" + tensor);
+      check(same_bytes(p_[i], expected_[i]), "parameters of tensor " + std::to_string(i));
+      check_state(engine_, *cpu_, i, p_[i].size());
     }
   }
 
@@ -725,8 +750,8 @@ void test_too_large() {
   run("one launch that is too large", scenario);
 }
 
-// A little of everything that the kernels do, for whoever runs them slowly and often.
-void test_brief() {
+// A little of everything that the kernels of a rule do, for whoever runs them slowly and often.
+void test_brief(Rule rule) {
   const float bad[] = {std::nanf(""), 3e38f};
   for (const CudaLaunches launches : {CudaLaunches::kOne, CudaLaunches::kPasses}) {
     for (const bool clips : {true, false}) {
@@ -734,6 +759,7 @@ void test_brief() {
                   (launches == CudaLaunches::kOne ? "one launch" : "a launch a pass") +
                   (clips ? ", clipped" : "");
       Scenario scenario = of_sizes({100, 5 * kChunk + 1, 4097, 9});
+      scenario.rule = rule;
       scenario.groups = {group(), group(0.0), group(1e-20)};
       scenario.groups[2].norm_grad = true;
       for (std::size_t i = 0; i < scenario.tensors.size(); ++i) scenario.tensors[i].first = i % 3;
@@ -765,7 +791,7 @@ void test_large(std::uint64_t size) {
 int main(int count, char** arguments) {
   using namespace vradam;
   if (count < 2) {
-    std::printf("usage: %s PLUGIN [brief | many | ELEMENTS]\n", arguments[0]);
+    std::printf("usage: %s PLUGIN [brief | others | many | ELEMENTS]\n", arguments[0]);
     return 2;
   }
   void* const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
@@ -791,7 +817,9 @@ int main(int count, char** arguments) {
   const std::string part = count > 2 ? arguments[2] : "";
   if (!part.empty()) {
     if (part == "brief") {
-      test_brief();
+      test_brief(Rule::adam);
+    } else if (part == "others") {
+      test_brief(Rule::rmspropMomentum);
     } else if (part == "many") {
       test_many();
     } else {
@@ -802,6 +830,7 @@ int main(int count, char** arguments) {
   }
   test_sizes();
   test_rules();
+  test_other_rules();
   test_many();
   test_refusal();
   test_repeated_launches();

@@ -173,6 +173,16 @@ void run_alone(std::uint64_t blocks, const Pass& pass) {
   });
 }
 
+// Runs f with the kind of rules that a step's passes are made for, as a constant.
+template <typename F>
+void with_rules(const StepView& step, const F& f) {
+  if (rules_with(step.rule) == Rules::kAdam) {
+    f(std::integral_constant<Rules, Rules::kAdam>());
+  } else {
+    f(std::integral_constant<Rules, Rules::kOthers>());
+  }
+}
+
 // Enqueues a pass; `run` runs it.
 void launch(Stream stream, std::function<void()> run) {
   if (fails("launch")) throw DeviceLost(lost("an illegal memory access was encountered"));
@@ -349,10 +359,14 @@ bool launch_whole_step(Stream stream, const LaunchPlan& plan, const StepView& st
       run_together(plan.blocks, memories,
                    [&](const Threads& t, const Shared& shared) { norm_pass<false>(t, shared, step); });
     }
-    run_together(plan.blocks, memories,
-                 [&](const Threads& t, const Shared& shared) { penalty_pass<false>(t, shared, step); });
-    run_together(plan.blocks, memories,
-                 [&](const Threads& t, const Shared& shared) { update_pass<false>(t, shared, step); });
+    with_rules(step, [&](auto rules) {
+      run_together(plan.blocks, memories, [&](const Threads& t, const Shared& shared) {
+        penalty_pass<false, decltype(rules)::value>(t, shared, step);
+      });
+      run_together(plan.blocks, memories, [&](const Threads& t, const Shared& shared) {
+        update_pass<false, decltype(rules)::value>(t, shared, step);
+      });
+    });
   });
   return true;
 }
@@ -366,8 +380,11 @@ void launch_norm_pass(Stream stream, const StepView& step) {
 
 void launch_penalty_pass(Stream stream, const StepView& step) {
   launch(stream, [=] {
-    run_alone(step.reads ? blocks_to_read(step) : 1,
-              [&](const Threads& t, const Shared& shared) { penalty_pass<true>(t, shared, step); });
+    with_rules(step, [&](auto rules) {
+      run_alone(step.reads ? blocks_to_read(step) : 1, [&](const Threads& t, const Shared& shared) {
+        penalty_pass<true, decltype(rules)::value>(t, shared, step);
+      });
+    });
   });
 }
 
@@ -397,8 +414,11 @@ void launch_settle(Stream stream, const StepView& step) {
 void launch_update_pass(Stream stream, const StepView& step) {
   const std::uint64_t chunks = step.end_chunk - step.first_chunk;
   launch(stream, [=] {
-    run_alone(chunks == 0 ? 1 : chunks,
-              [&](const Threads& t, const Shared& shared) { update_pass<true>(t, shared, step); });
+    with_rules(step, [&](auto rules) {
+      run_alone(chunks == 0 ? 1 : chunks, [&](const Threads& t, const Shared& shared) {
+        update_pass<true, decltype(rules)::value>(t, shared, step);
+      });
+    });
   });
 }
 

@@ -14,8 +14,6 @@ import {
   withTensors,
 } from './scenarios.js';
 
-/** The CUDA engine has Adam's rule alone. */
-const own = engines.filter(({ name }) => !name.startsWith('cuda'));
 const bare = {
   groups: [],
   clipNorm: undefined,
@@ -49,9 +47,11 @@ describe.each(RULES)('$name', ({ name: rule, velocities, arrays }) => {
           normGrad: group.normGrad || velocities === undefined,
         }));
         const settings = { ...scenario.settings, clipNorm: undefined, rule, groups, ...clip };
-        const [specification, ...others] = own.map(({ create }) => runOf(create, { ...scenario, settings }));
+        const [specification, ...others] = engines.map(({ create }) =>
+          runOf(create, { ...scenario, settings }),
+        );
         for (const [i, run] of others.entries()) {
-          const [name, bytes, outcomes] = [own[i + 1]!.name, run.map(([b]) => b), run.map(([, o]) => o)];
+          const [name, bytes, outcomes] = [engines[i + 1]!.name, run.map(([b]) => b), run.map(([, o]) => o)];
           expect(outcomes, name).toMatchObject(
             specification!.map(([, { copiedBytes: _, ...outcome }]) => outcome),
           );
@@ -65,7 +65,7 @@ describe.each(RULES)('$name', ({ name: rule, velocities, arrays }) => {
   });
 
   it('has no state but its own', () => {
-    for (const { create } of own) {
+    for (const { create } of engines) {
       const engine = create({ ...bare, rule, groups: [GROUP] });
       engine.addTensor(0, 5);
       expect(engine.readTensor(0).arrays).toEqual(arrays.map(() => new Float32Array(5)));
@@ -74,7 +74,7 @@ describe.each(RULES)('$name', ({ name: rule, velocities, arrays }) => {
   });
 
   it('leaves everything as it was where a gradient is not finite, whatever it is cut to', () => {
-    for (const { create } of own) {
+    for (const { create } of engines) {
       const engine = create({ ...bare, rule, groups: [GROUP], clipValue: 1 });
       engine.addTensor(0, 70);
       const parameters = [new Float32Array(70).fill(1)];

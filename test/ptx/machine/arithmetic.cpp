@@ -108,6 +108,8 @@ void floats(Table& table, const std::string& type) {
   table["div.rn." + type] = binary<T, T, ([](T a, T b) { return a / b; })>;
   table["fma.rn." + type] = ternary<T, T, ([](T a, T b, T c) { return std::fma(a, b, c); })>;
   table["sqrt.rn." + type] = unary<T, T, ([](T a) { return std::sqrt(a); })>;
+  // NaN only of two NaN; -0 below +0.
+  table["max." + type] = binary<T, T, ([](T a, T b) { return a == 0 && b == 0 ? a + b : std::fmax(a, b); })>;
   table["rcp.rn." + type] = unary<T, T, ([](T a) { return T(1) / a; })>;
 }
 

@@ -228,8 +228,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
   return result(fails("unusable") ? cudaErrorMemoryAllocation : cudaSuccess);
 }
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int, std::size_t,
-                                                                   unsigned) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int, std::size_t) {
   *blocks = kBlocksEach;
   return cudaSuccess;
 }
