@@ -24,7 +24,8 @@ inline Power classify_exponent(double exponent) {
 // sum + |x|^power
 template <Power kPower>
 VRADAM_HOST_DEVICE inline double add_term(double sum, float x, double exponent) {
-  const double d = std::fabs(static_cast<double>(x));
+  const double y = x;
+  const double d = kPower == Power::kTwo || kPower == Power::kFour ? y : std::fabs(y);
   switch (kPower) {
     case Power::kOne:
       return sum + d;

@@ -20,13 +20,11 @@ inline std::int32_t larger(std::int32_t a, std::int32_t b) {
   return a > b ? a : b;
 }
 
+// What a reading pass takes of an element: the gradient whose magnitude is looked at, and a value to sum up.
 struct NoTerm {
   static constexpr bool kSums = false;
   float c;
-  std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
-    return magnitude_bits(c * g[i]);
-  }
-  double add(double sum, const float*, const float*, std::size_t) const { return sum; }
+  float gradient(const float* g, std::size_t i) const { return c * g[i]; }
 };
 
 template <Power kPower, bool kScaled>
@@ -35,39 +33,66 @@ struct GradientTerm {
   UpdateScalars a;
   double exponent;
   float gradient(const float* g, std::size_t i) const { return kScaled ? a.c * g[i] : g[i]; }
-  std::int32_t magnitude(const float* g, const float*, std::size_t i) const {
-    return magnitude_bits(gradient(g, i));
-  }
-  double add(double sum, const float* g, const float*, std::size_t i) const {
-    return add_term<kPower>(sum, gradient(g, i), exponent);
-  }
+  float value(const float* g, const float*, std::size_t i) const { return gradient(g, i); }
+  double add(double sum, float x) const { return add_term<kPower>(sum, x, exponent); }
 };
 
 template <Power kPower, bool kScaled>
 struct VelocityTerm : GradientTerm<kPower, kScaled> {
-  double add(double sum, const float* g, const float* v, std::size_t i) const {
-    return add_term<kPower>(sum, next_velocity(this->a, v[i], this->gradient(g, i)), this->exponent);
+  float value(const float* g, const float* v, std::size_t i) const {
+    return next_velocity(this->a, v[i], this->gradient(g, i));
   }
 };
 
-// All lanes advance together, so that they stay in registers and memory is read straight through.
+// Lanes whose sums stay in registers together.
+#if defined(__AVX512F__)
+constexpr std::size_t kTogether = kLanes;
+#elif defined(__AVX2__)
+constexpr std::size_t kTogether = 16;
+#else
+constexpr std::size_t kTogether = 8;
+#endif
+constexpr std::size_t kRows = 8;  // of values that wait for those lanes
+
 template <typename Term>
 std::int32_t read_chunk(const Term term, const float* VRADAM_RESTRICT g, const float* VRADAM_RESTRICT v,
                         std::size_t n, double* sum) {
   double lanes[kLanes] = {};
   std::int32_t largest[kLanes] = {};
+  const auto look = [&](std::size_t l, std::size_t i) {
+    largest[l] = larger(largest[l], magnitude_bits(term.gradient(g, i)));
+  };
   std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) {
-      largest[l] = larger(largest[l], term.magnitude(g, v, i + l));
-      if (Term::kSums) lanes[l] = term.add(lanes[l], g, v, i + l);
+  if constexpr (Term::kSums && kTogether != kLanes) {
+    float values[kRows * kLanes];
+    for (; i + kRows * kLanes <= n; i += kRows * kLanes) {
+      for (std::size_t row = 0; row < kRows * kLanes; row += kLanes) {
+        for (std::size_t l = 0; l < kLanes; ++l) {
+          look(l, i + row + l);
+          values[row + l] = term.value(g, v, i + row + l);
+        }
+      }
+      for (std::size_t first = 0; first < kLanes; first += kTogether) {
+        double sums[kTogether];
+        for (std::size_t l = 0; l < kTogether; ++l) sums[l] = lanes[first + l];
+        for (std::size_t row = 0; row < kRows; ++row) {
+          for (std::size_t l = 0; l < kTogether; ++l) {
+            sums[l] = term.add(sums[l], values[row * kLanes + first + l]);
+          }
+        }
+        for (std::size_t l = 0; l < kTogether; ++l) lanes[first + l] = sums[l];
+      }
     }
   }
-  for (std::size_t l = 0; i + l < n; ++l) {
-    largest[l] = larger(largest[l], term.magnitude(g, v, i + l));
-    if (Term::kSums) lanes[l] = term.add(lanes[l], g, v, i + l);
-  }
-  if (Term::kSums) *sum = reduce_lanes(lanes);
+  const auto row = [&](std::size_t length) {
+    for (std::size_t l = 0; l < length; ++l) {
+      look(l, i + l);
+      if constexpr (Term::kSums) lanes[l] = term.add(lanes[l], term.value(g, v, i + l));
+    }
+  };
+  for (; i + kLanes <= n; i += kLanes) row(kLanes);
+  row(n - i);
+  if constexpr (Term::kSums) *sum = reduce_lanes(lanes);
   std::int32_t magnitude = 0;
   for (std::size_t l = 0; l < kLanes; ++l) magnitude = larger(magnitude, largest[l]);
   return magnitude;
@@ -204,10 +229,9 @@ std::int32_t velocity_penalty_of(Power power, double exponent, const float* g, f
 std::int32_t velocity_penalty(Rule rule, Power power, double exponent, const float* g, float* const* state,
                               std::size_t n, const UpdateScalars& a, double* sums) {
   switch (rule) {
-#define VRADAM_VELOCITY_PENALTY(name, ...)                                                                   \
-  case Rule::name:                                                                                           \
-    return velocity_penalty_of<rule::name, entry_of(Rule::name).array_count()>(power, exponent, g, state, n, \
-                                                                               a, sums);
+#define VRADAM_VELOCITY_PENALTY(name, ...) \
+  case Rule::name:                         \
+    return velocity_penalty_of<rule::name, kArraysOf<Rule::name>>(power, exponent, g, state, n, a, sums);
     VRADAM_RULES(VRADAM_VELOCITY_PENALTY)
 #undef VRADAM_VELOCITY_PENALTY
   }
@@ -355,7 +379,7 @@ void update(Rule rule, Store store, const float* p_in, float* p_out, const float
       return;
 #define VRADAM_UPDATE(name, ...) \
   case Rule::name:               \
-    return update_of<rule::name, entry_of(Rule::name).array_count()>(store, p_in, p_out, g, state, n, a);
+    return update_of<rule::name, kArraysOf<Rule::name>>(store, p_in, p_out, g, state, n, a);
       VRADAM_OTHER_RULES(VRADAM_UPDATE)
 #undef VRADAM_UPDATE
   }
