@@ -83,21 +83,19 @@ export const cpu: AdapterType = {
         const backend = currentBackend() as CpuBackend;
         watch(backend);
         let copiedBytes = 0;
-        const valuesOf = (tensor: Tensor, name: string): Float32Array => {
+        const valuesOf = (tensor: Tensor, variable: Variable): Float32Array => {
           if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
           const { values } = backend.data.get(tensor.dataId);
-          if (isFloat32Array(values)) {
-            return values.length === tensor.size ? values : checkFloat32Array(values, name, tensor.size);
-          }
+          if (isFloat32Array(values) && values.length === tensor.size) return values;
+          const name = `${tensor === variable ? '' : 'the gradient of '}'${variable.name}'`;
+          if (isFloat32Array(values)) return checkFloat32Array(values, name, tensor.size);
           copiedBytes += 4 * tensor.size;
           return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
         };
         const parametersIn = variables.map((variable, i) =>
-          gradients[i] === null ? UNREAD : valuesOf(variable, `'${variable.name}'`),
+          gradients[i] === null ? UNREAD : valuesOf(variable, variable),
         );
-        const gradientsIn = gradients.map(
-          (gradient, i) => gradient && valuesOf(gradient, `the gradient of '${variables[i]!.name}'`),
-        );
+        const gradientsIn = gradients.map((gradient, i) => gradient && valuesOf(gradient, variables[i]!));
         /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
         const given = new Set(inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
         const isInPlace = ({ dataId }: Variable) => {

@@ -103,30 +103,39 @@ export const wasm: AdapterType = {
     return { memory, allocate: (bytes) => allocate(bytes) >>> 0, free };
   },
 
-  create: () => ({
-    name: 'wasm',
-    step(engine, scalars, variables, gradients) {
-      const backend = currentBackend() as WasmBackend;
-      /** By tensor number: where new values do not go where the old ones are. */
-      const made: (Tensor | undefined)[] = [];
-      try {
-        const { copiedBytes, ...buffers } = findBuffers(backend, variables, gradients, made);
-        const outcome = engine.step({ ...scalars, ...buffers });
-        if (outcome.applied) {
-          for (const [i, variable] of variables.entries()) {
-            if (gradients[i] === null) continue;
-            const tensor = made[i];
-            if (tensor !== undefined) variable.assign(tensor);
-            else announceChange(backend, variable);
+  create() {
+    const views: Views = { parameters: [], gradients: [] };
+    return {
+      name: 'wasm',
+      step(engine, scalars, variables, gradients) {
+        const backend = currentBackend() as WasmBackend;
+        /** By tensor number: where new values do not go where the old ones are. */
+        const made: (Tensor | undefined)[] = [];
+        try {
+          const { copiedBytes, ...buffers } = findBuffers(backend, variables, gradients, made, views);
+          const outcome = engine.step({ ...scalars, ...buffers });
+          if (outcome.applied) {
+            for (const [i, variable] of variables.entries()) {
+              if (gradients[i] === null) continue;
+              const tensor = made[i];
+              if (tensor !== undefined) variable.assign(tensor);
+              else announceChange(backend, variable);
+            }
           }
+          return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
+        } finally {
+          for (const tensor of made) if (tensor !== undefined) dispose(tensor);
         }
-        return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
-      } finally {
-        for (const tensor of made) if (tensor !== undefined) dispose(tensor);
-      }
-    },
-  }),
+      },
+    };
+  },
 };
+
+/** By tensor number: the views of the last step, which mostly serve again. Making one takes a tenth of a microsecond. */
+interface Views {
+  readonly parameters: (Float32Array | undefined)[];
+  readonly gradients: (Float32Array | undefined)[];
+}
 
 /** @param made Takes the tensors for new values, also where there is no memory for all of them. */
 function findBuffers(
@@ -134,6 +143,7 @@ function findBuffers(
   variables: readonly Variable[],
   gradients: readonly (Tensor | null)[],
   made: (Tensor | undefined)[],
+  views: Views,
 ) {
   let copiedBytes = 0;
   const bringHere = ({ dataId, size }: Tensor) => {
@@ -155,17 +165,31 @@ function findBuffers(
   }
 
   const { buffer } = backend.wasm.HEAPU8;
-  const viewOf = ({ dataId, size }: Tensor): Float32Array => {
+  const viewOf = ({ dataId, size }: Tensor, last?: Float32Array): Float32Array => {
     const { memoryOffset, dtype } = backend.dataIdMap.get(dataId);
-    if (dtype === 'float32') return new Float32Array(buffer, memoryOffset >>> 0, size);
+    const at = memoryOffset >>> 0;
+    if (dtype === 'float32') {
+      const isSame = last?.buffer === buffer && last.byteOffset === at && last.length === size;
+      return isSame ? last : new Float32Array(buffer, at, size);
+    }
     copiedBytes += 8 * size;
     return Float32Array.from(backend.readSync(dataId) as ArrayLike<number>);
   };
-  const parametersIn = variables.map((variable, i) => (gradients[i] === null ? UNREAD : viewOf(variable)));
+  const parametersIn = variables.map((variable, i) => {
+    if (gradients[i] === null) return UNREAD;
+    const view = viewOf(variable, views.parameters[i]);
+    views.parameters[i] = view;
+    return view;
+  });
   const parametersOut = parametersIn.map((before, i) => {
     const tensor = made[i];
     return tensor === undefined ? before : viewOf(tensor);
   });
-  const views = gradients.map((gradient) => gradient && viewOf(gradient));
-  return { parametersIn, parametersOut, gradients: views, copiedBytes };
+  const gradientsIn = gradients.map((gradient, i) => {
+    if (gradient === null) return null;
+    const view = viewOf(gradient, views.gradients[i]);
+    views.gradients[i] = view;
+    return view;
+  });
+  return { parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
 }

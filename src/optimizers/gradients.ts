@@ -63,20 +63,28 @@ export function readGradients(variableGradients: unknown): Given[] {
 
 function readGradient(value: unknown, variable: Variable): Tensor | null {
   if (value === null || value === undefined) return null;
-  const of = `the gradient of '${variable.name}'`;
-  if (!(value instanceof Tensor)) throw invalid('ERR_VRADAM_SHAPE', of, 'a tensor, null or undefined', value);
-  const mismatch = (expectation: string, received: string) =>
-    new VRAdamError('ERR_VRADAM_SHAPE', `Expected ${expectation} for ${of} but received ${received}`);
-  if (value.isDisposed) throw mismatch('a tensor', 'one that is disposed');
+  if (!(value instanceof Tensor)) {
+    const of = `the gradient of '${variable.name}'`;
+    throw invalid('ERR_VRADAM_SHAPE', of, 'a tensor, null or undefined', value);
+  }
+  if (value.isDisposed) throw mismatch(variable, 'a tensor', 'one that is disposed');
   if (variable.dtype !== 'float32') {
     throw new VRAdamError(
       'ERR_VRADAM_SHAPE',
       `The variable '${variable.name}' is ${variable.dtype}; only float32 can be trained`,
     );
   }
-  if (value.dtype !== 'float32') throw mismatch('a tensor of type float32', `one of type ${value.dtype}`);
+  if (value.dtype !== 'float32')
+    throw mismatch(variable, 'a tensor of type float32', `one of type ${value.dtype}`);
   if (!sameShape(value.shape, variable.shape)) {
-    throw mismatch(`a tensor of shape [${variable.shape}]`, `one of shape [${value.shape}]`);
+    throw mismatch(variable, `a tensor of shape [${variable.shape}]`, `one of shape [${value.shape}]`);
   }
   return value;
+}
+
+function mismatch({ name }: Variable, expected: string, received: string): VRAdamError {
+  return new VRAdamError(
+    'ERR_VRADAM_SHAPE',
+    `Expected ${expected} for the gradient of '${name}' but received ${received}`,
+  );
 }
