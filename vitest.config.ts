@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -8,6 +9,8 @@ export default defineConfig({
       (folder) => `test/${folder}/**/*.test.ts`,
     ),
     pool: 'forks',
+    // Two on two cores, where Vitest's own choice is one: many tests wait for programs of their own.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     reporters: ['default', './test/not-run.ts'],
     globalSetup: 'scripts/build-native.mjs',
     testTimeout: 30_000,

@@ -31,19 +31,32 @@ const folder = mkdtempSync(join(tmpdir(), 'vradam-group-'));
 /** Of each engine: why it cannot be tested here. */
 const lacking: Record<string, string | undefined> = {};
 
-function build(engine: 'gloo' | 'mpi'): string | undefined {
-  const words = ['--import', 'tsx', 'cli/main.ts', 'build', `--${engine}`, '--out', folder];
-  const { status, stderr } = spawnSync(process.execPath, words, { cwd: root, encoding: 'utf8' });
-  const file = join(folder, 'build-group', `libvradam_${engine}.so`);
-  process.env[`VRADAM_${engine.toUpperCase()}_PLUGIN`] = file;
-  return status === 0 && existsSync(file) ? undefined : stderr;
+/** Those of Debian, by the ends of its names for their programs, with what else `mpirun` wants to be told. */
+const MPIS = {
+  openmpi: { words: ['--allow-run-as-root', '--oversubscribe'], install: 'libopenmpi-dev openmpi-bin' },
+  mpich: { words: [], install: 'libmpich-dev mpich' },
+} as const;
+type Mpi = keyof typeof MPIS;
+
+const pluginOf = (engine: 'gloo' | 'mpi', place: string) =>
+  join(folder, place, 'build-group', `libvradam_${engine}.so`);
+
+function build(engine: 'gloo' | 'mpi', place: string): string | undefined {
+  const words = ['--import', 'tsx', 'cli/main.ts', 'build', `--${engine}`, '--out', join(folder, place)];
+  const env = { ...process.env, MPICXX: `mpicxx.${place}` };
+  const { status, stderr } = spawnSync(process.execPath, words, { cwd: root, encoding: 'utf8', env });
+  return status === 0 && existsSync(pluginOf(engine, place)) ? undefined : stderr;
 }
 
 beforeAll(() => {
-  lacking.gloo = existsSync('/usr/include/gloo') ? build('gloo') : 'apt-get install libgloo-dev';
-  const isThere =
-    spawnSync('mpirun', ['--version']).status === 0 && spawnSync('mpicxx', ['--version']).status === 0;
-  lacking.mpi = isThere ? build('mpi') : 'apt-get install libopenmpi-dev openmpi-bin';
+  lacking.gloo = existsSync('/usr/include/gloo') ? build('gloo', 'gloo') : 'apt-get install libgloo-dev';
+  process.env.VRADAM_GLOO_PLUGIN = pluginOf('gloo', 'gloo');
+  for (const [mpi, { install }] of Object.entries(MPIS)) {
+    const isThere = ['mpirun', 'mpicxx'].every(
+      (program) => spawnSync(`${program}.${mpi}`, ['--version']).status === 0,
+    );
+    lacking[mpi] = isThere ? build('mpi', mpi) : `apt-get install ${install}`;
+  }
   for (const name of ['rank', 'variables']) {
     buildSync({
       entryPoints: [join(root, 'test', 'group', `${name}.ts`)],
@@ -391,14 +404,15 @@ describe('a group by Gloo', PATIENCE, () => {
   );
 });
 
-describe('a group by MPI', PATIENCE, () => {
-  beforeEach(needs('mpi'));
+describe.each(Object.keys(MPIS) as Mpi[])('a group by %s', PATIENCE, (mpi) => {
+  beforeEach(needs(mpi));
 
   const mpirun = (size: number, task: Task) => {
-    const words = ['--allow-run-as-root', '--oversubscribe', '-n', String(size), process.execPath, program];
-    const { stdout, stderr } = spawnSync('mpirun', [...words, JSON.stringify(task)], {
+    const words = [...MPIS[mpi].words, '-n', String(size), process.execPath, program];
+    const { stdout, stderr } = spawnSync(`mpirun.${mpi}`, [...words, JSON.stringify(task)], {
       encoding: 'utf8',
       timeout: 60_000,
+      env: { ...process.env, VRADAM_MPI_PLUGIN: pluginOf('mpi', mpi) },
     });
     const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
     return { ends: lines.map((line) => JSON.parse(line) as Ended), stderr };

