@@ -19,3 +19,14 @@
 #else
 #define VRADAM_RESTRICT __restrict__
 #endif
+
+// Before a loop each turn of which reads and writes elements of its own, whatever arrays they are of.
+#if defined(__clang__)
+#define VRADAM_EACH_ALONE _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define VRADAM_EACH_ALONE _Pragma("GCC ivdep")
+#elif defined(_MSC_VER)
+#define VRADAM_EACH_ALONE __pragma(loop(ivdep))
+#else
+#define VRADAM_EACH_ALONE
+#endif

@@ -3,7 +3,6 @@
 #include "kernels.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "../core/reduction.h"
 #include "../core/rule.h"
@@ -54,6 +53,21 @@ constexpr std::size_t kTogether = 8;
 #endif
 constexpr std::size_t kRows = 8;  // of values that wait for those lanes
 
+// Adds whole rows of values to the lanes.
+template <typename Term>
+void add_rows(const Term& term, const float* values, std::size_t rows, double* lanes) {
+  for (std::size_t first = 0; first < kLanes; first += kTogether) {
+    double sums[kTogether];
+    for (std::size_t l = 0; l < kTogether; ++l) sums[l] = lanes[first + l];
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t l = 0; l < kTogether; ++l) {
+        sums[l] = term.add(sums[l], values[row * kLanes + first + l]);
+      }
+    }
+    for (std::size_t l = 0; l < kTogether; ++l) lanes[first + l] = sums[l];
+  }
+}
+
 template <typename Term>
 std::int32_t read_chunk(const Term term, const float* VRADAM_RESTRICT g, const float* VRADAM_RESTRICT v,
                         std::size_t n, double* sum) {
@@ -72,16 +86,7 @@ std::int32_t read_chunk(const Term term, const float* VRADAM_RESTRICT g, const f
           values[row + l] = term.value(g, v, i + row + l);
         }
       }
-      for (std::size_t first = 0; first < kLanes; first += kTogether) {
-        double sums[kTogether];
-        for (std::size_t l = 0; l < kTogether; ++l) sums[l] = lanes[first + l];
-        for (std::size_t row = 0; row < kRows; ++row) {
-          for (std::size_t l = 0; l < kTogether; ++l) {
-            sums[l] = term.add(sums[l], values[row * kLanes + first + l]);
-          }
-        }
-        for (std::size_t l = 0; l < kTogether; ++l) lanes[first + l] = sums[l];
-      }
+      add_rows(term, values, kRows, lanes);
     }
   }
   const auto row = [&](std::size_t length) {
@@ -246,39 +251,25 @@ Gradient gradient_of(const UpdateScalars& a) {
   return a.c == 1.0f ? Gradient::kAsItIs : Gradient::kScaled;
 }
 
+// p_out may be p_in, so they are not restricted. The scalars are copied: behind a reference, every store to
+// an array might change them.
 template <typename R, std::size_t kArrays, Gradient kGradient>
-inline float update_element(const UpdateScalars& a, float p, float g, float* VRADAM_RESTRICT s0,
-                            float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t i) {
-  float s[kMostArrays] = {};
-  if constexpr (kArrays > 0) s[0] = s0[i];
-  if constexpr (kArrays > 1) s[1] = s1[i];
-  if constexpr (kArrays > 2) s[2] = s2[i];
-  const float scaled = kGradient == Gradient::kAsItIs ? g : a.c * g;
-  const float next = R::update(a, p, kGradient == Gradient::kCut ? cut(a, scaled) : scaled, s);
-  if constexpr (kArrays > 0) s0[i] = s[0];
-  if constexpr (kArrays > 1) s1[i] = s[1];
-  if constexpr (kArrays > 2) s2[i] = s[2];
-  return next;
-}
-
-// Restrict is a promise about each array, so memory in place has a body of its own. The scalars are copied:
-// behind a reference, every store to an array might change them.
-template <typename R, std::size_t kArrays, Gradient kGradient>
-void update_in_place(float* VRADAM_RESTRICT p, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0,
-                     float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,
-                     const UpdateScalars& scalars) {
+void update_run(const float* p_in, float* p_out, const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0,
+                float* VRADAM_RESTRICT s1, float* VRADAM_RESTRICT s2, std::size_t n,
+                const UpdateScalars& scalars) {
   const UpdateScalars a = scalars;
-  for (std::size_t i = 0; i < n; ++i)
-    p[i] = update_element<R, kArrays, kGradient>(a, p[i], g[i], s0, s1, s2, i);
-}
-
-template <typename R, std::size_t kArrays, Gradient kGradient>
-void update_to(const float* VRADAM_RESTRICT p_in, float* VRADAM_RESTRICT p_out,
-               const float* VRADAM_RESTRICT g, float* VRADAM_RESTRICT s0, float* VRADAM_RESTRICT s1,
-               float* VRADAM_RESTRICT s2, std::size_t n, const UpdateScalars& scalars) {
-  const UpdateScalars a = scalars;
-  for (std::size_t i = 0; i < n; ++i)
-    p_out[i] = update_element<R, kArrays, kGradient>(a, p_in[i], g[i], s0, s1, s2, i);
+  VRADAM_EACH_ALONE
+  for (std::size_t i = 0; i < n; ++i) {
+    float s[kMostArrays] = {};
+    if constexpr (kArrays > 0) s[0] = s0[i];
+    if constexpr (kArrays > 1) s[1] = s1[i];
+    if constexpr (kArrays > 2) s[2] = s2[i];
+    const float scaled = kGradient == Gradient::kAsItIs ? g[i] : a.c * g[i];
+    p_out[i] = R::update(a, p_in[i], kGradient == Gradient::kCut ? cut(a, scaled) : scaled, s);
+    if constexpr (kArrays > 0) s0[i] = s[0];
+    if constexpr (kArrays > 1) s1[i] = s[1];
+    if constexpr (kArrays > 2) s2[i] = s[2];
+  }
 }
 
 constexpr std::size_t kTile = 1024;
@@ -330,38 +321,15 @@ void update_streaming(float* p_out, std::size_t n, const Update& update) {
 }
 #endif
 
-template <Gradient kGradient>
-void update_adam(Store store, const float* p_in, float* p_out, const float* g, float* const* state,
-                 std::size_t n, const UpdateScalars& a) {
-  float* const v = state[0];
-  float* const s = state[1];
-  switch (store) {
-    case Store::kInPlace:
-      return update_in_place<rule::adam, 2, kGradient>(p_out, g, v, s, nullptr, n, a);
-    case Store::kCached:
-      return update_to<rule::adam, 2, kGradient>(p_in, p_out, g, v, s, nullptr, n, a);
-    case Store::kStreaming:
-      return update_streaming(p_out, n, [&](std::size_t at, std::size_t length, float* out) {
-        update_to<rule::adam, 2, kGradient>(p_in + at, out, g + at, v + at, s + at, nullptr, length, a);
-      });
-  }
-}
-
-// One body for every store: tiles go through a buffer, which costs less than the code of another body.
-template <typename R, std::size_t kArrays>
+template <typename R, std::size_t kArrays, Gradient kGradient>
 void update_of(Store store, const float* p_in, float* p_out, const float* g, float* const* state,
                std::size_t n, const UpdateScalars& a) {
-  const auto tile = [&](std::size_t begin, std::size_t length, float* out) {
+  const auto run = [&](std::size_t begin, std::size_t length, float* out) {
     const State s(state, kArrays, begin);
-    update_to<R, kArrays, Gradient::kCut>(p_in + begin, out, g + begin, s.at[0], s.at[1], s.at[2], length, a);
+    update_run<R, kArrays, kGradient>(p_in + begin, out, g + begin, s.at[0], s.at[1], s.at[2], length, a);
   };
-  if (store == Store::kStreaming) return update_streaming(p_out, n, tile);
-  float buffer[kTile];
-  for (std::size_t begin = 0; begin < n; begin += kTile) {
-    const std::size_t length = n - begin < kTile ? n - begin : kTile;
-    tile(begin, length, buffer);
-    std::memcpy(p_out + begin, buffer, length * sizeof(float));
-  }
+  if (store == Store::kStreaming) return update_streaming(p_out, n, run);
+  run(0, n, p_out);
 }
 
 void update(Rule rule, Store store, const float* p_in, float* p_out, const float* g, float* const* state,
@@ -370,16 +338,16 @@ void update(Rule rule, Store store, const float* p_in, float* p_out, const float
     case Rule::adam:
       switch (gradient_of(a)) {
         case Gradient::kAsItIs:
-          return update_adam<Gradient::kAsItIs>(store, p_in, p_out, g, state, n, a);
+          return update_of<rule::adam, 2, Gradient::kAsItIs>(store, p_in, p_out, g, state, n, a);
         case Gradient::kScaled:
-          return update_adam<Gradient::kScaled>(store, p_in, p_out, g, state, n, a);
+          return update_of<rule::adam, 2, Gradient::kScaled>(store, p_in, p_out, g, state, n, a);
         case Gradient::kCut:
-          return update_of<rule::adam, 2>(store, p_in, p_out, g, state, n, a);
+          return update_of<rule::adam, 2, Gradient::kCut>(store, p_in, p_out, g, state, n, a);
       }
       return;
 #define VRADAM_UPDATE(name, ...) \
   case Rule::name:               \
-    return update_of<rule::name, kArraysOf<Rule::name>>(store, p_in, p_out, g, state, n, a);
+    return update_of<rule::name, kArraysOf<Rule::name>, Gradient::kCut>(store, p_in, p_out, g, state, n, a);
       VRADAM_OTHER_RULES(VRADAM_UPDATE)
 #undef VRADAM_UPDATE
   }

@@ -2,9 +2,8 @@
 // of the memory that the module imports, whoever else lives there, so it has no data of its own; its stack
 // lies where whoever makes an instance says. It also imports `pow`, JavaScript's.
 //
-// The update is the CPU engine's, compiled unchanged. Its reading passes keep 64 lanes of doubles in
-// registers while they compute velocities, and vectors of 128 bits have not half as many: here a piece of the
-// values is written down first, and then added up, which takes two thirds of the time and half of the code.
+// The update is the CPU engine's, compiled unchanged. So are sums; but what is summed up is written down by
+// loops of its own, which takes half of the code.
 #define VRADAM_ISA wasm
 #define VRADAM_CORE_NAMESPACE wasm
 #include "../cpu/kernels.cpp"
@@ -36,13 +35,13 @@ std::int32_t write_values(const float* VRADAM_RESTRICT g, const float* VRADAM_RE
 }
 
 template <Power kPower>
-void add_terms(const float* VRADAM_RESTRICT values, std::size_t n, double exponent,
-               double* VRADAM_RESTRICT lanes) {
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) lanes[l] = add_term<kPower>(lanes[l], values[i + l], exponent);
-  }
-  for (std::size_t l = 0; i + l < n; ++l) lanes[l] = add_term<kPower>(lanes[l], values[i + l], exponent);
+void add_terms(const float* values, std::size_t n, double exponent, double* lanes) {
+  GradientTerm<kPower, false> term;
+  term.exponent = exponent;
+  const std::size_t rows = n / kLanes;
+  add_rows(term, values, rows, lanes);
+  const float* const rest = values + rows * kLanes;
+  for (std::size_t l = 0; l < n % kLanes; ++l) lanes[l] = term.add(lanes[l], rest[l]);
 }
 
 void add_terms(double exponent, const float* values, std::size_t n, double* lanes) {
@@ -105,17 +104,16 @@ void velocities(Rule rule, const float* g, float* s0, float* s1, float* s2, std:
 VRADAM_EXPORT(update)
 void update(Rule rule, const float* p_in, float* p_out, const float* g, float* s0, float* s1, float* s2,
             std::size_t n, const UpdateScalars* scalars) {
-  float* const state[] = {s0, s1, s2};
   switch (rule) {
     case Rule::adam:
-      if (is_cut(*scalars))
-        return update_of<rule::adam, 2>(Store::kInPlace, p_in, p_out, g, state, n, *scalars);
-      return p_in == p_out
-                 ? update_in_place<rule::adam, 2, Gradient::kScaled>(p_out, g, s0, s1, s2, n, *scalars)
-                 : update_to<rule::adam, 2, Gradient::kScaled>(p_in, p_out, g, s0, s1, s2, n, *scalars);
-#define VRADAM_UPDATE(name, ...) \
-  case Rule::name:               \
-    return update_of<rule::name, kArraysOf<Rule::name>>(Store::kInPlace, p_in, p_out, g, state, n, *scalars);
+      if (!is_cut(*scalars)) {
+        return update_run<rule::adam, 2, Gradient::kScaled>(p_in, p_out, g, s0, s1, s2, n, *scalars);
+      }
+      return update_run<rule::adam, 2, Gradient::kCut>(p_in, p_out, g, s0, s1, s2, n, *scalars);
+#define VRADAM_UPDATE(name, ...)                                                                        \
+  case Rule::name:                                                                                      \
+    return update_run<rule::name, kArraysOf<Rule::name>, Gradient::kCut>(p_in, p_out, g, s0, s1, s2, n, \
+                                                                         *scalars);
       VRADAM_OTHER_RULES(VRADAM_UPDATE)
 #undef VRADAM_UPDATE
   }
