@@ -16,8 +16,9 @@ namespace {
 // Below this a step takes about as long as handing half of it to another thread.
 constexpr std::uint64_t kElementsWorthAThread = 16384;
 
-// New parameters that go elsewhere are streamed where the step's memory would not stay in cache anyway.
-constexpr std::uint64_t kElementsWorthStreaming = std::uint64_t{1} << 21;
+// From here on a step's memory does not stay in the caches. New parameters that go elsewhere are streamed
+// then.
+constexpr std::uint64_t kElementsBeyondCaches = std::uint64_t{1} << 21;
 
 void report(const Refusal& refusal, StepResult& result) {
   result[kReportRefusedTensor] = refusal.tensor;
@@ -36,6 +37,10 @@ CpuEngine::CpuEngine(EngineSettings settings, const Kernels& kernels, unsigned t
 unsigned CpuEngine::threads_for(std::uint64_t elements) const {
   return static_cast<unsigned>(
       std::min<std::uint64_t>(threads_, std::max<std::uint64_t>(1, elements / kElementsWorthAThread)));
+}
+
+const Kernels& CpuEngine::kernels_for(std::uint64_t elements) const {
+  return elements >= kElementsBeyondCaches ? *kernels_.beyond_caches : kernels_;
 }
 
 template <typename F>
@@ -93,6 +98,7 @@ void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (arguments.tensors[i].active && reading_of(i) != Reading::kNothing) elements += tensors[i].size;
   }
+  const Kernels& kernels = kernels_for(elements);
   const auto read_block = [&](const Block& block) -> std::int32_t {
     const TensorBuffers& buffers = arguments.tensors[block.tensor];
     const Reading reading = buffers.active ? reading_of(block.tensor) : Reading::kNothing;
@@ -103,15 +109,15 @@ void CpuEngine::read(const StepArguments& arguments, const ReadingOf& reading_of
     double* const sums = sums_.data() + first_chunk_[block.tensor] + block.begin / kChunk;
     switch (reading) {
       case Reading::kCheck:
-        return kernels_.largest_gradient(g, block.length, scalars.c);
+        return kernels.largest_gradient(g, block.length, scalars.c);
       case Reading::kGradientNorm:
-        return kernels_.sum_squared_gradient(g, block.length, sums);
+        return kernels.sum_squared_gradient(g, block.length, sums);
       case Reading::kGradientPenalty:
-        return kernels_.gradient_penalty(classify_exponent(exponent), exponent, g, block.length, scalars,
-                                         sums);
+        return kernels.gradient_penalty(classify_exponent(exponent), exponent, g, block.length, scalars,
+                                        sums);
       case Reading::kVelocityPenalty:
-        return kernels_.velocity_penalty(settings().rule, classify_exponent(exponent), exponent, g,
-                                         arrays_of(block).from, block.length, scalars, sums);
+        return kernels.velocity_penalty(settings().rule, classify_exponent(exponent), exponent, g,
+                                        arrays_of(block).from, block.length, scalars, sums);
       case Reading::kNothing:
         break;
     }
@@ -274,21 +280,22 @@ StepResult CpuEngine::make_step(const StepArguments& arguments) {
     state_[i].steps += 1;
     elements += tensors[i].size;
   }
-  const Store elsewhere = elements >= kElementsWorthStreaming ? Store::kStreaming : Store::kCached;
+  const Kernels& kernels = kernels_for(elements);
+  const Store elsewhere = elements >= kElementsBeyondCaches ? Store::kStreaming : Store::kCached;
   each_block(elements, [&](const Block& block, std::uint32_t) {
     const TensorBuffers& buffers = arguments.tensors[block.tensor];
     if (!buffers.active) return;
     const std::uint64_t at = block.begin;
-    kernels_.update(settings.rule, buffers.p_in == buffers.p_out ? Store::kInPlace : elsewhere,
-                    buffers.p_in + at, buffers.p_out + at, buffers.gradient + at, arrays_of(block).from,
-                    block.length, scalars_[block.tensor]);
+    kernels.update(settings.rule, buffers.p_in == buffers.p_out ? Store::kInPlace : elsewhere,
+                   buffers.p_in + at, buffers.p_out + at, buffers.gradient + at, arrays_of(block).from,
+                   block.length, scalars_[block.tensor]);
     if (!settings.average_decay) return;
     float* const average = arrays_of(block).from[array_count_ - 1];
     // The first is a copy.
     if (state_[block.tensor].steps == 1) {
       std::memcpy(average, buffers.p_out + at, block.length * sizeof(float));
     } else {
-      kernels_.average(average, buffers.p_out + at, block.length, *settings.average_decay);
+      kernels.average(average, buffers.p_out + at, block.length, *settings.average_decay);
     }
   });
   result[kReportOutcome] = static_cast<double>(kApplied);

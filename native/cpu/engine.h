@@ -40,6 +40,7 @@ class CpuEngine : public Engine {
   };
 
   unsigned threads_for(std::uint64_t elements) const;
+  const Kernels& kernels_for(std::uint64_t elements) const;
   std::size_t array_count() const { return vradam::array_count(settings()); }
   StepResult make_step(const StepArguments& arguments);
   // An empty report.

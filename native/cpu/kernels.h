@@ -46,6 +46,8 @@ struct Kernels {
   void (*accumulate)(double* sum, const float* g, std::size_t n);
   // mean = sum / count, rounded once.
   void (*mean)(float* mean, const double* sum, std::size_t n, double count);
+  // Faster where memory does not stay in the caches, on every processor that these run on.
+  const Kernels* beyond_caches;
 };
 
 #define VRADAM_DECLARE_KERNELS(set) extern const Kernels kernels_##set;
