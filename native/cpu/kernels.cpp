@@ -43,7 +43,8 @@ struct VelocityTerm : GradientTerm<kPower, kScaled> {
   }
 };
 
-// Lanes whose sums stay in registers together.
+// Lanes whose sums stay in registers together. Where these are not all, what is summed up is written down
+// first, some rows at a time.
 #if defined(__AVX512F__)
 constexpr std::size_t kTogether = kLanes;
 #elif defined(__AVX2__)
@@ -51,7 +52,7 @@ constexpr std::size_t kTogether = 16;
 #else
 constexpr std::size_t kTogether = 8;
 #endif
-constexpr std::size_t kRows = 8;  // of values that wait for those lanes
+constexpr std::size_t kRows = 8;
 
 // Adds whole rows of values to the lanes.
 template <typename Term>

@@ -340,7 +340,7 @@ GroupSettings group_of(Rule rule, double beta3) {
 void test_other_rules() {
   for (const RuleEntry& entry : kRules) {
     const auto rule = static_cast<Rule>(&entry - kRules);
-    Scenario scenario = of_sizes({70, 4100, 0, 4500, 5});
+    Scenario scenario = of_sizes({70, 4100, 0, 5});
     scenario.rule = rule;
     scenario.groups = {group_of(rule, 1e-20), group_of(rule, 0.0), group_of(rule, 1e-3)};
     scenario.groups[2].norm_grad = true;
