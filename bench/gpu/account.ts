@@ -22,7 +22,7 @@ const OTHERS = '_kernelILNS0_5RulesE1E';
 const ALL = '_kernelE';
 
 /** The kernels: blocks an SM that each has to keep, and bytes of an element that it moves. */
-const KERNELS = [
+const KERNELS: readonly { kernel: string; rules: string; least: number; bytes?: number }[] = [
   { kernel: 'whole_step', rules: ADAM, least: 2 },
   { kernel: 'norm', rules: ALL, least: 6, bytes: 4 },
   { kernel: 'penalty', rules: ADAM, least: 3, bytes: 8 },
@@ -33,7 +33,7 @@ const KERNELS = [
   { kernel: 'whole_step', rules: OTHERS, least: 2 },
   { kernel: 'penalty', rules: OTHERS, least: 3 },
   { kernel: 'update', rules: OTHERS, least: 3 },
-] as const;
+];
 
 export interface Account {
   readonly kernel: string;
@@ -56,7 +56,7 @@ export function accounts(): Account[] {
     encoding: 'utf8',
   });
   if (status !== 0) throw new Error(stderr);
-  return KERNELS.map(({ kernel, rules, least, ...rest }) => {
+  return KERNELS.map(({ kernel, rules, least, bytes }) => {
     const said = new RegExp(
       `entry function '\\S*\\d${kernel}${rules}\\S*'[\\s\\S]*?(\\d+) bytes spill stores, (\\d+) bytes spill loads[\\s\\S]*?Used (\\d+) registers`,
     ).exec(stderr);
@@ -65,14 +65,8 @@ export function accounts(): Account[] {
     const byRegisters = Math.floor(HOPPER.registers / (Math.ceil(registers / 8) * 8 * THREADS));
     const byMemory = Math.floor(HOPPER.shared / (FIGURES + HOPPER.reserved));
     const blocks = Math.min(byRegisters, byMemory, HOPPER.threads / THREADS);
-    return {
-      kernel: rules === OTHERS ? `${kernel}, other rules` : kernel,
-      registers,
-      spilled: stores + loads,
-      blocks,
-      least,
-      bytes: 'bytes' in rest ? rest.bytes : undefined,
-    };
+    const shown = rules === OTHERS ? `${kernel}, other rules` : kernel;
+    return { kernel: shown, registers, spilled: stores + loads, blocks, least, bytes };
   });
 }
 
