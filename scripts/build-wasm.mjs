@@ -16,8 +16,6 @@ const FLAGS = [
   '--target=wasm32-wasi',
   '-std=c++20',
   '-O3',
-  // A tenth smaller, and as fast.
-  '-fno-unroll-loops',
   '-msimd128',
   '-mbulk-memory',
   '-mmutable-globals',

@@ -59,7 +59,7 @@ try {
     }, backend);
     for (const size of SIZES) {
       const commands = await tab.evaluate((variables) => page.commandsOf(variables), size.variables);
-      const options = { rounds, turn: 0.03 };
+      const options = { rounds, turn: 0.2 };
       const measured = await tab.evaluate(([size, options]) => page.measure(size, options), [
         size,
         options,

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { OPTIMIZERS, type OptimizerName } from './measurement.js';
 
 export { measure } from './measurement.js';
-export { tf };
+export { OPTIMIZERS, tf };
 
 setWasmPaths('wasm/');
 

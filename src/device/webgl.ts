@@ -1,18 +1,7 @@
-import {
-  backend,
-  engine,
-  env,
-  keep,
-  type Tensor,
-  type TensorInfo,
-  tensor3d,
-  tensor4d,
-  tidy,
-  type Variable,
-} from '@tensorflow/tfjs-core';
+import { backend, env, keep, reshape, type Tensor, tensor3d, tensor4d, tidy } from '@tensorflow/tfjs-core';
 import { decaysOf } from '../engines/rules.js';
 import type { Device, DeviceStep, DeviceType } from './device.js';
-import { type DeviceState, type DeviceTensor, replace } from './device-state.js';
+import { type DeviceState, replace } from './device-state.js';
 import { REPORT_FIELDS } from './report.js';
 import {
   arraysOf,
@@ -28,139 +17,137 @@ import {
   REFUSED_FROM,
   velocityLines,
 } from './rule.js';
+import { FragmentProgram, type Shape, shapeOf, texelsOf, textureWidth } from './webgl-program.js';
 
 /*
- * Steps on the webgl backend, as fragment programs that it runs itself, on its packed textures: a texel holds 2×2
- * neighbours of a tensor's last two dimensions, and texels lie row after row, batch after batch, whatever the width of
- * the texture. Every tensor is handed over with three dimensions: batches, rows and columns.
+ * Steps on the webgl backend, as fragment programs.
  *
- * A step reads each gradient once, or twice with clipping and a penalty: each reading adds to the sums of the one
- * before. Then a few texels hold what the step is about, and each tensor takes a program for the parameters and one for
- * each of its state arrays.
+ * A step reads each gradient once, or twice with clipping and a penalty, as many tensors in a draw as it may read: each
+ * draw adds to the sums of the one before. Then a few texels hold what the step is about, and each tensor takes a draw
+ * for the parameters and all state arrays.
  */
 
-type Shape = [batches: number, rows: number, columns: number];
+/** How many textures a program may read on any device. */
+const MOST_TEXTURES = 16;
 
-/** What a program is to the backend; see `GPGPUProgram` there. */
-interface Program {
-  readonly variableNames: string[];
-  readonly outputShape: number[];
-  readonly packedInputs: true;
-  readonly packedOutput: true;
-  readonly enableShapeUniforms: true;
-  readonly customUniforms: { name: string; type: string; arrayIndex?: number }[];
-  readonly userCode: string;
+/** Values of scalars by name. */
+type Scalars = Readonly<Record<string, number>>;
+
+/** Declares scalars as elements of the uniform `scalar`, from an index on. */
+function declare(names: readonly string[], from = 0): string {
+  return names.map((name, i) => `float ${name} = scalar[${from + i}];`).join(' ');
 }
 
-/** What we use of the backend. */
-interface Backend {
-  readonly texData: {
-    get(dataId: object): { isPacked?: boolean; texture?: object | null; texShape?: readonly number[] | null };
-  };
-  runWebGLProgram(
-    program: Program,
-    inputs: TensorInfo[],
-    dtype: 'float32',
-    uniforms: number[][],
-    preventEagerUnpackingOfOutput: true,
-  ): TensorInfo;
+/** What is summed up of each tensor of a group. */
+interface Summand {
+  /** Adds to `sum` and `bad`, from `g`, which is not scaled, arrays and scalars. */
+  readonly code: string;
+  /** The numbers of the state arrays that are read. */
+  readonly arrays: readonly number[];
+  /** Beside `scale`, which comes first. */
+  readonly scalars: Scalars;
 }
 
-/** Type and values of a program's uniforms; several integers, and vectors of four, are arrays. */
-type Uniforms = Readonly<Record<string, readonly ['int' | 'ivec2' | 'float' | 'vec4', ...number[]]>>;
-
-const HELPERS = `
-int here() { return int(gl_FragCoord.y) * ((outTexShape.y + 1) / 2) + int(gl_FragCoord.x); }
-ivec2 place(int w, int i) { return i < w ? ivec2(i, 0) : ivec2(i % w, i / w); }
-vec4 texel(sampler2D t, int i) { return texelFetch(t, place(textureSize(t, 0).x, i), 0); }
-float value(sampler2D t, int i) { return texel(t, i / 2)[i % 2]; }
-`;
-/** The texel at this one's place in another tensor of its shape, which is quicker where their textures are alike too. */
-const OWN = 'vec4 own(sampler2D t) { return texel(t, here()); }\n';
-const OWN_ALIKE = '#define own(t) texture(t, resultUV)\n';
-
-function shapeOf(shape: readonly number[]): Shape {
-  const [rows = 1, columns = 1] = shape.length > 1 ? shape.slice(-2) : [1, ...shape];
-  return [shape.slice(0, -2).reduce((product, length) => product * length, 1), rows, columns];
+/** A tensor that has a gradient in a step, and elements. */
+interface Given {
+  readonly number: number;
+  readonly group: number;
+  readonly shape: Shape;
 }
 
-function texelsOf([batches, rows, columns]: Shape): number {
-  return batches * Math.ceil(rows / 2) * Math.ceil(columns / 2);
+/** Some tensors that are read in one draw. */
+interface Reading {
+  readonly program: FragmentProgram;
+  readonly read: readonly (Given & Summand)[];
 }
 
-/** The shape of the texture in which programs leave a tensor, by the tensor's. */
-const layouts = new Map<string, string>();
-
-/** Runs a program that says what is to be in each texel of a tensor of this shape. */
-function run(
-  shape: readonly number[],
-  inputs: Readonly<Record<string, Tensor>>,
-  uniforms: Uniforms,
-  code: string,
-): Tensor {
-  const device = backend() as unknown as Backend;
-  const outputShape = shapeOf(shape);
-  const key = outputShape.join();
-  const layout = layouts.get(key);
-  const infos = Object.values(inputs).map(
-    ({ dataId, shape, dtype }): TensorInfo => ({ dataId, shape: shapeOf(shape), dtype }),
-  );
-  // What is not packed yet will be packed as outputs are.
-  const isAlike = infos.every(({ dataId, shape }) => {
-    const { isPacked, texture, texShape } = device.texData.get(dataId);
-    return shape.join() !== key || !isPacked || !texture || texShape!.join() === layout;
-  });
-  const program: Program = {
-    variableNames: Object.keys(inputs),
-    outputShape,
-    packedInputs: true,
-    packedOutput: true,
-    enableShapeUniforms: true,
-    customUniforms: Object.entries(uniforms).map(([name, [type, ...values]]) => {
-      if (type === 'vec4') return { name, type, arrayIndex: values.length / 4 };
-      return type === 'int' && values.length > 1 ? { name, type, arrayIndex: values.length } : { name, type };
-    }),
-    userCode: HELPERS + (isAlike && layout !== undefined ? OWN_ALIKE : OWN) + code,
-  };
-  const values = Object.values(uniforms).map(([, ...values]) => values);
-  const made = device.runWebGLProgram(program, infos, 'float32', values, true);
-  if (layout === undefined) layouts.set(key, device.texData.get(made.dataId).texShape!.join());
-  return engine().makeTensorFromTensorInfo({ ...made, shape: [...shape] });
+/** What steps have in common in which the same tensors have gradients. */
+interface Plan {
+  readonly key: string;
+  readonly given: readonly Given[];
+  /** Of each tensor: the sign of its gradient, or 0 where it has none; ln(beta1), ln(beta2); its group. */
+  readonly table: Tensor;
+  /** Sums of each group; a power of 2. */
+  readonly lanes: number;
+  readonly first: readonly Reading[];
+  /** After the norm is known, by which gradients are clipped. */
+  readonly second: readonly Reading[];
 }
 
-/** Texels across the texture of a tensor that a program made. */
-function textureWidth({ dataId }: Tensor): number {
-  return Math.ceil((backend() as unknown as Backend).texData.get(dataId).texShape![1]! / 2);
-}
-
-/**
- * Sums over the texels of one tensor: each of its group's lanes takes those at a distance of `lanes`.
- *
- * @param names Of the tensors that are read.
- * @param add Adds to `sum` and `bad`, from variables with the same names in lower case.
- */
-function reading([, rows, columns]: Shape, names: readonly string[], add: string, isFirst: boolean): string {
-  const each = (code: string) =>
-    names.map((X) => code.replaceAll('X', X).replaceAll('x_', X.toLowerCase())).join('\n');
+/** Adds to sums over the texels of the k-th tensor of a draw: each lane takes those at a distance of `lanes`. */
+function addingTo(
+  { shape: [, rows, columns], code, arrays, scalars }: Given & Summand,
+  k: number,
+  scalar: number,
+): string {
+  const each = (text: string) =>
+    ['G', ...arrays.map((array) => `S${array}`)]
+      .map((X) => text.replaceAll('X', `${X}_${k}`).replaceAll('x_', X.toLowerCase()))
+      .join('\n');
   // Beyond odd edges a texel holds anything.
   const right = columns % 2 === 0 ? 'true' : 't % across < across - 1';
   const below = rows % 2 === 0 ? 'true' : rows === 1 ? 'false' : '(t / across) % down < down - 1';
-  return `void main() {
-    int i = here();
-    vec4 sum = vec4(0.0);
-    float bad = 0.0;
-    if (i / lanes == group) {
-      int across = (size[2] + 1) / 2, down = (size[1] + 1) / 2, t = i - group * lanes;
-      ${each('int wX = textureSize(X, 0).x; ivec2 atX = place(wX, t), byX = place(wX, lanes);')}
-      for (; t < size[0] * down * across; t += lanes) {
-        bool right = ${right}, below = ${below};
-        bvec4 inside = bvec4(true, right, below, right && below);
-        ${each('vec4 x_ = mix(vec4(0.0), texelFetch(X, atX, 0), inside); atX += byX; if (atX.x >= wX) atX += ivec2(-wX, 1);')}
-        ${add}
-      }
+  return `if (group == size[${k}].w) {
+    int across = (size[${k}].z + 1) / 2, down = (size[${k}].y + 1) / 2, end = size[${k}].x * down * across;
+    ${declare(['scale', ...Object.keys(scalars)], scalar)}
+    ${each('int wX = textureSize(X, 0).x; ivec2 atX = place(wX, lane), byX = place(wX, lanes);')}
+    for (int t = lane; t < end; t += lanes) {
+      bool right = ${right}, below = ${below};
+      bvec4 inside = bvec4(true, right, below, right && below);
+      ${each('vec4 x_ = mix(vec4(0.0), texelFetch(X, atX, 0), inside); atX += byX; if (atX.x >= wX) atX += ivec2(-wX, 1);')}
+      ${code}
     }
-    setOutput(${isFirst ? '' : 'own(before) + '}vec4(dot(sum, vec4(1.0)), bad, 0.0, 0.0));
   }`;
+}
+
+function readingOf(read: readonly (Given & Summand)[], others: readonly string[]): Reading {
+  let scalars = 0;
+  const blocks = read.map((each, k) => {
+    const block = addingTo(each, k, scalars);
+    scalars += 1 + Object.keys(each.scalars).length;
+    return block;
+  });
+  const names = read.flatMap(({ arrays }, k) => [`G_${k}`, ...arrays.map((array) => `S${array}_${k}`)]);
+  const program = new FragmentProgram(
+    ['made'],
+    [...names, ...others],
+    { lanes: 'int', size: `ivec4[${read.length}]`, scalar: `float[${scalars}]` },
+    `void main() {
+      int group = here() / lanes, lane = here() - group * lanes;
+      vec4 sum = vec4(0.0);
+      float bad = 0.0;
+      ${blocks.join('\n')}
+      made = vec4(dot(sum, vec4(1.0)), bad, 0.0, 0.0)${others.includes('before') ? ' + own(before)' : ''};
+    }`,
+  );
+  return { program, read };
+}
+
+/**
+ * The draws that read some tensors, each as many as it can.
+ *
+ * @param summands Of each group; undefined where it is not read.
+ */
+function readingsOf(
+  given: readonly Given[],
+  summands: readonly (Summand | undefined)[],
+  ...others: string[]
+): Reading[] {
+  const left = given.flatMap((each) => {
+    const summand = summands[each.group];
+    return summand ? [{ ...each, ...summand }] : [];
+  });
+  const readings: Reading[] = [];
+  while (left.length > 0) {
+    const before = readings.length > 0 ? ['before'] : [];
+    let free = MOST_TEXTURES - others.length - before.length;
+    const count = left.findIndex(({ arrays }) => {
+      free -= 1 + arrays.length;
+      return free < 0;
+    });
+    readings.push(readingOf(left.splice(0, count < 0 ? left.length : count), [...others, ...before]));
+  }
+  return readings;
 }
 
 /** Refuses the step where a gradient's square is not finite. */
@@ -168,165 +155,73 @@ const CHECK = `if (any(greaterThanEqual(${magnitude('floatBitsToUint', 'uvec4')}
 
 /** Two values a texel, of those that `float field(int)` gives. */
 const fields = (code: string) => `${code}
-void main() { int i = 2 * here(); setOutput(vec4(field(i), field(i + 1), 0.0, 0.0)); }`;
-
-/** A tensor that has a gradient in this step, and elements. */
-interface Given {
-  readonly state: DeviceTensor;
-  readonly number: number;
-  readonly variable: Variable;
-  readonly gradient: Tensor;
-  readonly shape: Shape;
-}
-
-/** A line of the rule, as a program. */
-interface Update extends Line {
-  readonly program: string;
-  /** The scalars that it takes, of each group. */
-  readonly scalarsOfGroups: readonly Uniforms[];
-}
-
-/** The text of a program that carries out a line where the step is applied. */
-function updating({ of, reads, code }: Line, cut: string): string {
-  const declared = reads.map((name) => {
-    const own = `own(${name.toUpperCase()})`;
-    return name === 'g' ? `vec4 g = a.w * ${own}; ${cut}` : `vec4 ${name} = ${own};`;
-  });
-  return `void main() {
-    vec4 ${of} = own(${of.toUpperCase()}), a = texelFetch(scalars, at, 0);
-    float r1 = a.x, r2 = a.y, eta = a.z;
-    if (r1 != 0.0) { ${declared.join(' ')} ${code} }
-    setOutput(${of});
-  }`;
-}
+void main() { int i = 2 * here(); made = vec4(field(i), field(i + 1), 0.0, 0.0); }`;
 
 class WebGLDevice implements Device {
   readonly name = 'webgl';
   readonly #state: DeviceState;
-  readonly #updates: readonly Update[];
-  /** Cuts gradients. */
-  readonly #cut: string;
-  /** What a penalty of the velocity is made of: code, and the numbers of the arrays that it reads. */
-  readonly #velocityCode: string;
-  readonly #velocityArrays: readonly number[];
-  readonly #velocityScalars: readonly Uniforms[];
-  /** Of each tensor: the sign of its gradient, or 0 where it has none; ln(beta1), ln(beta2); its group. */
-  #table: { readonly key: string; readonly tensor: Tensor } | undefined;
+  /** What is read first, and again once a norm is known, of each group. */
+  readonly #first: readonly (Summand | undefined)[];
+  readonly #second: readonly (Summand | undefined)[];
+  readonly #verdict: FragmentProgram;
+  readonly #report: FragmentProgram;
+  readonly #scalars: FragmentProgram;
+  readonly #counts: FragmentProgram;
+  readonly #update: FragmentProgram;
+  /** The scalars of an update, of each group. */
+  readonly #updateScalars: readonly (readonly number[])[];
+  #plan: Plan | undefined;
 
   constructor(state: DeviceState) {
     this.#state = state;
-    const { rule = 'adam', groups, clipValue } = state.settings;
-    this.#cut = cutTo(clipValue, 'vec4');
+    const { rule = 'adam', groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = state.settings;
+    const cut = cutTo(clipValue, 'vec4');
+    const check = checkGradients ? CHECK : '';
+    const isClipped = clipNorm !== undefined;
     const lines = linesOf(rule, 'vec4');
+    const values = ['p', ...arraysOf(lines)];
+    const velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
     /** The scalars that lines take, of each group. */
-    const scalarsOfGroups = (taken: readonly Line[]): Uniforms[] =>
+    const scalarsOf = (taken: readonly Line[]): Scalars[] =>
       groups.map((group) => {
         const all = { ...decaysOf(rule, group), eps: group.epsilon, wd: group.weightDecay };
         const names = Object.entries(all).filter(([name]) =>
           taken.some(({ scalars }) => scalars.includes(name)),
         );
-        return Object.fromEntries(names.map(([name, value]) => [name, ['float', value]]));
+        return Object.fromEntries(names);
       });
-    this.#updates = lines.map((each) => ({
-      ...each,
-      program: updating(each, this.#cut),
-      scalarsOfGroups: scalarsOfGroups([each]),
-    }));
-    const velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
-    this.#velocityCode = codeOf(velocity);
-    this.#velocityArrays = arraysOf(velocity).map((name) => Number(name[1]));
-    this.#velocityScalars = scalarsOfGroups(velocity);
-  }
 
-  #velocityArraysOf({ arrays }: DeviceTensor): Record<string, Tensor> {
-    return Object.fromEntries(this.#velocityArrays.map((k) => [`S${k}`, arrays[k]!]));
-  }
-
-  step(step: DeviceStep): Tensor {
-    return keep(tidy(() => this.#step(step)));
-  }
-
-  dispose(): void {
-    this.#table?.tensor.dispose();
-  }
-
-  #step({ variables, gradients, attempt, learningRates, gradientScale }: DeviceStep): Tensor {
-    const { settings, tensors, counts } = this.#state;
-    const { groups, clipNorm, checkGradients, haltOnRefusal } = settings;
-    const given = tensors.flatMap((state, number): Given[] => {
-      const gradient = gradients[number];
-      if (!gradient || gradient.size === 0) return [];
-      return [{ state, number, variable: variables[number]!, gradient, shape: shapeOf(state.shape) }];
-    });
-    const signs = tensors.map(({ group }, i) => (gradients[i] ? (groups[group]!.maximize ? -1 : 1) : 0));
-    const table = this.#tableOf(signs);
-
-    const most = Math.max(1, ...given.map(({ shape }) => texelsOf(shape)));
-    const lanes = 2 ** Math.max(1, Math.ceil(Math.log2(most) / 2));
-    /** The sums of each group, `lanes` of them. */
-    const sumsOf = (
-      which: readonly Given[],
-      add: (
-        each: Given,
-      ) => readonly [
-        code: string,
-        arrays: Record<string, Tensor>,
-        inputs: Record<string, Tensor>,
-        uniforms: Uniforms,
-      ],
-    ) =>
-      which.reduce<Tensor | undefined>((before, each) => {
-        const [code, arrays, inputs, uniforms] = add(each);
-        const sums = run(
-          // Two rows of texels a group: a device shades four neighbours at once.
-          [2 * groups.length, 2, lanes],
-          { G: each.gradient, ...arrays, ...inputs, ...(before && { before }) },
-          {
-            ...uniforms,
-            group: ['int', each.state.group],
-            lanes: ['int', lanes],
-            size: ['int', ...each.shape],
-          },
-          reading(each.shape, ['G', ...Object.keys(arrays)], code, before === undefined),
-        );
-        before?.dispose();
-        return sums;
-      }, undefined);
-    const penaltyOf = ({ state, number }: Given, clip: Tensor | undefined, check: string) => {
-      const { beta3, power, normGrad } = groups[state.group]!;
-      const scale: Uniforms = { scale: ['float', signs[number]! * gradientScale] };
-      // What is checked is not cut yet.
-      const scaled = `g *= scale${clip ? ' * value(clip, 3)' : ''}; ${check} ${this.#cut}`;
-      const inputs: Record<string, Tensor> = clip ? { clip } : {};
-      if (beta3 === 0) return [scaled, {}, inputs, scale] as const;
-      const term = `sum += ${penaltyTerm(power, 'vec4')};`;
-      if (normGrad) return [`${scaled} vec4 x = g; ${term}`, {}, inputs, scale] as const;
-      return [
-        `${scaled} ${this.#velocityCode} vec4 x = s0; ${term}`,
-        this.#velocityArraysOf(state),
-        inputs,
-        { ...scale, ...this.#velocityScalars[state.group] },
-      ] as const;
+    /** @param scale Scales gradients, and checks them, which are not cut yet. */
+    const penalties = (scale: string): (Summand | undefined)[] => {
+      const scalars = scalarsOf(velocity);
+      return groups.map(({ beta3, power, normGrad }, i) => {
+        if (beta3 === 0) return undefined;
+        const term = `sum += ${penaltyTerm(power, 'vec4')};`;
+        if (normGrad) return { code: `${scale} ${cut} vec4 x = g; ${term}`, arrays: [], scalars: {} };
+        return {
+          code: `${scale} ${cut} ${codeOf(velocity)} vec4 x = s0; ${term}`,
+          arrays: arraysOf(velocity).map((name) => Number(name[1])),
+          scalars: scalars[i]!,
+        };
+      });
     };
+    const alone = (code: string): Summand => ({ code, arrays: [], scalars: {} });
+    if (isClipped) {
+      this.#first = groups.map(() => alone(`sum += g * g; ${check}`));
+      this.#second = penalties('g *= scale * value(clip, 3);');
+    } else {
+      const checked = checkGradients ? alone(`g *= scale; ${check}`) : undefined;
+      this.#first = penalties(`g *= scale; ${check}`).map((penalty) => penalty ?? checked);
+      this.#second = [];
+    }
 
-    const penalized = given.filter(({ state }) => groups[state.group]!.beta3 !== 0);
-    const isClipped = clipNorm !== undefined;
-    const check = checkGradients ? CHECK : '';
-    const first = isClipped
-      ? sumsOf(given, () => [`sum += g * g; ${check}`, {}, {}, {}])
-      : sumsOf(checkGradients ? given : penalized, (each) => penaltyOf(each, undefined, check));
-    const verdict = run(
-      [REPORT_FIELDS],
-      { counts, sums: first ?? counts },
-      {
-        length: ['int', first ? groups.length * lanes : 0],
-        attempt: ['float', attempt],
-        scale: ['float', gradientScale],
-        clipNorm: ['float', clipNorm ?? 1],
-      },
+    this.#verdict = new FragmentProgram(
+      ['made'],
+      ['counts', 'sums'],
+      { end: 'int', attempt: 'float', scale: 'float', clipNorm: 'float' },
       fields(`float field(int f) {
         float sum = 0.0, bad = 0.0, c = 1.0, norm = NAN, refusals = value(counts, 0);
-        for (int i = 0; i < length; i++) { vec4 x = texel(sums, i); sum += x.x; bad += x.y; }
+        for (int i = 0; i < end; i++) { vec4 x = texel(sums, i); sum += x.x; bad += x.y; }
         ${isClipped ? `norm = sqrt(sum) * scale; ${CLIP_COEFFICIENT}` : ''}
         bool finite = ${checkGradients ? `bad == 0.0 && ${isClipped ? '(floatBitsToUint(norm) & 0x7fffffffu) < 0x7f800000u' : 'true'}` : 'true'};
         bool applied = finite${checkGradients && haltOnRefusal ? ' && refusals == 0.0' : ''};
@@ -334,20 +229,12 @@ class WebGLDevice implements Device {
         return f == 0 ? float(applied) : f == 1 ? refusals : f == 2 ? norm : c;
       }`),
     );
-    const second = isClipped ? sumsOf(penalized, (each) => penaltyOf(each, verdict, '')) : first;
-    const report = run(
-      [REPORT_FIELDS + 2 * groups.length],
-      { verdict, sums: second ?? counts },
-      {
-        lanes: ['int', second ? lanes : 0],
-        rates: [
-          'vec4',
-          ...groups.flatMap(({ beta3, lrCutoff }, i) => [learningRates[i]!, beta3, lrCutoff, 0]),
-        ],
-      },
+    this.#report = new FragmentProgram(
+      ['made'],
+      ['verdict', 'sums'],
+      { lanes: 'int', rates: `vec4[${groups.length}]` },
       fields(`float field(int f) {
         if (f < ${REPORT_FIELDS}) return value(verdict, f);
-        // The number of groups is part of the text, by which the backend finds a program again.
         int group = (f - ${REPORT_FIELDS}) % ${groups.length};
         float lr = rates[group].x, beta3 = rates[group].y, cutoff = rates[group].z, N = 0.0, eta;
         for (int i = 0; i < lanes; i++) N += texel(sums, group * lanes + i).x;
@@ -355,24 +242,22 @@ class WebGLDevice implements Device {
         return f >= ${REPORT_FIELDS + groups.length} ? eta : beta3 == 0.0 ? NAN : N;
       }`),
     );
-
-    /** Of each tensor: r1, or 0 where it is left alone; r2, eta and c. */
-    const scalars = run(
-      [2, 2 * Math.max(tensors.length, 1)],
-      { report, counts, table },
-      { scale: ['float', gradientScale] },
+    this.#scalars = new FragmentProgram(
+      ['made'],
+      ['report', 'counts', 'table'],
+      { scale: 'float' },
       `float oneMinusPower(float x) { return ${ONE_MINUS_POWER}; }
       void main() {
         vec4 a = texel(table, here());
         float t = value(counts, 1 + here()) + 1.0;
         float r1 = value(report, 0) == 1.0 && a.x != 0.0 ? 1.0 / oneMinusPower(t * a.y) : 0.0;
         float eta = value(report, ${REPORT_FIELDS + groups.length} + int(a.w));
-        setOutput(vec4(r1, 1.0 / oneMinusPower(t * a.z), eta, a.x * scale * value(report, 3)));
+        made = vec4(r1, 1.0 / oneMinusPower(t * a.z), eta, a.x * scale * value(report, 3));
       }`,
     );
-    const countsAfter = run(
-      [counts.size],
-      { report, counts, table },
+    this.#counts = new FragmentProgram(
+      ['made'],
+      ['report', 'counts', 'table'],
       {},
       fields(`float field(int f) {
         if (f == 0) return value(report, 1);
@@ -380,20 +265,75 @@ class WebGLDevice implements Device {
       }`),
     );
 
+    const updateScalars = scalarsOf(lines);
+    this.#updateScalars = updateScalars.map((scalars) => Object.values(scalars));
+    this.#update = new FragmentProgram(
+      values,
+      [...values.map((name) => name.toUpperCase()), 'G', 'scalars'],
+      { at: 'ivec2', scalar: `float[${this.#updateScalars[0]!.length}]` },
+      `void main() {
+        vec4 a = texelFetch(scalars, at, 0);
+        float r1 = a.x, r2 = a.y, eta = a.z;
+        ${declare(Object.keys(updateScalars[0]!))}
+        ${values.map((name) => `${name} = own(${name.toUpperCase()});`).join(' ')}
+        if (r1 != 0.0) { vec4 g = a.w * own(G); ${cut} ${codeOf(lines)} }
+      }`,
+    );
+  }
+
+  step(step: DeviceStep): Tensor {
+    return keep(tidy(() => this.#step(step)));
+  }
+
+  dispose(): void {
+    this.#plan?.table.dispose();
+  }
+
+  #step(step: DeviceStep): Tensor {
+    const { variables, gradients, attempt, learningRates, gradientScale } = step;
+    const { settings, tensors, counts } = this.#state;
+    const { groups, clipNorm } = settings;
+    const { given, table, lanes, first, second } = this.#planFor(gradients);
+
+    const firstSums = this.#sumsOf(first, lanes, step);
+    const verdict = this.#verdict.run(
+      [REPORT_FIELDS],
+      { counts, sums: firstSums ?? counts },
+      {
+        end: [firstSums ? groups.length * lanes : 0],
+        attempt: [attempt],
+        scale: [gradientScale],
+        clipNorm: [clipNorm ?? 1],
+      },
+    ).made!;
+    const sums = clipNorm === undefined ? firstSums : this.#sumsOf(second, lanes, step, verdict);
+    const report = this.#report.run(
+      [REPORT_FIELDS + 2 * groups.length],
+      { verdict, sums: sums ?? counts },
+      {
+        lanes: [sums ? lanes : 0],
+        rates: groups.flatMap(({ beta3, lrCutoff }, i) => [learningRates[i]!, beta3, lrCutoff, 0]),
+      },
+    ).made!;
+    /** Of each tensor: r1, or 0 where it is left alone; r2, eta and c. */
+    const scalars = this.#scalars.run(
+      [2, 2 * Math.max(tensors.length, 1)],
+      { report, counts, table },
+      { scale: [gradientScale] },
+    ).made!;
+    const countsAfter = this.#counts.run([counts.size], { report, counts, table }, {}).made!;
+
     // Programs divide slowly.
     const across = textureWidth(scalars);
-    const updates = given.map(({ state, number, variable, gradient }) => {
-      const at: Uniforms = { at: ['ivec2', number % across, Math.floor(number / across)] };
-      const old: Record<string, Tensor> = { p: variable };
-      for (const [k, array] of state.arrays.entries()) old[`s${k}`] = array;
-      const made: Record<string, Tensor> = {};
-      for (const { of, reads, program, scalarsOfGroups } of this.#updates) {
-        const inputs: Record<string, Tensor> = { [of.toUpperCase()]: old[of]!, scalars };
-        for (const name of reads) {
-          inputs[name.toUpperCase()] = name === 'g' ? gradient : (made[name] ?? old[name]!);
-        }
-        made[of] = run(state.shape, inputs, { ...at, ...scalarsOfGroups[state.group] }, program);
-      }
+    const updates = given.map(({ number, group }) => {
+      const state = tensors[number]!;
+      const variable = variables[number]!;
+      const inputs: Record<string, Tensor> = { P: variable, G: gradients[number]!, scalars };
+      for (const [k, array] of state.arrays.entries()) inputs[`S${k}`] = array;
+      const made = this.#update.run(state.shape, inputs, {
+        at: [number % across, Math.floor(number / across)],
+        scalar: this.#updateScalars[group]!,
+      });
       return { state, variable, made };
     });
 
@@ -406,22 +346,75 @@ class WebGLDevice implements Device {
     return report;
   }
 
-  #tableOf(signs: readonly number[]): Tensor {
+  /** The sums of each group, `lanes` of them; undefined where nothing is read. */
+  #sumsOf(
+    readings: readonly Reading[],
+    lanes: number,
+    { gradients, gradientScale }: DeviceStep,
+    clip?: Tensor,
+  ): Tensor | undefined {
     const { tensors, settings } = this.#state;
-    const key = tensors.map(({ group }, i) => `${signs[i]} ${group}`).join();
-    if (this.#table?.key !== key) {
-      this.#table?.tensor.dispose();
-      // Finite, so that a beta of 0 gives 0 and not NaN.
-      const log = (beta: number) => Math.max(Math.log(beta), -1e30);
-      const groupOf = (i: number) => settings.groups[tensors[i]!.group]!;
-      const above = tensors.flatMap((_, i) => [signs[i]!, log(groupOf(i).beta1)]);
-      const below = tensors.flatMap(({ group }, i) => [log(groupOf(i).beta2), group]);
-      // Nothing is no texture.
-      const values = tensors.length === 0 ? [0, 0, 0, 0] : [...above, ...below];
-      const tensor = tensor3d(values, [1, 2, values.length / 2], 'float32');
-      this.#table = { key, tensor: keep(tensor) };
+    const { groups } = settings;
+    const rows = 2 ** Math.floor(Math.log2(lanes) / 2);
+    let before: Tensor | undefined;
+    for (const { program, read } of readings) {
+      const inputs: Record<string, Tensor> = { ...(clip && { clip }), ...(before && { before }) };
+      for (const [k, { number, arrays }] of read.entries()) {
+        inputs[`G_${k}`] = gradients[number]!;
+        for (const array of arrays) inputs[`S${array}_${k}`] = tensors[number]!.arrays[array]!;
+      }
+      const { made } = program.run(
+        // Texels almost in a square: devices shade four neighbours at once, and rows side by side.
+        [groups.length, 2 * rows, (2 * lanes) / rows],
+        inputs,
+        {
+          lanes: [lanes],
+          size: read.flatMap(({ shape, group }) => [...shape, group]),
+          scalar: read.flatMap(({ group, scalars }) => [
+            groups[group]!.maximize ? -gradientScale : gradientScale,
+            ...Object.values(scalars),
+          ]),
+        },
+      );
+      before?.dispose();
+      before = made;
     }
-    return this.#table!.tensor;
+    return before;
+  }
+
+  #planFor(gradients: readonly (Tensor | null)[]): Plan {
+    const { tensors } = this.#state;
+    const key = tensors.map(({ group, shape }, i) => (gradients[i] ? `${group} ${shape}` : '')).join(';');
+    if (this.#plan?.key !== key) {
+      this.#plan?.table.dispose();
+      this.#plan = this.#planOf(key, gradients);
+    }
+    return this.#plan!;
+  }
+
+  #planOf(key: string, gradients: readonly (Tensor | null)[]): Plan {
+    const { tensors, settings } = this.#state;
+    const given = tensors.flatMap(({ group, shape }, number): Given[] =>
+      gradients[number]?.size ? [{ number, group, shape: shapeOf(shape) }] : [],
+    );
+    const most = Math.max(1, ...given.map(({ shape }) => texelsOf(shape)));
+
+    const groupOf = (i: number) => settings.groups[tensors[i]!.group]!;
+    const sign = (i: number) => (gradients[i] ? (groupOf(i).maximize ? -1 : 1) : 0);
+    // Finite, so that a beta of 0 gives 0 and not NaN.
+    const log = (beta: number) => Math.max(Math.log(beta), -1e30);
+    const above = tensors.flatMap((_, i) => [sign(i), log(groupOf(i).beta1)]);
+    const below = tensors.flatMap(({ group }, i) => [log(groupOf(i).beta2), group]);
+    // Nothing is no texture.
+    const values = tensors.length === 0 ? [0, 0, 0, 0] : [...above, ...below];
+    return {
+      key,
+      given,
+      table: keep(tensor3d(values, [1, 2, values.length / 2], 'float32')),
+      lanes: 2 ** Math.max(2, Math.ceil(Math.log2(most) / 2)),
+      first: readingsOf(given, this.#first),
+      second: readingsOf(given, this.#second, 'clip'),
+    };
   }
 }
 
@@ -434,12 +427,19 @@ function findObstacle(): string | null {
   // What is private to the backend, by a small program: how it is run, and how textures are laid out.
   const values = Float32Array.from({ length: 2 * 2 * 3 * 5 }, (_, i) => i + 0.1);
   try {
+    const program = new FragmentProgram(
+      ['twice', 'more'],
+      ['X'],
+      { factor: 'float' },
+      'void main() { twice = factor * own(X); more = twice + own(X); }',
+    );
     const found = tidy(() => {
       const x = tensor4d(values, [2, 2, 3, 5]);
-      const code = 'void main() { setOutput(factor * own(X)); }';
-      return run(x.shape, { X: x }, { factor: ['float', 2] }, code).dataSync();
+      const { twice } = program.run(x.shape, { X: x }, { factor: [2] });
+      const { more } = program.run([6, 10], { X: reshape(twice!, [6, 10]) }, { factor: [1] });
+      return [twice!.dataSync(), more!.dataSync()];
     });
-    if (values.every((value, i) => found[i] === 2 * value)) return null;
+    if (values.every((value, i) => found[0]![i] === 2 * value && found[1]![i] === 4 * value)) return null;
   } catch (error) {
     return `This version of the webgl backend does not run our programs (${(error as Error).message})`;
   }

@@ -15,7 +15,10 @@ setWasmPaths('wasm/');
 
 export { models, tf, tfl, vradam };
 
-/** Shapes in two groups, 'a…' and 'b…': what lies packed, what does not fill a texel, and nothing at all. */
+/**
+ * Shapes in groups, 'a…', 'b…' and 'c…': what lies packed, what does not fill a texel, nothing at all, and more than a
+ * draw of WebGL reads.
+ */
 export const SHAPES: Readonly<Record<string, number[]>> = {
   a0: [3, 5],
   a1: [1],
@@ -25,6 +28,7 @@ export const SHAPES: Readonly<Record<string, number[]>> = {
   b1: [2, 2, 2],
   b2: [0],
   b3: [37, 101],
+  ...Object.fromEntries(Array.from('abcdefghijklmnop', (letter, i) => [`c${letter}`, [1 + (i % 3), 5 + i]])),
 };
 
 const sizeOf = (name: string) => tf.util.sizeFromShape(SHAPES[name]!);
