@@ -9,8 +9,8 @@ function valuesOf(read: Tensor): Float32Array {
   } catch (cause) {
     throw new VRAdamError(
       'ERR_VRADAM_ENGINE',
-      `Steps that are made on the host cannot read the tensors of the ${getBackend()} backend. It may have steps of its ` +
-        "own: those of vradam, adamw and adam with the engine 'auto', without amsgrad, clipValue, accumulateSteps and averaging",
+      `Steps that are made on the host cannot read the tensors of the ${getBackend()} backend. With the engine 'auto' and ` +
+        'without a group, steps are made where they are, if the backend has some of its own',
       { cause },
     );
   }

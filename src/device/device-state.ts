@@ -1,7 +1,11 @@
 import {
+  add,
   concat,
+  greater,
   keep,
   mul,
+  reshape,
+  type Scalar,
   slice,
   type Tensor,
   type Tensor1D,
@@ -9,6 +13,9 @@ import {
   tensor1d,
   tidy,
   util,
+  type Variable,
+  where,
+  zeros,
 } from '@tensorflow/tfjs-core';
 import type { EngineSettings, TensorState } from '../engines/engine.js';
 import { stateArraysOf } from '../engines/rules.js';
@@ -77,6 +84,13 @@ export class DeviceState {
     this.#spliceCounts(0, 1, refusals);
   }
 
+  /** Counts refusals that the device alone knows of. */
+  addRefusals(count: Scalar): void {
+    const fresh = tidy(() => concat([reshape(count, [1]), zeros([this.tensors.length])]));
+    this.counts = replace(this.counts, add(this.counts, fresh));
+    fresh.dispose();
+  }
+
   /** A copy of a tensor's state, as it is at the call. */
   async readTensor(number: number): Promise<TensorState> {
     const { arrays } = this.tensors[number]!;
@@ -98,6 +112,25 @@ export class DeviceState {
     const shape = [...state.shape];
     state.arrays = state.arrays.map((old, k) => replace(old, tensor(arrays[k]!.slice(), shape, 'float32')));
     this.#spliceCounts(1 + number, 1, steps);
+  }
+
+  /** Exchanges the variables of tensors that have made a step with the averages, which are the last arrays. */
+  swapAverages(variables: readonly Variable[]): void {
+    tidy(() => {
+      const swapped = this.tensors.flatMap(({ arrays }, number) => {
+        const variable = variables[number]!;
+        if (variable.size === 0) return [];
+        const average = arrays.at(-1)!;
+        const hasMadeSteps = greater(reshape(slice(this.counts, 1 + number, 1), []), 0);
+        const parameters = where(hasMadeSteps, average, variable);
+        return [{ arrays, variable, parameters, average: where(hasMadeSteps, variable, average) }];
+      });
+      // Everything has been made; from here on nothing can fail.
+      for (const { arrays, variable, parameters, average } of swapped) {
+        variable.assign(parameters);
+        arrays.push(replace(arrays.pop()!, average));
+      }
+    });
   }
 
   dispose(): void {

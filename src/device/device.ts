@@ -1,4 +1,5 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { EngineSettings } from '../engines/engine.js';
 import type { StepScalars } from '../step/stepper.js';
 import type { DeviceState } from './device-state.js';
 
@@ -33,8 +34,8 @@ export interface Device {
 /** What is known of a device before there is one. */
 export interface DeviceType {
   readonly name: DeviceName;
-  /** Why it cannot serve the current backend, in a sentence without its full stop; undefined where it can. */
-  obstacle?(): string | undefined;
+  /** Why it cannot serve on the current backend, in a sentence without its full stop; undefined where it can. */
+  obstacle?(settings: EngineSettings): string | undefined;
   /** @param state Changes between steps, as tensors come and go. */
   create(state: DeviceState): Device;
 }

@@ -8,6 +8,7 @@ import {
   concat,
   div,
   env,
+  equal,
   exp,
   greater,
   isFinite as isFiniteElementwise,
@@ -188,7 +189,15 @@ function makeStep(
   { variables, gradients, attempt, learningRates, gradientScale }: DeviceStep,
 ): Tensor {
   const { settings, tensors, counts } = state;
-  const { rule = 'adam', groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = settings;
+  const {
+    rule = 'adam',
+    groups,
+    clipNorm,
+    clipValue,
+    averageDecay,
+    checkGradients,
+    haltOnRefusal,
+  } = settings;
   const given = tensors.flatMap((state, number): Given[] => {
     const raw = gradients[number] ?? null;
     return raw === null ? [] : [{ state, number, variable: variables[number]!, raw }];
@@ -286,12 +295,19 @@ function makeStep(
   });
   const appliedRates = rates.map((rate) => ifApplied(rate, 0));
 
-  const updates = present.map(({ state, variable, direction, made }) => {
+  /** The first is a copy. */
+  const averageAfter = (number: number, average: Tensor, p: Tensor): Tensor => {
+    const isFirst = equal(scalarAt(counts, 1 + number), 0);
+    return where(isFirst, p, add(mul(average, averageDecay!), mul(p, 1 - averageDecay!)));
+  };
+  const updates = present.map(({ state, number, variable, direction, made }) => {
     const { weightDecay } = groups[state.group]!;
     const decayed = weightDecay > 0 ? add(direction, mul(variable, weightDecay)) : direction;
     const parameters = sub(variable, mul(decayed, appliedRates[state.group]!));
     const { arrays } = state;
-    const kept = made.map((array, k) => (applied === undefined ? array : where(applied, array, arrays[k]!)));
+    const all =
+      averageDecay === undefined ? made : [...made, averageAfter(number, arrays.at(-1)!, parameters)];
+    const kept = all.map((array, k) => (applied === undefined ? array : where(applied, array, arrays[k]!)));
     return { state, variable, arrays: kept, parameters };
   });
   const report = stack([

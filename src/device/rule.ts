@@ -1,3 +1,4 @@
+import type { EngineSettings } from '../engines/engine.js';
 import type { RuleName } from '../engines/rules.js';
 
 /*
@@ -8,7 +9,7 @@ import type { RuleName } from '../engines/rules.js';
 
 /** The new value of a state array's element, or of the parameter. */
 export interface Line {
-  /** `p`, or `s0`, `s1` and so on for the arrays of the rule in order. */
+  /** `p`, or `s0`, `s1` and so on for the arrays of the rule in order, or `average`. */
   readonly of: string;
   /** What it is made of beside its own old value: `g`, which is clipped and scaled, `p`, and arrays. */
   readonly reads: readonly string[];
@@ -30,12 +31,21 @@ function line(of: string, code: string): Line {
   };
 }
 
+/** The average of the parameters follows them: `kept` of the old one, 0 in the first step, and `fresh` of the new. */
+const AVERAGE = line('average', 'average = kept * average + fresh * p;');
+
 /**
- * A rule's lines, in the order in which each may take what those before it made.
+ * A rule's lines, in the order in which each may take what those before it made, then that of the average, where it is
+ * kept.
  *
  * @param type What elements are: f32, vec4<f32> or vec4.
  */
-export function linesOf(rule: RuleName, type: string): readonly Line[] {
+export function linesOf({ rule = 'adam', averageDecay }: EngineSettings, type: string): readonly Line[] {
+  const lines = linesOfRule(rule, type);
+  return averageDecay === undefined ? lines : [...lines, AVERAGE];
+}
+
+function linesOfRule(rule: RuleName, type: string): readonly Line[] {
   /** +0 where it is subnormal. */
   const state = (x: string, value: string) =>
     line(x, `${x} = ${value}; ${x} *= step(${type}(1.1754943508222875e-38), abs(${x}));`);
@@ -94,7 +104,9 @@ export function velocityLines(lines: readonly Line[]): readonly Line[] {
 
 /** The arrays that lines make and read. */
 export const arraysOf = (lines: readonly Line[]): string[] =>
-  ['s0', 's1', 's2'].filter((name) => lines.some(({ of, reads }) => of === name || reads.includes(name)));
+  ['s0', 's1', 's2', 'average'].filter((name) =>
+    lines.some(({ of, reads }) => of === name || reads.includes(name)),
+  );
 
 export const codeOf = (lines: readonly Line[]): string => lines.map(({ code }) => code).join(' ');
 

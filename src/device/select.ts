@@ -21,7 +21,7 @@ export function hasDevice(backend: string): boolean {
  */
 export function selectDevice(backend: string, state: DeviceState, current?: Device): Device {
   const own = DEVICES[backend];
-  const obstacle = own?.obstacle?.();
+  const obstacle = own?.obstacle?.(state.settings);
   if (obstacle !== undefined) {
     warnOnce(`${obstacle}. Steps are made of operations of TensorFlow.js: slower.`, 'VRADAM_NO_DEVICE');
   }

@@ -28,6 +28,7 @@ interface Context {
     texture: object | null,
     level: number,
   ): void;
+  getParameter(parameter: number): number;
   getShaderInfoLog(shader: object): string | null;
   getShaderParameter(shader: object, parameter: number): unknown;
   getUniformLocation(program: object, name: string): object | null;
@@ -120,6 +121,12 @@ export function texelsOf([batches, rows, columns]: Shape): number {
 
 function currentBackend(): Backend {
   return backend() as unknown as Backend;
+}
+
+/** How many tensors a program may make on this device: 4 on any. */
+export function mostOutputs(): number {
+  const { gl } = currentBackend().gpgpu;
+  return gl.getParameter(gl.MAX_DRAW_BUFFERS!);
 }
 
 /** Texels across a tensor's texture. */

@@ -1,5 +1,5 @@
 import { backend, env, keep, reshape, type Tensor, tensor3d, tensor4d, tidy } from '@tensorflow/tfjs-core';
-import { decaysOf } from '../engines/rules.js';
+import { decaysOf, stateArraysOf } from '../engines/rules.js';
 import type { Device, DeviceStep, DeviceType } from './device.js';
 import { type DeviceState, replace } from './device-state.js';
 import { REPORT_FIELDS } from './report.js';
@@ -11,13 +11,21 @@ import {
   EFFECTIVE_LEARNING_RATE,
   type Line,
   linesOf,
+  literal,
   magnitude,
   ONE_MINUS_POWER,
   penaltyTerm,
   REFUSED_FROM,
   velocityLines,
 } from './rule.js';
-import { FragmentProgram, type Shape, shapeOf, texelsOf, textureWidth } from './webgl-program.js';
+import {
+  FragmentProgram,
+  mostOutputs,
+  type Shape,
+  shapeOf,
+  texelsOf,
+  textureWidth,
+} from './webgl-program.js';
 
 /*
  * Steps on the webgl backend, as fragment programs.
@@ -168,18 +176,29 @@ class WebGLDevice implements Device {
   readonly #scalars: FragmentProgram;
   readonly #counts: FragmentProgram;
   readonly #update: FragmentProgram;
+  /** What an update calls the state arrays. */
+  readonly #arrays: readonly string[];
   /** The scalars of an update, of each group. */
   readonly #updateScalars: readonly (readonly number[])[];
   #plan: Plan | undefined;
 
   constructor(state: DeviceState) {
     this.#state = state;
-    const { rule = 'adam', groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = state.settings;
+    const {
+      rule = 'adam',
+      groups,
+      clipNorm,
+      clipValue,
+      averageDecay,
+      checkGradients,
+      haltOnRefusal,
+    } = state.settings;
     const cut = cutTo(clipValue, 'vec4');
     const check = checkGradients ? CHECK : '';
     const isClipped = clipNorm !== undefined;
-    const lines = linesOf(rule, 'vec4');
-    const values = ['p', ...arraysOf(lines)];
+    const lines = linesOf(state.settings, 'vec4');
+    this.#arrays = arraysOf(lines);
+    const values = ['p', ...this.#arrays];
     const velocity = groups.some(({ beta3 }) => beta3 !== 0) ? velocityLines(lines) : [];
     /** The scalars that lines take, of each group. */
     const scalarsOf = (taken: readonly Line[]): Scalars[] =>
@@ -252,7 +271,7 @@ class WebGLDevice implements Device {
         float t = value(counts, 1 + here()) + 1.0;
         float r1 = value(report, 0) == 1.0 && a.x != 0.0 ? 1.0 / oneMinusPower(t * a.y) : 0.0;
         float eta = value(report, ${REPORT_FIELDS + groups.length} + int(a.w));
-        made = vec4(r1, 1.0 / oneMinusPower(t * a.z), eta, a.x * scale * value(report, 3));
+        made = vec4(t == 1.0 ? -r1 : r1, 1.0 / oneMinusPower(t * a.z), eta, a.x * scale * value(report, 3));
       }`,
     );
     this.#counts = new FragmentProgram(
@@ -273,8 +292,9 @@ class WebGLDevice implements Device {
       { at: 'ivec2', scalar: `float[${this.#updateScalars[0]!.length}]` },
       `void main() {
         vec4 a = texelFetch(scalars, at, 0);
-        float r1 = a.x, r2 = a.y, eta = a.z;
+        float r1 = abs(a.x), r2 = a.y, eta = a.z;
         ${declare(Object.keys(updateScalars[0]!))}
+        ${averageDecay === undefined ? '' : `float kept = a.x < 0.0 ? 0.0 : ${literal(averageDecay)}, fresh = a.x < 0.0 ? 1.0 : ${literal(1 - averageDecay)};`}
         ${values.map((name) => `${name} = own(${name.toUpperCase()});`).join(' ')}
         if (r1 != 0.0) { vec4 g = a.w * own(G); ${cut} ${codeOf(lines)} }
       }`,
@@ -315,7 +335,7 @@ class WebGLDevice implements Device {
         rates: groups.flatMap(({ beta3, lrCutoff }, i) => [learningRates[i]!, beta3, lrCutoff, 0]),
       },
     ).made!;
-    /** Of each tensor: r1, or 0 where it is left alone; r2, eta and c. */
+    /** Of each tensor: r1, negative in its first step, or 0 where it is left alone; r2, eta and c. */
     const scalars = this.#scalars.run(
       [2, 2 * Math.max(tensors.length, 1)],
       { report, counts, table },
@@ -329,7 +349,7 @@ class WebGLDevice implements Device {
       const state = tensors[number]!;
       const variable = variables[number]!;
       const inputs: Record<string, Tensor> = { P: variable, G: gradients[number]!, scalars };
-      for (const [k, array] of state.arrays.entries()) inputs[`S${k}`] = array;
+      for (const [k, name] of this.#arrays.entries()) inputs[name.toUpperCase()] = state.arrays[k]!;
       const made = this.#update.run(state.shape, inputs, {
         at: [number % across, Math.floor(number / across)],
         scalar: this.#updateScalars[group]!,
@@ -340,7 +360,7 @@ class WebGLDevice implements Device {
     // Everything has been made; from here on nothing can fail.
     for (const { state, variable, made } of updates) {
       variable.assign(made.p!);
-      state.arrays = state.arrays.map((old, k) => replace(old, made[`s${k}`]!));
+      state.arrays = state.arrays.map((old, k) => replace(old, made[this.#arrays[k]!]!));
     }
     this.#state.counts = replace(counts, countsAfter as typeof counts);
     return report;
@@ -448,13 +468,14 @@ function findObstacle(): string | null {
 
 export const webgl: DeviceType = {
   name: 'webgl',
-  obstacle() {
+  obstacle(settings) {
     const current = backend();
     const known = obstacles.get(current);
-    if (known !== undefined) return known ?? undefined;
-    const found = findObstacle();
+    const found = known === undefined ? findObstacle() : known;
     obstacles.set(current, found);
-    return found ?? undefined;
+    const outputs = 1 + stateArraysOf(settings).length;
+    if (found !== null || outputs <= mostOutputs()) return found ?? undefined;
+    return `The webgl backend draws into ${mostOutputs()} textures at once here, and this optimizer into ${outputs}`;
   },
   create: (state) => new WebGLDevice(state),
 };

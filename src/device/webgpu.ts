@@ -9,7 +9,7 @@ import {
   engine as tensorflow,
 } from '@tensorflow/tfjs-core';
 import type { EngineSettings, GroupSettings } from '../engines/engine.js';
-import { decaysOf, type RuleName } from '../engines/rules.js';
+import { decaysOf } from '../engines/rules.js';
 import type { Device, DeviceStep, DeviceType } from './device.js';
 import type { DeviceState } from './device-state.js';
 import { REPORT_FIELDS } from './report.js';
@@ -89,7 +89,7 @@ type Elements = 'f32' | 'vec4<f32>';
 
 /** What is read of one tensor before the update. */
 interface Reading {
-  readonly rule: RuleName;
+  readonly settings: EngineSettings;
   /** Gradients are cut to it. */
   readonly limit?: number | undefined;
   /** Whether what is added up are terms of the new velocity, not of the gradient. */
@@ -100,8 +100,8 @@ interface Reading {
 }
 
 /** Partial sums, and the largest gradients, of one tensor. */
-function readingShader(type: Elements, { rule, limit, ofVelocity, power, isClipped }: Reading): string {
-  const lines = ofVelocity ? velocityLines(linesOf(rule, type)) : [];
+function readingShader(type: Elements, { settings, limit, ofVelocity, power, isClipped }: Reading): string {
+  const lines = ofVelocity ? velocityLines(linesOf(settings, type)) : [];
   const first = isClipped ? 4 : 3;
   const arrays = arraysOf(lines);
   const isOne = type === 'f32';
@@ -261,15 +261,18 @@ fn oneMinusPower(x: f32) -> f32 { return ${ONE_MINUS_POWER}; }
     let r1 = 1.0 / oneMinusPower(t * ln1[group]);
     let r2 = 1.0 / oneMinusPower(t * ln2[group]);
     if (isApplied == 1u) { counts[number] = t; }
-    // Of a step that is not applied, the last is 0; of every other it is at least 1.
-    decisions[j] = vec4<f32>(etas[group], c, r1, f32(isApplied) * r2);
+    // The last is 0 where the step is not applied; else it is at least 1, and negative in the tensor's first step.
+    decisions[j] = vec4<f32>(etas[group], c, r1, f32(isApplied) * select(r2, -r2, t == 1.0));
   }
 }`;
 }
 
-function updatingShader(type: Elements, rule: RuleName, limit: number | undefined): string {
-  const lines = linesOf(rule, type);
+function updatingShader(type: Elements, settings: EngineSettings): string {
+  const { clipValue, averageDecay } = settings;
+  const lines = linesOf(settings, type);
   const arrays = arraysOf(lines);
+  const averaging = (decay: number) => `let kept = select(${literal(decay)}, 0.0, decision.w < 0.0);
+    let fresh = select(${literal(1 - decay)}, 1.0, decision.w < 0.0);`;
   return `${TENSOR}
 @group(0) @binding(1) var<storage, read> decisions: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> gradient: array<${type}>;
@@ -282,12 +285,13 @@ ${arrays.map((name, k) => `@group(0) @binding(${5 + k}) var<storage, read_write>
   let decision = decisions[tensor.place];
   let eta = decision.x;
   let r1 = decision.z;
-  let r2 = decision.w;
+  let r2 = abs(decision.w);
   var p = before[i];
   if (r2 > 0.0) {
     ${SCALARS}
+    ${averageDecay === undefined ? '' : averaging(averageDecay)}
     var g = tensor.scale * decision.y * gradient[i];
-    ${cutTo(limit, type)}
+    ${cutTo(clipValue, type)}
     ${arrays.map((name) => `var ${name} = ${name}_[i];`).join(' ')}
     ${codeOf(lines)}
     ${arrays.map((name) => `${name}_[i] = ${name};`).join(' ')}
@@ -427,15 +431,15 @@ function planOf(
 
     const run = (code: string) => new Run(device, code, { buffer, offset, size: 48 });
     const ofVelocity = beta3 > 0 && !normGrad;
-    const reading: Reading = { rule, limit, ofVelocity, power: beta3 > 0 ? power : undefined, isClipped };
+    const reading: Reading = { settings, limit, ofVelocity, power: beta3 > 0 ? power : undefined, isClipped };
     const isRead = beta3 > 0 || (checkGradients && !isClipped);
     return [
       {
         ...{ number, readers, row, rows },
-        readArrays: ofVelocity ? arraysOf(velocityLines(linesOf(rule, type))) : [],
-        norm: isClipped ? run(readingShader(type, { rule, power: 2 })) : undefined,
+        readArrays: ofVelocity ? arraysOf(velocityLines(linesOf(settings, type))) : [],
+        norm: isClipped ? run(readingShader(type, { settings, power: 2 })) : undefined,
         reading: isRead ? run(readingShader(type, reading)) : undefined,
-        updating: run(updatingShader(type, rule, limit)),
+        updating: run(updatingShader(type, settings)),
       },
     ];
   });

@@ -1,4 +1,4 @@
-import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { getBackend, type Tensor, tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { Adapter } from '../adapters/adapter.js';
 import { type Adapters, selectAdapter } from '../adapters/select.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
@@ -72,6 +72,16 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
     checkThere(variables, gradients);
     const outcome = this.#adapter.step(this.engine, scalars, variables, gradients);
     this.conclude(outcome, this.#adapter.name);
+  }
+
+  swapAverages(variables: readonly Variable[]): void {
+    for (const [i, variable] of variables.entries()) {
+      const { arrays, steps } = this.engine.readTensor(i);
+      if (steps === 0) continue;
+      const values = Float32Array.from(variable.dataSync());
+      tidy(() => variable.assign(tensor(arrays.at(-1)!, variable.shape, 'float32')));
+      this.engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), values], steps });
+    }
   }
 
   protected override free(): void {

@@ -1,6 +1,7 @@
-import { getBackend, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import type { Device } from '../device/device.js';
+import { getBackend, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
+import type { Device, DeviceStep } from '../device/device.js';
 import { DeviceState } from '../device/device-state.js';
+import { MicroBatches } from '../device/micro-batches.js';
 import { readReport } from '../device/report.js';
 import { selectDevice } from '../device/select.js';
 import { VRAdamError } from '../errors.js';
@@ -32,6 +33,7 @@ export class DeviceSteps implements VariableSteps {
   skippedSteps = 0;
   lastStep: StepReport | undefined;
   readonly #options: ResolvedOptions;
+  readonly #waiting: MicroBatches;
   #device: Device | undefined;
   /** The step whose refusal is still to be thrown. */
   #refusedStep = 0;
@@ -47,6 +49,7 @@ export class DeviceSteps implements VariableSteps {
     this.#options = options;
     this.groups = new Groups(options.groups, this.gate, matchesVariable);
     this.engine = new DeviceState(engineSettings(options));
+    this.#waiting = new MicroBatches(options.onNonFinite === 'skip');
   }
 
   /** Goes on counting where other steps ended. */
@@ -74,6 +77,7 @@ export class DeviceSteps implements VariableSteps {
 
   unregister(tensor: number): void {
     this.engine.remove(tensor);
+    this.#waiting.remove(tensor);
     this.tensors.splice(tensor, 1);
   }
 
@@ -97,19 +101,46 @@ export class DeviceSteps implements VariableSteps {
     const learningRates = this.groups.learningRatesAt(this.iterations);
     this.gate.assertNotFreed();
     checkThere(variables, gradients);
-    const { gradientScale } = this.#options;
+    const { gradientScale, accumulateSteps } = this.#options;
+    if (this.accumulatedSteps < accumulateSteps - 1) {
+      this.#waiting.add(gradients);
+      return;
+    }
     const attempt = this.iterations + 1;
     this.#device = selectDevice(getBackend(), this.engine, this.#device);
-    const values = this.#device.step({ variables, gradients, attempt, learningRates, gradientScale });
+    const device = this.#device;
+    const step = { variables, gradients, attempt, learningRates, gradientScale };
+    const values = accumulateSteps === 1 ? device.step(step) : tidy(() => this.#stepOfMeans(device, step));
+    this.#waiting.drop();
     this.iterations = attempt;
     this.#newest?.values.dispose();
     this.#newest = { values, step: attempt, adapter: this.#device.name, era: this.#era };
     this.#reading ??= this.#readReports();
   }
 
+  /** The step of the gradients that wait and these. */
+  #stepOfMeans(device: Device, step: DeviceStep): Tensor {
+    const { gradients, leftOut } = this.#waiting.meansWith(step.gradients);
+    if (leftOut) this.engine.addRefusals(leftOut);
+    return device.step({ ...step, gradients });
+  }
+
+  get accumulatedSteps(): number {
+    return this.#waiting.count;
+  }
+
+  forgetAccumulated(): void {
+    this.#waiting.drop();
+  }
+
+  swapAverages(variables: readonly Variable[]): void {
+    this.engine.swapAverages(variables);
+  }
+
   #free(): void {
     this.#device?.dispose?.();
     this.engine.dispose();
+    this.#waiting.drop();
     this.#newest?.values.dispose();
     this.#inFlight?.values.dispose();
     this.#newest = undefined;

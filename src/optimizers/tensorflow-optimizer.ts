@@ -77,10 +77,8 @@ export abstract class TensorFlowOptimizer extends Optimizer {
     this.#options = resolveOptions(learningRate, options, kind);
     const settings = engineSettings(this.#options);
     this.stateArrays = stateArraysOf(settings);
-    const { averageDecay, accumulateSteps } = settings;
-    // These are the host's.
-    const isOfHost = averageDecay !== undefined || accumulateSteps !== 1;
-    this.#mayGoOnDevice = this.#options.engine === 'auto' && !isOfHost;
+    // Ranks of a group exchange what the host has.
+    this.#mayGoOnDevice = this.#options.engine === 'auto' && this.#options.group === undefined;
     this.#steps = makeSteps(this.#options);
   }
 
@@ -246,13 +244,7 @@ export abstract class TensorFlowOptimizer extends Optimizer {
     this.steps.gate.assertIdle();
     if (this.#options.averaging === undefined) throw noAverages();
     this.forgetDisposed();
-    for (const [i, variable] of this.#variables.entries()) {
-      const { arrays, steps } = this.steps.engine.readTensor(i) as TensorState;
-      if (steps === 0) continue;
-      const values = Float32Array.from(variable.dataSync());
-      tidy(() => variable.assign(tensor(arrays.at(-1)!, variable.shape, 'float32')));
-      this.steps.engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), values], steps });
-    }
+    this.steps.swapAverages(this.#variables);
     this.#areSwapped = !this.#areSwapped;
   }
 

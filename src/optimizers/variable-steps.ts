@@ -48,6 +48,8 @@ export interface VariableSteps {
    * variable may then be disposed. Everything that can be checked without reading values has been checked.
    */
   step(variables: readonly Variable[], gradients: readonly (Tensor | null)[]): void;
+  /** Exchanges the variables that have made a step with their averages, where these are kept. */
+  swapAverages(variables: readonly Variable[]): void;
 }
 
 /**

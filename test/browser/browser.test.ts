@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { VRAdamOptions } from '../../src/browser/index.js';
-import { OTHER_RULES } from '../integration/rules.js';
+import { BAD_CALLS } from '../integration/micro-batches.js';
+import { AVERAGED, OTHER_RULES } from '../integration/rules.js';
 import { noChromium, type Opened, type Pages, pagesRunning, skipWithoutChromium } from './pages.js';
 
 /** What test/browser/page.ts exports, there for the functions that `evaluate` is given. They are sent as text: no imports, no `using`. */
@@ -81,6 +82,31 @@ describe.each(Object.entries(DISTANCES))(
       );
       expect(apart).toBeLessThanOrEqual(distance);
     });
+
+    it.each(AVERAGED)('averages follow the parameters, and are swapped: %s %o', async (name, options) => {
+      const { apart, ...found } = await evaluate(
+        ({ name, options }) =>
+          page.followAverages((given) => page.vradam[name](0.01, { ...options, ...given })),
+        { name, options },
+      );
+      expect(found).toEqual({ moved: 0, averaged: true, leaked: 0, adapter: backend });
+      expect(apart).toBeLessThan(1e-6);
+    });
+
+    it.each(BAD_CALLS)(
+      'four calls make a step, of which %s is bad: %s',
+      async (bad, onNonFinite, expected) => {
+        if (backend === 'cpu' || backend === 'wasm') return; // test/unit/micro-batches.test.ts
+        const { apart, ...found } = await evaluate(
+          ({ bad, onNonFinite }) =>
+            page.accumulate((given) => page.vradam.vradam(0.01, { clipNorm: 5, ...given }), bad, onNonFinite),
+          { bad, onNonFinite },
+        );
+        const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
+        expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: backend });
+        expect(apart).toBeLessThan(1e-6);
+      },
+    );
 
     it('values are those of the JavaScript engine: a schedule', async () => {
       const apart = await evaluate(async () => {

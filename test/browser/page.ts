@@ -8,12 +8,14 @@ import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tfl from '@tensorflow/tfjs-layers';
 import * as vradam from '../../src/browser/index.js';
+import { followAverages } from '../integration/averages.js';
+import { accumulate } from '../integration/micro-batches.js';
 import * as models from '../integration/models.js';
 import { distance } from '../unit/distance.js';
 
 setWasmPaths('wasm/');
 
-export { models, tf, tfl, vradam };
+export { accumulate, followAverages, models, tf, tfl, vradam };
 
 /**
  * Shapes in groups, 'a…', 'b…' and 'c…': what lies packed, what does not fill a texel, nothing at all, and more than a

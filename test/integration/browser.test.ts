@@ -11,9 +11,11 @@ import { TensorFlowOptimizer } from '../../src/optimizers/tensorflow-optimizer.j
 import { OPTIMIZERS } from '../../src/options/options.js';
 import { distance } from '../unit/distance.js';
 import { goldens, optionsOf } from '../unit/golden.js';
+import { followAverages } from './averages.js';
 import { backends, use } from './backends.js';
+import { accumulate, BAD_CALLS } from './micro-batches.js';
 import { examples, numbers, perceptron, weightsOf } from './models.js';
-import { MAKE, OTHER_RULES } from './rules.js';
+import { AVERAGED, MAKE, OTHER_RULES } from './rules.js';
 
 const fails = (code: string, message: RegExp) =>
   expect.objectContaining({ name: 'VRAdamError', code, message: expect.stringMatching(message) });
@@ -133,6 +135,25 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     for (const [step, values] of actual.entries()) {
       expect(distance(values, expected[step]!), `after ${step + 1} steps`).toBeLessThan(1e-5);
     }
+  });
+
+  it.each(AVERAGED)('averages follow the parameters, and are swapped: %s %o', async (name, options) => {
+    const { apart, ...found } = await followAverages(
+      (given) => new DeviceOptimizer(0.01, { ...options, ...given }, name),
+    );
+    expect(found).toEqual({ moved: 0, averaged: true, leaked: 0, adapter: 'operations' });
+    expect(apart).toBeLessThan(1e-6);
+  });
+
+  it.each(BAD_CALLS)('four calls make a step, of which %s is bad: %s', async (bad, onNonFinite, expected) => {
+    const { apart, ...found } = await accumulate(
+      (given) => onDevice(0.01, { clipNorm: 5, ...given }),
+      bad,
+      onNonFinite,
+    );
+    const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
+    expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'operations' });
+    expect(apart).toBeLessThan(1e-6);
   });
 
   it.each(OTHER_RULES)('values are those of the JavaScript engine within 1e-5: %s %o', (name, options) => {

@@ -21,4 +21,12 @@ export const OTHER_RULES: readonly [name: Ruled, options: object][] = [
   ['lion', { beta3: 0.1 }],
 ];
 
+/** Rules with averages of the parameters: as few arrays of state as there are, and as many. */
+export const AVERAGED: typeof OTHER_RULES = [
+  ['sgd', {}],
+  ['adam', { weightDecay: 0.1 }],
+  ['adam', { amsgrad: true, clipNorm: 1 }],
+  ['rmsprop', { centered: true, momentum: 0.5, epsilon: 1e-3 }],
+];
+
 export const MAKE = { adam, sgd, momentum, rmsprop, adagrad, adadelta, adamax, lion };

@@ -7,17 +7,19 @@ import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { webgpu } from '../../src/device/webgpu.js';
+import type { EngineSettings } from '../../src/engines/engine.js';
 import {
   FlatOptimizer,
-  rmsprop,
   schedules,
   type VRAdamOptimizer,
   type VRAdamOptions,
   vradam,
 } from '../../src/index.js';
 import { distance } from '../unit/distance.js';
+import { followAverages } from './averages.js';
+import { accumulate, BAD_CALLS } from './micro-batches.js';
 import { examples, numbers, perceptron } from './models.js';
-import { MAKE, OTHER_RULES } from './rules.js';
+import { AVERAGED, MAKE, OTHER_RULES } from './rules.js';
 
 interface WebGPUBackend extends tf.KernelBackend {
   readonly device: GPUDevice;
@@ -146,12 +148,26 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
     },
   );
 
+  it.each(AVERAGED)('averages follow the parameters, and are swapped: %s %o', async (name, options) => {
+    const { apart, ...found } = await followAverages((given) => MAKE[name](0.01, { ...options, ...given }));
+    expect(found).toEqual({ moved: 0, averaged: true, leaked: 0, adapter: 'webgpu' });
+    expect(apart).toBeLessThan(1e-6);
+  });
+
+  it.each(BAD_CALLS)('four calls make a step, of which %s is bad: %s', async (bad, onNonFinite, expected) => {
+    const make = (given: object) => vradam(0.01, { clipNorm: 5, ...given });
+    const { apart, ...found } = await accumulate(make, bad, onNonFinite);
+    const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
+    expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'webgpu' });
+    expect(apart).toBeLessThan(1e-6);
+  });
+
   it('an optimizer of which the GPU cannot do something says so, and changes nothing', async () => {
     const [w] = variables();
     // On the GPU, and nowhere else.
     tf.tidy(() => w!.assign(tf.mul(w!, 2)));
     const before = await w!.data();
-    const optimizer = rmsprop(0.1, { averaging: { decay: 0.9 } });
+    const optimizer = vradam(0.1, { engine: 'cpu' });
     expect(() => optimizer.applyGradients([{ name: w!.name, tensor: tf.onesLike(w!) }])).toThrow(
       expect.objectContaining({
         code: 'ERR_VRADAM_ENGINE',
@@ -432,10 +448,10 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
   });
 
   it('a backend that has changed inside is told apart', () => {
-    expect(webgpu.obstacle!()).toBeUndefined();
+    expect(webgpu.obstacle!({} as EngineSettings)).toBeUndefined();
     const inside = backend() as unknown as Record<string, unknown>;
     inside.submitQueue = undefined;
-    expect(webgpu.obstacle!()).toMatch(/lacks submitQueue$/);
+    expect(webgpu.obstacle!({} as EngineSettings)).toMatch(/lacks submitQueue$/);
     delete inside.submitQueue;
   });
 
