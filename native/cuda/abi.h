@@ -12,7 +12,7 @@
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 5;
+constexpr std::uint32_t kCudaAbi = 6;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
@@ -48,6 +48,7 @@ struct CudaSettings {
   Rule rule;
   double clip_norm;               // NaN: no clipping
   double clip_value;              // NaN: no clipping
+  double average_decay;           // NaN: no averages of the parameters
   std::uint32_t check_gradients;  // a gradient that is not finite refuses the step
   std::uint32_t halt_on_refusal;  // steps after a refused one do nothing until `resume`
   CudaLaunches launches;

@@ -12,8 +12,8 @@ void demand(CudaStatus status, const CudaFailure& failure) {
 CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on_refusal,
                        CudaLaunches launches)
     : api_(api), settings_(std::move(settings)) {
-  if (settings_.average_decay || settings_.accumulate_steps != 1) {
-    throw EngineFailure("The CUDA engine neither averages parameters nor accumulates gradients", false);
+  if (settings_.accumulate_steps != 1) {
+    throw EngineFailure("The CUDA engine does not accumulate gradients", false);
   }
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const CudaSettings plain = {settings_.groups.data(),
@@ -21,6 +21,7 @@ CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on
                               settings_.rule,
                               settings_.clip_norm.value_or(kNone),
                               settings_.clip_value.value_or(kNone),
+                              settings_.average_decay.value_or(kNone),
                               settings_.check_gradients,
                               halt_on_refusal,
                               launches};

@@ -22,6 +22,7 @@ EngineSettings engine_settings(const CudaSettings& settings) {
   result.rule = settings.rule;
   if (!std::isnan(settings.clip_norm)) result.clip_norm = settings.clip_norm;
   if (!std::isnan(settings.clip_value)) result.clip_value = settings.clip_value;
+  if (!std::isnan(settings.average_decay)) result.average_decay = settings.average_decay;
   result.check_gradients = settings.check_gradients != 0;
   return result;
 }
@@ -151,7 +152,9 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
       penalties_.values[level].adopt(std::move(penalties[level]));
     }
     cuda::TensorEntry entry{};
-    for (std::size_t k = 0; k < memory.state.size(); ++k) entry.state[k] = memory.state[k].data();
+    const std::size_t arrays = entry_of(plan_.settings().rule).array_count();
+    for (std::size_t k = 0; k < arrays; ++k) entry.state[k] = memory.state[k].data();
+    if (plan_.settings().average_decay) entry.average = memory.state.back().data();
     entry.size = size;
     entry.group = group;
     entries_.push_back(entry);
@@ -282,6 +285,7 @@ cuda::StepView CudaEngine::view() const {
   view.end_chunk = plan_.chunks();
   view.clip_norm = settings.clip_norm.value_or(0.0);
   view.limit = limit_of(settings);
+  view.average_decay = settings.average_decay.value_or(0.0);
   view.rule = settings.rule;
   view.tensor_count = static_cast<std::uint32_t>(entries_.size());
   view.group_count = static_cast<std::uint32_t>(groups);

@@ -147,7 +147,7 @@ class CudaEngine {
   cuda::DeviceArray<cuda::GroupEntry> device_groups_;
   cuda::DeviceArray<StepScalars> device_rates_;
   cuda::DeviceArray<std::uint64_t> steps_;
-  cuda::DeviceArray<UpdateScalars> scalars_;
+  cuda::DeviceArray<cuda::TensorScalars> scalars_;
   cuda::DeviceArray<std::int32_t> magnitudes_;  // of this step and the next, taking turns
   cuda::DeviceArray<cuda::Decision> decision_;
   cuda::DeviceArray<cuda::GroupDecision> group_decisions_;

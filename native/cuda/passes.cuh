@@ -401,7 +401,8 @@ VRADAM_DEVICE void penalty_pass(const Threads& threads, const Shared& shared, co
 
   each_tensor(threads, step, [&](std::uint64_t i) {
     const GroupSettings& settings = group_of(step, step.tensors[i].group).settings;
-    step.scalars[i] = update_scalars(step.rule, settings, step.steps[i] + 1, 0.0, 0.0, step.limit);
+    const std::uint64_t t = step.steps[i] + 1;
+    step.scalars[i] = {update_scalars(step.rule, settings, t, 0.0, 0.0, step.limit), t == 1};
   });
 
   if (!step.reads) return;
@@ -646,6 +647,29 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
   });
 }
 
+// Of a chunk whose new parameters the same threads have written.
+template <typename Threads>
+VRADAM_DEVICE void average_chunk(const Threads& threads, const Chunk& chunk, double decay, bool is_first) {
+  const float* const p = chunk.tensor.p_out + chunk.begin;
+  float* const average = chunk.tensor.average + chunk.begin;
+  const auto kept = static_cast<float>(decay);
+  const auto fresh = static_cast<float>(1.0 - decay);
+  const auto next = [&](float old, float now) {
+    return is_first ? now : next_average(kept, fresh, old, now);
+  };
+  threads.each([&](unsigned t) {
+    for (unsigned q = t; q < chunk.quads; q += kThreads) {
+      const Quad now = load(p + 4 * q);
+      Quad old = load(average + 4 * q);
+      VRADAM_UNROLL
+      for (unsigned e = 0; e < 4; ++e) old.at[e] = next(old.at[e], now.at[e]);
+      store(average + 4 * q, old);
+    }
+    for (unsigned i = 4 * chunk.quads + t; i < chunk.length; i += kThreads)
+      average[i] = next(average[i], p[i]);
+  });
+}
+
 // A step large enough for passes apart will not stay in the caches anyway: nothing takes room there for
 // longer than it is needed.
 template <bool kApart, Rules kRules, typename Threads>
@@ -669,9 +693,10 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
     return;
   }
 
-  const auto update = [&](const OneChunk& one, UpdateScalars a, float* x, float* g) {
+  const auto update = [&](const OneChunk& one, const TensorScalars& scalars, float* x, float* g) {
     const TensorEntry& tensor = one.tensor;
     if (!tensor.active) return;
+    UpdateScalars a = scalars.update;
     a.c = decisions[tensor.group].c;
     a.eta = decisions[tensor.group].eta;
     const Reading reading = group_of(step, tensor.group).reading;
@@ -679,6 +704,9 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
                             reading == Reading::kNothing ? nullptr : g};
     with_rule<kRules>(step.rule,
                       [&](auto of) { update_chunk<kApart, decltype(of)>(threads, chunk_of(one), a, kept); });
+    if (tensor.average != nullptr) {
+      average_chunk(threads, chunk_of(one), step.average_decay, scalars.is_first != 0);
+    }
   };
   for (std::uint64_t turn = 0; turn < mine; ++turn) {
     if constexpr (kApart) {

@@ -25,6 +25,7 @@ struct TensorEntry {
   float* p_out;
   const float* gradient;
   float* state[kMostArrays];  // in the order of rules.h; null after the rule's last
+  float* average;             // of the parameters; null where none are kept
   std::uint64_t size;
   std::uint64_t first_sum;       // of its chunks, in the run of its group
   std::uint64_t first_norm_sum;  // of its chunks, in the run over all tensors
@@ -50,6 +51,12 @@ struct GroupEntry {
   UpdateScalars base;  // without what depends on t, the learning rate or the gradients
   Reading reading;
   Power power;
+};
+
+// What an update takes of its tensor.
+struct TensorScalars {
+  UpdateScalars update;
+  std::uint32_t is_first;  // of the tensor's steps
 };
 
 // What the sums decide, for all groups and for each.
@@ -86,7 +93,7 @@ struct StepView {
   const GroupEntry* many_groups;  // per group, where they are more than kGroupsOnChip
   const StepScalars* many_rates;
   std::uint64_t* steps;    // per tensor: t
-  UpdateScalars* scalars;  // per tensor, of this step
+  TensorScalars* scalars;  // per tensor, of this step
   Runs norm_sums;          // one run: squares of all gradients, where the step clips
   Runs sums;               // one run a group
   Runs settled_norm_sums;  // the same after as many levels as leave at most 4096 of a run
@@ -105,6 +112,7 @@ struct StepView {
   std::uint64_t end_chunk;
   double clip_norm;
   double limit;  // of UpdateScalars
+  double average_decay;
   Rule rule;
   std::uint32_t tensor_count;
   std::uint32_t group_count;
@@ -123,7 +131,7 @@ struct alignas(16) BlockMemory {
   double lanes[kTeams][kLanes];
   double* sums[kTeams];  // where those of the lanes go
   OneChunk chunks[kTeams];
-  UpdateScalars scalars[kTeams];  // of their tensors
+  TensorScalars scalars[kTeams];  // of their tensors
   GroupDecision groups[kGroupsOnChip];
   Decision decision;
   std::uint32_t last;

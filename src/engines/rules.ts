@@ -273,10 +273,6 @@ export const stateArraysOf = ({ rule = 'adam', averageDecay }: EngineSettings): 
   ...(averageDecay === undefined ? [] : ['average']),
 ];
 
-/** Whether settings ask for what the engine cuda does not do: averages, and steps of several gradients. */
-export const needHost = ({ averageDecay, accumulateSteps = 1 }: EngineSettings): boolean =>
-  averageDecay !== undefined || accumulateSteps !== 1;
-
 /** Decays of a rule's first and second moments, and what they give to new values. */
 export function decaysOf(
   rule: RuleName,

@@ -3,7 +3,6 @@ import type { Adapter } from '../adapters/adapter.js';
 import { type Adapters, selectAdapter } from '../adapters/select.js';
 import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import type { Platform } from '../engines/platform.js';
-import { needHost } from '../engines/rules.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
 import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
@@ -19,7 +18,8 @@ function onTensors({ adapters, ...platform }: StepsPlatform): Platform {
     ...platform,
     createEngine: (preference, settings) => {
       const adapter = adapters[getBackend()];
-      const preferred = needHost(settings) ? undefined : adapter?.preferredEngine?.();
+      // The engine cuda does not accumulate gradients.
+      const preferred = settings.accumulateSteps === 1 ? adapter?.preferredEngine?.() : undefined;
       const name = preference === 'auto' ? (preferred ?? 'auto') : preference;
       return platform.createEngine(name, settings, adapter?.memory?.());
     },

@@ -227,7 +227,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    * @param parameters As `step` takes them.
    * @throws ERR_VRADAM_HYPERPARAMETER without `averaging`; ERR_VRADAM_SHAPE naming the parameters that do not fit.
    */
-  swapAverages(parameters: FlatParameters<S>): void {
+  swapAverages(parameters: FlatParameters<S> | FlatParameters<S, CudaArray>): void {
     this.#stepper.assertUsable();
     if (this.#options.averaging === undefined) throw noAverages();
     const { engine } = this.#stepper;

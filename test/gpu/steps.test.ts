@@ -54,6 +54,29 @@ describe('steps on device arrays', () => {
     expect(there.lastStep).toBe(reports[4]);
   });
 
+  it('keep averages, which are swapped on the device', () => {
+    const options = { rule: 'adam', averaging: { decay: 0.75 } } as const;
+    using here = new FlatOptimizer(sizes, { ...options, engine: 'cpu' });
+    using there = new FlatOptimizer(sizes, { ...options, engine: 'cuda' });
+    const p = values(1);
+    const deviceP = onDevice(p);
+    for (let i = 0; i < 4; i++) {
+      const g = values(2 + i);
+      const deviceG = onDevice(g);
+      if (i === 0) here.step(p, { bias: g.bias });
+      else here.step(p, g);
+      if (i === 0) there.step(deviceP, { bias: deviceG.bias });
+      else there.step(deviceP, deviceG);
+    }
+    expect(there.getState()).toEqual(here.getState());
+    for (let i = 0; i < 2; i++) {
+      here.swapAverages(p);
+      there.swapAverages(deviceP);
+      expect(deviceP.kernel.toArray()).toEqual(p.kernel);
+      expect(deviceP.bias.toArray()).toEqual(p.bias);
+    }
+  });
+
   it('go on to the same bytes from a state that was read and written', () => {
     const p = onDevice(values(1));
     const copy = onDevice(values(1));

@@ -79,6 +79,7 @@ struct Scenario {
   std::vector<std::pair<std::uint32_t, std::uint64_t>> tensors;  // group, size
   double clip_norm = std::numeric_limits<double>::quiet_NaN();
   double clip_value = std::numeric_limits<double>::quiet_NaN();
+  double average_decay = std::numeric_limits<double>::quiet_NaN();
   bool checks = true;
   CudaLaunches launches = CudaLaunches::kAuto;
   double gradient_scale = 1.0;
@@ -123,18 +124,16 @@ std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
   settings.groups = scenario.groups;
   if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
   if (!std::isnan(scenario.clip_value)) settings.clip_value = scenario.clip_value;
+  if (!std::isnan(scenario.average_decay)) settings.average_decay = scenario.average_decay;
   settings.check_gradients = scenario.checks;
   return std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
 }
 
 CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
-  const CudaSettings settings = {scenario.groups.data(),
-                                 static_cast<std::uint32_t>(scenario.groups.size()),
-                                 scenario.rule,
-                                 scenario.clip_norm,
-                                 scenario.clip_value,
-                                 scenario.checks,
-                                 halts,
+  const CudaSettings settings = {scenario.groups.data(), static_cast<std::uint32_t>(scenario.groups.size()),
+                                 scenario.rule,          scenario.clip_norm,
+                                 scenario.clip_value,    scenario.average_decay,
+                                 scenario.checks,        halts,
                                  scenario.launches};
   CudaEngine* engine = nullptr;
   CudaFailure failure;
@@ -350,9 +349,10 @@ void test_other_rules() {
     scenario.steps = 2;
     run(std::string("the rule ") + entry.name, scenario);
     scenario.clip_value = 0.3;
+    scenario.average_decay = 0.9;
     scenario.elsewhere = true;
     for (GroupSettings& settings : scenario.groups) settings.power = 1 + (&entry - kRules) % 4;
-    run(std::string("cut gradients, the rule ") + entry.name, scenario);
+    run(std::string("cut gradients and averages, the rule ") + entry.name, scenario);
     scenario.unaligned = true;
     scenario.clip_norm = 1.0;
     run(std::string("clipped and unaligned, the rule ") + entry.name, scenario);
@@ -676,7 +676,7 @@ void refuse_for_memory(HostPair& pair, const char* variable, const char* value) 
 void test_no_pinned_memory() {
   test_name = "no memory for copies to go through";
   const Scenario scenario = of_sizes({5});
-  const CudaSettings settings = {scenario.groups.data(), 1, Rule::adam, scenario.clip_norm,
+  const CudaSettings settings = {scenario.groups.data(), 1, Rule::adam, scenario.clip_norm, std::nan(""),
                                  std::nan(""),           1, 0,          CudaLaunches::kAuto};
   CudaEngine* engine = nullptr;
   CudaFailure failure{};
@@ -757,13 +757,13 @@ void test_brief(Rule rule) {
     for (const bool clips : {true, false}) {
       test_name = std::string("in brief, ") +
                   (launches == CudaLaunches::kOne ? "one launch" : "a launch a pass") +
-                  (clips ? ", clipped" : "");
+                  (clips ? ", clipped, with averages" : "");
       Scenario scenario = of_sizes({100, 5 * kChunk + 1, 4097, 9});
       scenario.rule = rule;
       scenario.groups = {group(), group(0.0), group(1e-20)};
       scenario.groups[2].norm_grad = true;
       for (std::size_t i = 0; i < scenario.tensors.size(); ++i) scenario.tensors[i].first = i % 3;
-      if (clips) scenario.clip_norm = 1.0;
+      if (clips) scenario.clip_norm = scenario.average_decay = 0.75;
       scenario.launches = launches;
       scenario.unaligned = clips;
       scenario.elsewhere = !clips;

@@ -40,13 +40,14 @@ function runOf(create: (settings: EngineSettings) => Engine, scenario: Scenario)
 describe.each(RULES)('$name', ({ name: rule, velocities, arrays }) => {
   it('gives the bytes of the specification on every engine, instruction set and number of threads', () => {
     const clips = fc.constantFrom({}, { clipNorm: 1 }, { clipValue: 0.25 }, { clipValue: 1e-3 });
+    const averages = fc.constantFrom({}, { averageDecay: 0.9 });
     fc.assert(
-      fc.property(scenarios, clips, (scenario, clip) => {
+      fc.property(scenarios, clips, averages, (scenario, clip, average) => {
         const groups = scenario.settings.groups.map((group) => ({
           ...group,
           normGrad: group.normGrad || velocities === undefined,
         }));
-        const settings = { ...scenario.settings, clipNorm: undefined, rule, groups, ...clip };
+        const settings = { ...scenario.settings, clipNorm: undefined, rule, groups, ...clip, ...average };
         const [specification, ...others] = engines.map(({ create }) =>
           runOf(create, { ...scenario, settings }),
         );
