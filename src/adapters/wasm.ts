@@ -180,10 +180,11 @@ function findBuffers(
   const parametersIn = variables.map((variable, i) =>
     gradients[i] === null ? UNREAD : viewOf(variable, i, views.parameters),
   );
-  const parametersOut = parametersIn.map((before, i) => {
-    const tensor = made[i];
-    return tensor === undefined ? before : viewOf(tensor, i);
-  });
+  // One list is read once.
+  const parametersOut =
+    made.length === 0
+      ? parametersIn
+      : parametersIn.map((before, i) => (made[i] ? viewOf(made[i], i) : before));
   const gradientsIn = gradients.map((gradient, i) => gradient && viewOf(gradient, i, views.gradients));
   return { parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
 }

@@ -3,6 +3,7 @@ import {
   all,
   cast,
   div,
+  equal,
   isFinite as isFiniteElementwise,
   keep,
   maximum,
@@ -62,9 +63,18 @@ export class MicroBatches {
   meansWith(gradients: readonly (Tensor | null)[]): Means {
     const { sums, finite } = this.#with(gradients);
     const calls = this.count + 1;
+    if (finite === undefined) {
+      return {
+        gradients: gradients.map((gradient, i) => gradient && div(sums[i]!, calls)),
+        leftOut: undefined,
+      };
+    }
+    const count = maximum(finite, 1) as Scalar;
+    // Of nothing the mean is not finite; but the webgl backend divides 0 by 0 and gets 1.
+    const ofNothing = where(equal(finite, 0), scalar(Number.POSITIVE_INFINITY), scalar(0));
     return {
-      gradients: gradients.map((gradient, i) => gradient && div(sums[i]!, finite ?? calls)),
-      leftOut: finite && (sub(calls, maximum(finite, 1)) as Scalar),
+      gradients: gradients.map((gradient, i) => gradient && add(div(sums[i]!, count), ofNothing)),
+      leftOut: sub(calls, count) as Scalar,
     };
   }
 

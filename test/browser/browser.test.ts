@@ -94,7 +94,7 @@ describe.each(Object.entries(DISTANCES))(
     });
 
     it.each(BAD_CALLS)(
-      'four calls make a step, of which %s is bad: %s',
+      'four calls make a step, of which %j are bad: %s',
       async (bad, onNonFinite, expected) => {
         if (backend === 'cpu' || backend === 'wasm') return; // test/unit/micro-batches.test.ts
         const { apart, ...found } = await evaluate(

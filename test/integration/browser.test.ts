@@ -145,7 +145,7 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     expect(apart).toBeLessThan(1e-6);
   });
 
-  it.each(BAD_CALLS)('four calls make a step, of which %s is bad: %s', async (bad, onNonFinite, expected) => {
+  it.each(BAD_CALLS)('four calls make a step, of which %j are bad: %s', async (bad, onNonFinite, expected) => {
     const { apart, ...found } = await accumulate(
       (given) => onDevice(0.01, { clipNorm: 5, ...given }),
       bad,

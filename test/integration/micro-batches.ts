@@ -6,11 +6,12 @@ import { numbers } from './models.js';
 const SHAPES: readonly number[][] = [[3, 5], [1], [], [0], [257]];
 const CALLS = 4;
 
-/** Which call of the second step is bad, `onNonFinite`, and what comes of it. */
+/** Which calls of the second step are bad, `onNonFinite`, and what comes of it. */
 export const BAD_CALLS = [
-  [undefined, 'skip', { code: undefined, skippedSteps: 0 }],
-  [6, 'skip', { code: undefined, skippedSteps: 1 }],
-  [5, 'throw', { code: 'ERR_VRADAM_NON_FINITE', skippedSteps: 0 }],
+  [[], 'skip', { code: undefined, skippedSteps: 0 }],
+  [[6], 'skip', { code: undefined, skippedSteps: 1 }],
+  [[4, 5, 6, 7], 'skip', { code: undefined, skippedSteps: 4 }],
+  [[5], 'throw', { code: 'ERR_VRADAM_NON_FINITE', skippedSteps: 0 }],
 ] as const;
 
 /** Makes an optimizer, which these options are for. */
@@ -21,9 +22,9 @@ export type Make = (options: {
 
 /**
  * Where two steps of four calls lead, beside two steps with the means of these in float64, and what is left of them. Of
- * the second step's calls the bad one has a NaN.
+ * the second step's calls the bad ones have a NaN.
  */
-export async function accumulate(make: Make, bad?: number, onNonFinite: 'throw' | 'skip' = 'skip') {
+export async function accumulate(make: Make, bad: readonly number[], onNonFinite: 'throw' | 'skip' = 'skip') {
   const variables = () =>
     SHAPES.map((shape, i) => tf.variable(tf.tensor(numbers(tf.util.sizeFromShape(shape), i), shape)));
   const read = (of: readonly tf.Tensor[]) => Promise.all(of.map((each) => each.data<'float32'>()));
@@ -53,14 +54,14 @@ export async function accumulate(make: Make, bad?: number, onNonFinite: 'throw' 
     for (const call of calls) {
       apply(optimizer, own, (i) => {
         const values = gradient(call, i);
-        if (i === 4 && call === bad) values[7] = Number.NaN;
+        if (i === 4 && bad.includes(call)) values[7] = Number.NaN;
         // Missing in the first call, and in the last of the second step.
         return (i === 0 && call === 0) || (i === 1 && call === 7) ? null : values;
       });
       waiting.push(optimizer.accumulatedSteps);
     }
-    const good = calls.filter((call) => call !== bad);
-    if (good.length === CALLS || onNonFinite === 'skip') {
+    const good = calls.filter((call) => !bad.includes(call));
+    if (good.length === CALLS || (onNonFinite === 'skip' && good.length > 0)) {
       apply(plain, others, (i) => {
         if (i === 1 && step === 1) return null;
         const given = good.filter((call) => !(i === 0 && call === 0)).map((call) => gradient(call, i));
