@@ -52,6 +52,7 @@ describe.each(Object.entries(DISTANCES))(
       ['power 3', { power: 3, beta3: 0.1 }],
       ['power 4', { power: 4, beta3: 0.1 }],
       ['groups', { groups: [{ match: /^b/, beta3: 0, beta2: 0.9, weightDecay: 0.5, learningRate: 0.02 }] }],
+      ['groups with a penalty each', { groups: [{ match: /^b/, beta3: 0.1, power: 3 }] }],
       ['no check', { onNonFinite: 'ignore' }],
     ])('values are those of the JavaScript engine: %s', async (_, options, steps = 20) => {
       const apart = await evaluate(
@@ -142,28 +143,41 @@ describe.each(Object.entries(DISTANCES))(
       const found = await evaluate(async () => {
         const { tf, vradam } = page;
         const row = tf.tensor2d([[1, 2, 3, 4, 5]]);
+        const values = tf.tensor2d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [3, 5]);
         const gradients = tf.tidy(() => ({
           tiled: tf.tile(row, [7, 1]),
           reshaped: tf.reshape(tf.mul(tf.tile(row, [3, 2]), 2), [5, 6]),
           sliced: tf.slice(tf.tile(row, [1, 3]), [0, 3], [1, 7]),
           transposed: tf.transpose(tf.reshape(tf.tile(row, [4, 1]), [5, 4])),
           added: tf.sum(tf.tile(row, [2, 1]), 0),
+          long: tf.tile(tf.reshape(row, [5]), [14_001]),
+          // So large that its texture has another shape than ours.
+          deep: tf.mul(tf.reshape(tf.range(0, 48_000), [2, 3000, 4, 2]), 2),
+          given: tf.clone(values),
+          // Of the same values, which are on the host.
+          givenAgain: tf.reshape(values, [5, 3]),
         }));
+        const variables = Object.entries(gradients).map(([name, { shape }]) =>
+          tf.variable(tf.zeros(shape), true, name),
+        );
         const optimizer = vradam.sgd(1);
-        const moved: Record<string, number[][]> = {};
-        for (const [name, gradient] of Object.entries(gradients)) {
-          const variable = tf.variable(tf.zeros(gradient.shape), true, name);
-          optimizer.applyGradients({ [name]: gradient });
-          moved[name] = [[...(await variable.data())], [...(await gradient.data())]];
+        const bytes: unknown[] = [];
+        for (let step = 0; step < 3; step++) {
+          optimizer.applyGradients(gradients);
+          await optimizer.readLastStep();
+          bytes.push((tf.memory() as unknown as { numBytesInGPU?: number }).numBytesInGPU);
         }
+        const moved = await Promise.all(variables.map((variable) => variable.data<'float32'>()));
+        const given = await Promise.all(Object.values(gradients).map((each) => each.data<'float32'>()));
         optimizer.dispose();
-        tf.dispose([row, gradients]);
-        return moved;
+        tf.dispose([row, values, gradients, variables]);
+        return {
+          apart: page.apart([moved], [given.map((each) => each.map((value) => -3 * value))]),
+          sliced: [...given[2]!],
+          grown: bytes[2] !== bytes[1],
+        };
       });
-      for (const [, [moved, gradient]] of Object.entries(found)) {
-        expect(moved).toEqual(gradient!.map((value) => -value));
-      }
-      expect(found.sliced![1]).toEqual([4, 5, 1, 2, 3, 4, 5]);
+      expect(found).toEqual({ apart: 0, sliced: [4, 5, 1, 2, 3, 4, 5], grown: false });
     });
 
     it('a model trains, and its logger follows', async () => {
@@ -409,6 +423,39 @@ describe.each(Object.entries(DISTANCES))(
     });
   },
 );
+
+it('a step on WebGL is a draw a variable, one for as many gradients as 16 textures hold, and four', async () => {
+  const { page: tab } = await pages.open();
+  const draws = await tab.evaluate(async () => {
+    const { tf, vradam } = page;
+    await tf.setBackend('webgl');
+    const { gl } = (tf.backend() as unknown as { gpgpu: { gl: { drawElements(...given: number[]): void } } })
+      .gpgpu;
+    const draw = gl.drawElements.bind(gl);
+    let count = 0;
+    gl.drawElements = (...given) => {
+      count++;
+      draw(...given);
+    };
+    const variables = Array.from({ length: 40 }, (_, i) => tf.variable(tf.zeros([1 + (i % 3), 7])));
+    const gradients = variables.map(({ name, shape }) => ({ name, tensor: tf.mul(tf.ones(shape), 2) }));
+    const counts: number[] = [];
+    for (const options of [{ beta3: 0 }, {}, { clipNorm: 1 }, { beta3: 0, onNonFinite: 'ignore' }] as const) {
+      const optimizer = vradam.vradam(0.01, options);
+      // The report of the first is being read, which draws too.
+      for (let step = 0; step < 2; step++) {
+        count = 0;
+        optimizer.applyGradients(gradients);
+      }
+      counts.push(count);
+      await optimizer.readLastStep();
+      optimizer.dispose();
+    }
+    return counts;
+  });
+  await tab.close();
+  expect(draws).toEqual([40 + 3 + 4, 40 + 6 + 4, 40 + 3 + 6 + 4, 40 + 4]);
+});
 
 describe('in Chromium, where the webgl backend does not run our programs,', { timeout: 120_000 }, () => {
   it.each(['16 bits', 'another backend'] as const)(

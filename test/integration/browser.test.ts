@@ -145,16 +145,19 @@ describe.each(backends)('on the %s backend, made of operations,', (backend) => {
     expect(apart).toBeLessThan(1e-6);
   });
 
-  it.each(BAD_CALLS)('four calls make a step, of which %j are bad: %s', async (bad, onNonFinite, expected) => {
-    const { apart, ...found } = await accumulate(
-      (given) => onDevice(0.01, { clipNorm: 5, ...given }),
-      bad,
-      onNonFinite,
-    );
-    const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
-    expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'operations' });
-    expect(apart).toBeLessThan(1e-6);
-  });
+  it.each(BAD_CALLS)(
+    'four calls make a step, of which %j are bad: %s',
+    async (bad, onNonFinite, expected) => {
+      const { apart, ...found } = await accumulate(
+        (given) => onDevice(0.01, { clipNorm: 5, ...given }),
+        bad,
+        onNonFinite,
+      );
+      const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
+      expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'operations' });
+      expect(apart).toBeLessThan(1e-6);
+    },
+  );
 
   it.each(OTHER_RULES)('values are those of the JavaScript engine within 1e-5: %s %o', (name, options) => {
     const expected = follow(MAKE[name](0.01, { ...options, engine: 'javascript' }), 40, gradientOf);

@@ -154,13 +154,16 @@ describe('in Node.js on WebGPU', { timeout: 120_000 }, () => {
     expect(apart).toBeLessThan(1e-6);
   });
 
-  it.each(BAD_CALLS)('four calls make a step, of which %j are bad: %s', async (bad, onNonFinite, expected) => {
-    const make = (given: object) => vradam(0.01, { clipNorm: 5, ...given });
-    const { apart, ...found } = await accumulate(make, bad, onNonFinite);
-    const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
-    expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'webgpu' });
-    expect(apart).toBeLessThan(1e-6);
-  });
+  it.each(BAD_CALLS)(
+    'four calls make a step, of which %j are bad: %s',
+    async (bad, onNonFinite, expected) => {
+      const make = (given: object) => vradam(0.01, { clipNorm: 5, ...given });
+      const { apart, ...found } = await accumulate(make, bad, onNonFinite);
+      const waiting = [1, 2, 3, 0, 1, 2, 3, 0];
+      expect(found).toEqual({ ...expected, waiting, grown: 0, iterations: 2, adapter: 'webgpu' });
+      expect(apart).toBeLessThan(1e-6);
+    },
+  );
 
   it('an optimizer of which the GPU cannot do something says so, and changes nothing', async () => {
     const [w] = variables();
