@@ -444,6 +444,7 @@ const obstacles = new WeakMap<object, string | null>();
 function findObstacle(): string | null {
   if (env().getNumber('WEBGL_VERSION') < 2) return 'The webgl backend runs on WebGL 1 here';
   if (!env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')) return 'The webgl backend computes in 16 bits here';
+  if (!env().getBool('WEBGL_PACK')) return 'The webgl backend is told not to pack textures (WEBGL_PACK)';
   // What is private to the backend, by a small program: how it is run, and how textures are laid out.
   const values = Float32Array.from({ length: 2 * 2 * 3 * 5 }, (_, i) => i + 0.1);
   try {
