@@ -94,11 +94,11 @@ interface Compiled {
 }
 
 /** What there is on a backend: programs by their text, and framebuffers by their number of outputs. */
-interface Made {
+interface Resources {
   readonly programs: Map<string, Compiled>;
   readonly framebuffers: Map<number, object>;
 }
-const made = new WeakMap<Backend, Made>();
+const resources = new WeakMap<Backend, Resources>();
 
 const HELPERS = `
 int here() { return int(gl_FragCoord.y) * texels + int(gl_FragCoord.x); }
@@ -257,7 +257,7 @@ ${HELPERS}${own}${code}`;
   }
 
   #compiled(device: Backend, source: string): Compiled {
-    const { programs } = madeOn(device);
+    const { programs } = resourcesOf(device);
     let compiled = programs.get(source);
     if (compiled === undefined) {
       const { gl } = device.gpgpu;
@@ -276,17 +276,17 @@ ${HELPERS}${own}${code}`;
   }
 }
 
-function madeOn(device: Backend): Made {
-  let own = made.get(device);
+function resourcesOf(device: Backend): Resources {
+  let own = resources.get(device);
   if (own === undefined) {
     own = { programs: new Map(), framebuffers: new Map() };
-    made.set(device, own);
+    resources.set(device, own);
   }
   return own;
 }
 
 function framebufferFor(device: Backend, outputs: number): object {
-  const { framebuffers } = madeOn(device);
+  const { framebuffers } = resourcesOf(device);
   let framebuffer = framebuffers.get(outputs);
   if (framebuffer === undefined) {
     const { gl } = device.gpgpu;

@@ -35,8 +35,9 @@ import {
  * for the parameters and all state arrays.
  */
 
-/** How many textures a program may read on any device. */
+/** How many textures a program may read on any device; and of how many tensors, because it has to be compiled. */
 const MOST_TEXTURES = 16;
+const MOST_TENSORS = 8;
 
 /** Values of scalars by name. */
 type Scalars = Readonly<Record<string, number>>;
@@ -82,36 +83,48 @@ interface Plan {
   readonly second: readonly Reading[];
 }
 
-/** Adds to sums over the texels of the k-th tensor of a draw: each lane takes those at a distance of `lanes`. */
-function addingTo(
-  { shape: [, rows, columns], code, arrays, scalars }: Given & Summand,
-  k: number,
-  scalar: number,
-): string {
+/** Whether some texels of a tensor are filled in part; what lies beyond the edge is anything. */
+const hasEdges = ({ shape: [, rows, columns] }: Given): boolean => rows % 2 !== 0 || columns % 2 !== 0;
+
+/**
+ * Adds to sums over the texels of the k-th tensor of a draw: each lane takes those at a distance of `lanes`.
+ *
+ * @param scalar Where its scalars begin.
+ * @param edges Whether tensors of the draw have edges.
+ */
+function addingTo({ code, arrays, scalars }: Summand, k: number, scalar: number, edges: boolean): string {
   const each = (text: string) =>
     ['G', ...arrays.map((array) => `S${array}`)]
       .map((X) => text.replaceAll('X', `${X}_${k}`).replaceAll('x_', X.toLowerCase()))
       .join('\n');
-  // Beyond odd edges a texel holds anything.
-  const right = columns % 2 === 0 ? 'true' : 't % across < across - 1';
-  const below = rows % 2 === 0 ? 'true' : rows === 1 ? 'false' : '(t / across) % down < down - 1';
+  // Programs divide slowly, so not in the loop.
+  const begin = `int column = lane % across, row = (lane / across) % down;
+    int columns = lanes % across, rows = (lanes / across) % down;
+    bool wide = size[${k}].z % 2 == 0, high = size[${k}].y % 2 == 0;`;
+  const look = `bool right = wide || column < across - 1, below = high || row < down - 1;
+      bvec4 inside = bvec4(true, right, below, right && below);
+      column += columns; row += rows;
+      if (column >= across) { column -= across; row += 1; }
+      if (row >= down) row -= down;`;
+  const read = edges ? 'mix(vec4(0.0), texelFetch(X, atX, 0), inside)' : 'texelFetch(X, atX, 0)';
   return `if (group == size[${k}].w) {
     int across = (size[${k}].z + 1) / 2, down = (size[${k}].y + 1) / 2, end = size[${k}].x * down * across;
+    ${edges ? begin : ''}
     ${declare(['scale', ...Object.keys(scalars)], scalar)}
     ${each('int wX = textureSize(X, 0).x; ivec2 atX = place(wX, lane), byX = place(wX, lanes);')}
     for (int t = lane; t < end; t += lanes) {
-      bool right = ${right}, below = ${below};
-      bvec4 inside = bvec4(true, right, below, right && below);
-      ${each('vec4 x_ = mix(vec4(0.0), texelFetch(X, atX, 0), inside); atX += byX; if (atX.x >= wX) atX += ivec2(-wX, 1);')}
+      ${edges ? look : ''}
+      ${each(`vec4 x_ = ${read}; atX += byX; if (atX.x >= wX) atX += ivec2(-wX, 1);`)}
       ${code}
     }
   }`;
 }
 
 function readingOf(read: readonly (Given & Summand)[], others: readonly string[]): Reading {
+  const edges = read.some(hasEdges);
   let scalars = 0;
   const blocks = read.map((each, k) => {
-    const block = addingTo(each, k, scalars);
+    const block = addingTo(each, k, scalars, edges);
     scalars += 1 + Object.keys(each.scalars).length;
     return block;
   });
@@ -145,13 +158,15 @@ function readingsOf(
     const summand = summands[each.group];
     return summand ? [{ ...each, ...summand }] : [];
   });
+  // In an order that makes few programs serve, whichever tensors have gradients.
+  left.sort((a, b) => Number(hasEdges(a)) - Number(hasEdges(b)) || a.group - b.group);
   const readings: Reading[] = [];
   while (left.length > 0) {
     const before = readings.length > 0 ? ['before'] : [];
     let free = MOST_TEXTURES - others.length - before.length;
-    const count = left.findIndex(({ arrays }) => {
+    const count = left.findIndex(({ arrays }, i) => {
       free -= 1 + arrays.length;
-      return free < 0;
+      return free < 0 || i === MOST_TENSORS;
     });
     readings.push(readingOf(left.splice(0, count < 0 ? left.length : count), [...others, ...before]));
   }

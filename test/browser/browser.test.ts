@@ -180,6 +180,39 @@ describe.each(Object.entries(DISTANCES))(
       expect(found).toEqual({ apart: 0, sliced: [4, 5, 1, 2, 3, 4, 5], grown: false });
     });
 
+    it('the norm of gradients is of their elements alone, whatever lies beside them', async () => {
+      const ratios = await evaluate(async () => {
+        const { tf, vradam } = page;
+        const shapes = [
+          [23, 15],
+          [5, 13, 7],
+          [7],
+          [1],
+          [2, 5, 1, 3],
+          [40, 7],
+          [9, 33, 2],
+          [2, 65, 33],
+          [4, 6],
+        ];
+        const variables = shapes.map((shape, i) => tf.variable(tf.zeros(shape), true, `${i}`));
+        const optimizer = vradam.sgd(0.1, { clipNorm: 1e3 });
+        const ratios: number[] = [];
+        for (const some of [...variables.map((variable) => [variable]), variables]) {
+          tf.tidy(() =>
+            optimizer.applyGradients(
+              // An operation fills what does not belong to the tensor, too.
+              some.map(({ name, shape }) => ({ name, tensor: tf.add(tf.zeros(shape), 1) })),
+            ),
+          );
+          const { gradientNorm } = (await optimizer.readLastStep())!;
+          ratios.push(gradientNorm! / Math.sqrt(some.reduce((sum, { size }) => sum + size, 0)));
+        }
+        optimizer.dispose();
+        return ratios;
+      });
+      for (const ratio of ratios) expect(ratio).toBeCloseTo(1, 5);
+    });
+
     it('a model trains, and its logger follows', async () => {
       const { loss, rates } = await evaluate(async () => {
         const { tf, vradam, models } = page;
@@ -424,7 +457,7 @@ describe.each(Object.entries(DISTANCES))(
   },
 );
 
-it('a step on WebGL is a draw a variable, one for as many gradients as 16 textures hold, and four', async () => {
+it('a step on WebGL is a draw a variable, one for up to eight gradients, in 16 textures, and four', async () => {
   const { page: tab } = await pages.open();
   const draws = await tab.evaluate(async () => {
     const { tf, vradam } = page;
@@ -454,7 +487,7 @@ it('a step on WebGL is a draw a variable, one for as many gradients as 16 textur
     return counts;
   });
   await tab.close();
-  expect(draws).toEqual([40 + 3 + 4, 40 + 6 + 4, 40 + 3 + 6 + 4, 40 + 4]);
+  expect(draws).toEqual([40 + 5 + 4, 40 + 6 + 4, 40 + 5 + 6 + 4, 40 + 4]);
 });
 
 describe('in Chromium, where the webgl backend does not run our programs,', { timeout: 120_000 }, () => {
