@@ -30,9 +30,9 @@ import {
 /*
  * Steps on the webgl backend, as fragment programs.
  *
- * A step reads each gradient once, or twice with clipping and a penalty, as many tensors in a draw as it may read: each
- * draw adds to the sums of the one before. Then a few texels hold what the step is about, and each tensor takes a draw
- * for the parameters and all state arrays.
+ * A step reads each gradient once, or twice with clipping and a penalty, some tensors in a draw: each draw adds to the
+ * sums of the one before. Then a few texels hold what the step is about, and each tensor takes a draw for the parameters
+ * and all state arrays.
  */
 
 /** How many textures a program may read on any device; and of how many tensors, because it has to be compiled. */
