@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { OPTIMIZERS, type OptimizerName } from './measurement.js';
 
 export { measure } from './measurement.js';
-export { OPTIMIZERS, tf };
+export { tf };
 
 setWasmPaths('wasm/');
 

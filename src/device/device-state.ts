@@ -86,9 +86,12 @@ export class DeviceState {
 
   /** Counts refusals that the device alone knows of. */
   addRefusals(count: Scalar): void {
-    const fresh = tidy(() => concat([reshape(count, [1]), zeros([this.tensors.length])]));
-    this.counts = replace(this.counts, add(this.counts, fresh));
-    fresh.dispose();
+    const { counts } = this;
+    const more = () => concat([reshape(count, [1]), zeros([this.tensors.length])]);
+    this.counts = replace(
+      counts,
+      tidy(() => add(counts, more())),
+    );
   }
 
   /** A copy of a tensor's state, as it is at the call. */

@@ -31,8 +31,11 @@ function line(of: string, code: string): Line {
   };
 }
 
-/** The average of the parameters follows them: `kept` of the old one, 0 in the first step, and `fresh` of the new. */
-const AVERAGE = line('average', 'average = kept * average + fresh * p;');
+/** The average follows the parameter, whose copy it is where the scalar `first` is 1, in the first step, and not 0. */
+function averageLine(decay: number): Line {
+  const [kept, fresh] = [literal(decay), literal(1 - decay)];
+  return line('average', `average = (1.0 - first) * ${kept} * average + mix(${fresh}, 1.0, first) * p;`);
+}
 
 /**
  * A rule's lines, in the order in which each may take what those before it made, then that of the average, where it is
@@ -42,7 +45,7 @@ const AVERAGE = line('average', 'average = kept * average + fresh * p;');
  */
 export function linesOf({ rule = 'adam', averageDecay }: EngineSettings, type: string): readonly Line[] {
   const lines = linesOfRule(rule, type);
-  return averageDecay === undefined ? lines : [...lines, AVERAGE];
+  return averageDecay === undefined ? lines : [...lines, averageLine(averageDecay)];
 }
 
 function linesOfRule(rule: RuleName, type: string): readonly Line[] {

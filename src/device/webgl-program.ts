@@ -20,12 +20,11 @@ interface Context {
   createShader(type: number): object;
   drawBuffers(attachments: readonly number[]): void;
   drawElements(mode: number, count: number, type: number, offset: number): void;
-  flush(): void;
   framebufferTexture2D(
     target: number,
     attachment: number,
     type: number,
-    texture: object | null,
+    texture: object,
     level: number,
   ): void;
   getParameter(parameter: number): number;
@@ -87,14 +86,22 @@ const SETTERS = {
   vec4: 'uniform4fv',
 } as const;
 
+/** Where a uniform is set, and to what it was; null where the program does not need it. */
+interface UniformPlace {
+  readonly location: object | null;
+  readonly setter: (typeof SETTERS)[keyof typeof SETTERS];
+  values: readonly number[];
+}
+
 /** A program as a backend has compiled it. */
 interface Compiled {
   readonly program: { readonly vao: object };
-  readonly uniforms: Map<string, { readonly location: object | null; values: readonly number[] }>;
+  readonly uniforms: ReadonlyMap<string, UniformPlace>;
 }
 
 /** What there is on a backend: programs by their text, and framebuffers by their number of outputs. */
 interface Resources {
+  readonly mostOutputs: number;
   readonly programs: Map<string, Compiled>;
   readonly framebuffers: Map<number, object>;
 }
@@ -125,8 +132,7 @@ function currentBackend(): Backend {
 
 /** How many tensors a program may make on this device: 4 on any. */
 export function mostOutputs(): number {
-  const { gl } = currentBackend().gpgpu;
-  return gl.getParameter(gl.MAX_DRAW_BUFFERS!);
+  return resourcesOf(currentBackend()).mostOutputs;
 }
 
 /** Texels across a tensor's texture. */
@@ -178,11 +184,11 @@ export class FragmentProgram {
   ) {
     this.#outputs = outputs;
     this.#inputs = inputs;
-    this.#uniforms = uniforms;
+    this.#uniforms = { texels: 'int', ...uniforms };
     const declarations = [
       ...outputs.map((name, i) => `layout(location = ${i}) out vec4 ${name};`),
       ...inputs.map((name) => `uniform sampler2D ${name};`),
-      ...Object.entries<UniformType>({ texels: 'int', ...uniforms }).map(([name, type]) => {
+      ...Object.entries<UniformType>(this.#uniforms).map(([name, type]) => {
         const [element, length = ''] = type.split(/(?=\[)/);
         return `uniform ${element} ${name}${length};`;
       }),
@@ -225,7 +231,9 @@ ${HELPERS}${own}${code}`;
     const { program, uniforms: compiled } = this.#compiled(device, this.#sources[isAlike ? 0 : 1]);
 
     gl.bindFramebuffer(gl.FRAMEBUFFER!, framebufferFor(device, outputs.length));
-    for (const [i, { texture }] of outputs.entries()) attach(gl, i, texture.texture);
+    for (const [i, { texture }] of outputs.entries()) {
+      gl.framebufferTexture2D(gl.FRAMEBUFFER!, gl.COLOR_ATTACHMENT0! + i, gl.TEXTURE_2D!, texture.texture, 0);
+    }
     gl.viewport(0, 0, width, height);
     gl.scissor(0, 0, width, height);
     device.gpgpu.setProgram(program);
@@ -234,14 +242,12 @@ ${HELPERS}${own}${code}`;
       gl.activeTexture(gl.TEXTURE0! + i);
       gl.bindTexture(gl.TEXTURE_2D!, texture);
     }
-    const set = (name: string, type: string, values: readonly number[]) => {
+    for (const [name, values] of Object.entries({ texels: [width], ...uniforms })) {
       const uniform = compiled.get(name)!;
-      if (uniform.location === null || isSame(uniform.values, values)) return;
-      gl[SETTERS[type as keyof typeof SETTERS]](uniform.location, values);
+      if (uniform.location === null || isSame(uniform.values, values)) continue;
+      gl[uniform.setter](uniform.location, values);
       uniform.values = values;
-    };
-    set('texels', 'int', [width]);
-    for (const name in uniforms) set(name, this.#uniforms[name]!.split('[')[0]!, uniforms[name]!);
+    }
     const timer = device.activeTimers ? device.startTimer() : undefined;
     gl.drawElements(gl.TRIANGLES!, 6, gl.UNSIGNED_SHORT!, 0);
     if (timer) {
@@ -266,9 +272,10 @@ ${HELPERS}${own}${code}`;
       for (const [i, name] of this.#inputs.entries()) gl.uniform1i(gl.getUniformLocation(program, name), i);
       // Compilers may take for granted that what they know is no NaN.
       gl.uniform1fv(gl.getUniformLocation(program, 'NAN'), [NaN]);
-      const uniforms = ['texels', ...Object.keys(this.#uniforms)].map(
-        (name) => [name, { location: gl.getUniformLocation(program, name), values: [] }] as const,
-      );
+      const uniforms = Object.entries(this.#uniforms).map(([name, type]): [string, UniformPlace] => {
+        const setter = SETTERS[type.split('[')[0] as keyof typeof SETTERS];
+        return [name, { location: gl.getUniformLocation(program, name), setter, values: [] }];
+      });
       compiled = { program, uniforms: new Map(uniforms) };
       programs.set(source, compiled);
     }
@@ -279,7 +286,9 @@ ${HELPERS}${own}${code}`;
 function resourcesOf(device: Backend): Resources {
   let own = resources.get(device);
   if (own === undefined) {
-    own = { programs: new Map(), framebuffers: new Map() };
+    const { gl } = device.gpgpu;
+    const mostOutputs = gl.getParameter(gl.MAX_DRAW_BUFFERS!);
+    own = { mostOutputs, programs: new Map(), framebuffers: new Map() };
     resources.set(device, own);
   }
   return own;
@@ -296,10 +305,6 @@ function framebufferFor(device: Backend, outputs: number): object {
     gl.drawBuffers(Array.from({ length: outputs }, (_, i) => gl.COLOR_ATTACHMENT0! + i));
   }
   return framebuffer;
-}
-
-function attach(gl: Context, output: number, texture: object | null): void {
-  gl.framebufferTexture2D(gl.FRAMEBUFFER!, gl.COLOR_ATTACHMENT0! + output, gl.TEXTURE_2D!, texture, 0);
 }
 
 function compile(gl: Context, source: string): object {

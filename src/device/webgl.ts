@@ -11,7 +11,6 @@ import {
   EFFECTIVE_LEARNING_RATE,
   type Line,
   linesOf,
-  literal,
   magnitude,
   ONE_MINUS_POWER,
   penaltyTerm,
@@ -199,15 +198,7 @@ class WebGLDevice implements Device {
 
   constructor(state: DeviceState) {
     this.#state = state;
-    const {
-      rule = 'adam',
-      groups,
-      clipNorm,
-      clipValue,
-      averageDecay,
-      checkGradients,
-      haltOnRefusal,
-    } = state.settings;
+    const { rule = 'adam', groups, clipNorm, clipValue, checkGradients, haltOnRefusal } = state.settings;
     const cut = cutTo(clipValue, 'vec4');
     const check = checkGradients ? CHECK : '';
     const isClipped = clipNorm !== undefined;
@@ -307,9 +298,8 @@ class WebGLDevice implements Device {
       { at: 'ivec2', scalar: `float[${this.#updateScalars[0]!.length}]` },
       `void main() {
         vec4 a = texelFetch(scalars, at, 0);
-        float r1 = abs(a.x), r2 = a.y, eta = a.z;
+        float r1 = abs(a.x), first = step(a.x, 0.0), r2 = a.y, eta = a.z;
         ${declare(Object.keys(updateScalars[0]!))}
-        ${averageDecay === undefined ? '' : `float kept = a.x < 0.0 ? 0.0 : ${literal(averageDecay)}, fresh = a.x < 0.0 ? 1.0 : ${literal(1 - averageDecay)};`}
         ${values.map((name) => `${name} = own(${name.toUpperCase()});`).join(' ')}
         if (r1 != 0.0) { vec4 g = a.w * own(G); ${cut} ${codeOf(lines)} }
       }`,

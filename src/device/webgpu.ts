@@ -268,11 +268,8 @@ fn oneMinusPower(x: f32) -> f32 { return ${ONE_MINUS_POWER}; }
 }
 
 function updatingShader(type: Elements, settings: EngineSettings): string {
-  const { clipValue, averageDecay } = settings;
   const lines = linesOf(settings, type);
   const arrays = arraysOf(lines);
-  const averaging = (decay: number) => `let kept = select(${literal(decay)}, 0.0, decision.w < 0.0);
-    let fresh = select(${literal(1 - decay)}, 1.0, decision.w < 0.0);`;
   return `${TENSOR}
 @group(0) @binding(1) var<storage, read> decisions: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> gradient: array<${type}>;
@@ -286,12 +283,12 @@ ${arrays.map((name, k) => `@group(0) @binding(${5 + k}) var<storage, read_write>
   let eta = decision.x;
   let r1 = decision.z;
   let r2 = abs(decision.w);
+  let first = step(decision.w, 0.0);
   var p = before[i];
   if (r2 > 0.0) {
     ${SCALARS}
-    ${averageDecay === undefined ? '' : averaging(averageDecay)}
     var g = tensor.scale * decision.y * gradient[i];
-    ${cutTo(clipValue, type)}
+    ${cutTo(settings.clipValue, type)}
     ${arrays.map((name) => `var ${name} = ${name}_[i];`).join(' ')}
     ${codeOf(lines)}
     ${arrays.map((name) => `${name}_[i] = ${name};`).join(' ')}

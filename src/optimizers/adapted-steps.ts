@@ -5,6 +5,7 @@ import { isOutOfDeviceMemory } from '../engines/native-errors.js';
 import type { Platform } from '../engines/platform.js';
 import type { ResolvedOptions } from '../options/options.js';
 import { Stepper } from '../step/stepper.js';
+import { exchangeAverages } from './averages.js';
 import { checkThere, matchesVariable, type VariableSteps } from './variable-steps.js';
 
 /** The place where tensors are stepped over: Node.js or a browser. */
@@ -19,7 +20,7 @@ function onTensors({ adapters, ...platform }: StepsPlatform): Platform {
     createEngine: (preference, settings) => {
       const adapter = adapters[getBackend()];
       // The engine cuda does not accumulate gradients.
-      const preferred = settings.accumulateSteps === 1 ? adapter?.preferredEngine?.() : undefined;
+      const preferred = (settings.accumulateSteps ?? 1) === 1 ? adapter?.preferredEngine?.() : undefined;
       const name = preference === 'auto' ? (preferred ?? 'auto') : preference;
       return platform.createEngine(name, settings, adapter?.memory?.());
     },
@@ -75,13 +76,11 @@ export class AdaptedSteps extends Stepper implements VariableSteps {
   }
 
   swapAverages(variables: readonly Variable[]): void {
-    for (const [i, variable] of variables.entries()) {
-      const { arrays, steps } = this.engine.readTensor(i);
-      if (steps === 0) continue;
-      const values = Float32Array.from(variable.dataSync());
-      tidy(() => variable.assign(tensor(arrays.at(-1)!, variable.shape, 'float32')));
-      this.engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), values], steps });
-    }
+    const memories = variables.map((variable) => ({
+      read: () => Float32Array.from(variable.dataSync()),
+      fill: (values: Float32Array) => tidy(() => variable.assign(tensor(values, variable.shape, 'float32'))),
+    }));
+    exchangeAverages(this.engine, memories);
   }
 
   protected override free(): void {

@@ -1,3 +1,4 @@
+import type { Engine } from '../engines/engine.js';
 import { VRAdamError } from '../errors.js';
 
 /** Averages are asked for where none are kept. */
@@ -14,4 +15,20 @@ export function stillSwapped(): VRAdamError {
     'ERR_VRADAM_ENGINE',
     'The averages stand in for the parameters: call swapAverages again first',
   );
+}
+
+/** Parameters of one tensor, on the host or on a device. */
+export interface ParameterMemory {
+  read(): Float32Array;
+  fill(values: Float32Array): void;
+}
+
+/** Exchanges the parameters of tensors that have made a step with their averages, the last arrays of their states. */
+export function exchangeAverages(engine: Engine, memories: readonly ParameterMemory[]): void {
+  for (const [i, { read, fill }] of memories.entries()) {
+    const { arrays, steps } = engine.readTensor(i);
+    if (steps === 0) continue;
+    engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), read()], steps });
+    fill(arrays.at(-1)!);
+  }
 }

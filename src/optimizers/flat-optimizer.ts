@@ -18,7 +18,7 @@ import { type FlatState, flatStateOf, readFlatState } from '../state/flat-state.
 import { bindStates, copyOf, type SavedState, type SavedTensor, unfit } from '../state/saved-state.js';
 import type { StepReport } from '../step/report.js';
 import { engineSettings, Stepper } from '../step/stepper.js';
-import { noAverages, stillSwapped } from './averages.js';
+import { exchangeAverages, noAverages, type ParameterMemory, stillSwapped } from './averages.js';
 import {
   FlatArrays,
   type FlatGradients,
@@ -52,12 +52,6 @@ export type FlatOptions = {
 export interface CheckpointOptions<S extends Sizes = Sizes> {
   /** The parameters, as `step` takes them. */
   parameters?: FlatParameters<S> | FlatParameters<S, CudaArray> | undefined;
-}
-
-/** Parameters of one tensor, on the host or on a device. */
-interface ParameterMemory {
-  read(): Float32Array;
-  fill(values: Float32Array): void;
 }
 
 /** Every rule on plain memory: updates the caller's Float32Arrays in place. Bound to a platform by the entries. */
@@ -230,13 +224,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   swapAverages(parameters: FlatParameters<S> | FlatParameters<S, CudaArray>): void {
     this.#stepper.assertUsable();
     if (this.#options.averaging === undefined) throw noAverages();
-    const { engine } = this.#stepper;
-    for (const [i, { read, fill }] of this.#memoriesOf(parameters).entries()) {
-      const { arrays, steps } = engine.readTensor(i);
-      if (steps === 0) continue;
-      engine.writeTensor(i, { arrays: [...arrays.slice(0, -1), read()], steps });
-      fill(arrays.at(-1)!);
-    }
+    exchangeAverages(this.#stepper.engine, this.#memoriesOf(parameters));
     this.#areSwapped = !this.#areSwapped;
   }
 
