@@ -41,9 +41,8 @@ function allocate(variable: Variable): Float32Array {
   }
 }
 
-/** Gives a variable new values. Whoever else shares its dataId keeps the old ones. */
-function assign(backend: CpuBackend, variable: Variable, values: Float32Array): void {
-  const data = backend.data.get(variable.dataId);
+/** Gives a variable new values. Whoever else shares its data keeps the old ones. */
+function assign(backend: CpuBackend, variable: Variable, data: TensorData, values: Float32Array): void {
   if (data.refCount === 1 && data.dtype === 'float32') {
     data.values = values;
     return;
@@ -83,40 +82,43 @@ export const cpu: AdapterType = {
         const backend = currentBackend() as CpuBackend;
         watch(backend);
         let copiedBytes = 0;
-        const valuesOf = (tensor: Tensor, variable: Variable): Float32Array => {
-          if (!backend.data.has(tensor.dataId)) copiedBytes += 4 * tensor.size;
-          const { values } = backend.data.get(tensor.dataId);
+        const bringHere = ({ dataId, size }: Tensor): TensorData => {
+          if (!backend.data.has(dataId)) copiedBytes += 4 * size;
+          return backend.data.get(dataId);
+        };
+        const valuesOf = (tensor: Tensor, { values }: TensorData, variable: Variable): Float32Array => {
           if (isFloat32Array(values) && values.length === tensor.size) return values;
           const name = `${tensor === variable ? '' : 'the gradient of '}'${variable.name}'`;
           if (isFloat32Array(values)) return checkFloat32Array(values, name, tensor.size);
           copiedBytes += 4 * tensor.size;
           return checkFloat32Array(Float32Array.from((values ?? []) as ArrayLike<number>), name, tensor.size);
         };
-        const parametersIn = variables.map((variable, i) =>
-          gradients[i] === null ? UNREAD : valuesOf(variable, variable),
+        // Looked up once: finding what a backend keeps takes longer than a step over a small tensor.
+        const kept = variables.map((variable, i) => (gradients[i] === null ? null : bringHere(variable)));
+        const parametersIn = kept.map((data, i) =>
+          data === null ? UNREAD : valuesOf(variables[i]!, data, variables[i]!),
         );
-        const gradientsIn = gradients.map((gradient, i) => gradient && valuesOf(gradient, variables[i]!));
+        const gradientsIn = gradients.map(
+          (gradient, i) => gradient && valuesOf(gradient, bringHere(gradient), variables[i]!),
+        );
         /** Whether the old values may be written over. Gradients that are parameters themselves must stay. */
         const given = new Set(inPlace ? gradients.map((gradient) => gradient?.dataId) : []);
-        const isInPlace = ({ dataId }: Variable) => {
-          const { values, dtype, refCount } = backend.data.get(dataId);
-          return refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
-        };
-        const parametersOut = parametersIn.map((values, i) => {
+        const isInPlace = ({ dataId }: Variable, { values, dtype, refCount }: TensorData) =>
+          refCount === 1 && dtype === 'float32' && isUnaliased(values) && !given.has(dataId);
+        const parametersOut = kept.map((data, i) => {
           const variable = variables[i]!;
-          if (values === UNREAD || (inPlace && isInPlace(variable))) return values;
+          if (data === null || (inPlace && isInPlace(variable, data))) return parametersIn[i]!;
           spares[i] ??= allocate(variable);
           return spares[i];
         });
 
         const outcome = engine.step({ ...scalars, parametersIn, parametersOut, gradients: gradientsIn });
         if (outcome.applied) {
-          for (const [i, variable] of variables.entries()) {
+          for (const [i, data] of kept.entries()) {
             const values = parametersOut[i]!;
-            if (gradients[i] === null) continue;
-            const { values: before, refCount } = backend.data.get(variable.dataId);
-            if (before === values) continue;
-            assign(backend, variable, values);
+            if (data === null || data.values === values) continue;
+            const { values: before, refCount } = data;
+            assign(backend, variables[i]!, data, values);
             const isFree = refCount === 1 && isUnseen(before) && before.length === values.length;
             spares[i] = isFree && !inPlace ? before : undefined;
           }

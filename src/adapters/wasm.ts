@@ -7,11 +7,21 @@ import {
   type Tensor,
   type TensorInfo,
   engine as tensorflow,
-  type Variable,
+  Variable,
 } from '@tensorflow/tfjs-core';
 import type { Memory } from '../engines/wasm-module.js';
 import { VRAdamError } from '../errors.js';
 import { type AdapterType, UNREAD } from './adapter.js';
+
+/** What the backend keeps for a dataId. */
+interface TensorData {
+  readonly id: number;
+  /** In bytes from the beginning of the heap; a multiple of 8. Beyond 2 GiB it may come as a negative int32. */
+  readonly memoryOffset: number;
+  readonly dtype: string;
+  /** How many tensors share the dataId. */
+  readonly refCount: number;
+}
 
 /** What we use of the backend of @tensorflow/tfjs-backend-wasm. */
 interface WasmBackend extends KernelBackend {
@@ -34,14 +44,7 @@ interface WasmBackend extends KernelBackend {
   readonly dataIdMap: {
     has(dataId: DataId): boolean;
     /** Brings the data onto the heap where another backend has them. */
-    get(dataId: DataId): {
-      readonly id: number;
-      /** In bytes from the beginning of the heap; a multiple of 8. Beyond 2 GiB it may come as a negative int32. */
-      readonly memoryOffset: number;
-      readonly dtype: string;
-      /** How many tensors share the dataId. */
-      readonly refCount: number;
-    };
+    get(dataId: DataId): TensorData;
   };
   readSync(dataId: DataId): BackendValues;
   /** Takes memory of the heap for a new dataId, without writing to it. */
@@ -68,9 +71,11 @@ function allocate(backend: WasmBackend, { name, shape, size }: Variable): Tensor
  * convolutions in a packed form, made at first use and dropped with the tensor; without this, a layer would go on
  * with the parameters of its first step.
  */
-function announceChange(backend: WasmBackend, { dataId, size }: Variable): void {
-  const { id, memoryOffset } = backend.dataIdMap.get(dataId);
-  const { tfjs } = backend.wasm;
+function announceChange(
+  { wasm: { tfjs } }: WasmBackend,
+  { id, memoryOffset }: TensorData,
+  size: number,
+): void {
   tfjs.disposeData(id);
   tfjs.registerTensor(id, size, memoryOffset);
 }
@@ -112,14 +117,14 @@ export const wasm: AdapterType = {
         /** By tensor number: where new values do not go where the old ones are. */
         const made: (Tensor | undefined)[] = [];
         try {
-          const { copiedBytes, ...buffers } = findBuffers(backend, variables, gradients, made, views);
+          const { kept, copiedBytes, ...buffers } = findBuffers(backend, variables, gradients, made, views);
           const outcome = engine.step({ ...scalars, ...buffers });
           if (outcome.applied) {
-            for (const [i, variable] of variables.entries()) {
-              if (gradients[i] === null) continue;
+            for (const [i, data] of kept.entries()) {
               const tensor = made[i];
-              if (tensor !== undefined) variable.assign(tensor);
-              else announceChange(backend, variable);
+              if (data === null) continue;
+              if (tensor === undefined) announceChange(backend, data, variables[i]!.size);
+              else variables[i]!.assign(tensor);
             }
           }
           return { ...outcome, copiedBytes: copiedBytes + (outcome.copiedBytes ?? 0) };
@@ -150,23 +155,22 @@ function findBuffers(
     if (!backend.dataIdMap.has(dataId)) copiedBytes += 4 * size;
     return backend.dataIdMap.get(dataId);
   };
-  // Whatever may take memory of the heap comes first: where it grows, earlier views are detached.
-  const given = new Set<DataId>();
-  for (const gradient of gradients) {
-    if (gradient === null) continue;
-    bringHere(gradient);
-    given.add(gradient.dataId);
-  }
-  for (const [i, variable] of variables.entries()) {
-    if (gradients[i] === null) continue;
-    const { refCount, dtype } = bringHere(variable);
-    if (refCount === 1 && dtype === 'float32' && !given.has(variable.dataId)) continue;
-    made[i] = allocate(backend, variable);
+  // Whatever may take memory of the heap comes first: where it grows, earlier views are detached. And each is looked up
+  // once: finding what a backend keeps takes longer than a step over a small tensor.
+  const keptOfGradients = gradients.map((gradient) => gradient && bringHere(gradient));
+  const kept = variables.map((variable, i) => (gradients[i] === null ? null : bringHere(variable)));
+  // Any other gradient on a variable's memory counts as a reference to it.
+  const given = new Set(gradients.filter((gradient) => gradient instanceof Variable));
+  for (const [i, data] of kept.entries()) {
+    if (data === null) continue;
+    const { refCount, dtype } = data;
+    if (refCount === 1 && dtype === 'float32' && !given.has(variables[i]!)) continue;
+    made[i] = allocate(backend, variables[i]!);
   }
 
   const { buffer } = backend.wasm.HEAPU8;
-  const viewOf = ({ dataId, size }: Tensor, i: number, known: Float32Array[] = []): Float32Array => {
-    const { memoryOffset, dtype } = backend.dataIdMap.get(dataId);
+  const viewOf = ({ dataId, size }: Tensor, data: TensorData, i: number, known: Float32Array[] = []) => {
+    const { memoryOffset, dtype } = data;
     const at = memoryOffset >>> 0;
     if (dtype === 'float32') {
       const last = known[i];
@@ -177,14 +181,16 @@ function findBuffers(
     copiedBytes += 8 * size;
     return Float32Array.from(backend.readSync(dataId) as ArrayLike<number>);
   };
-  const parametersIn = variables.map((variable, i) =>
-    gradients[i] === null ? UNREAD : viewOf(variable, i, views.parameters),
+  const parametersIn = kept.map((data, i) =>
+    data === null ? UNREAD : viewOf(variables[i]!, data, i, views.parameters),
   );
   // One list is read once.
   const parametersOut =
     made.length === 0
       ? parametersIn
-      : parametersIn.map((before, i) => (made[i] ? viewOf(made[i], i) : before));
-  const gradientsIn = gradients.map((gradient, i) => gradient && viewOf(gradient, i, views.gradients));
-  return { parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
+      : parametersIn.map((before, i) => (made[i] ? viewOf(made[i], bringHere(made[i]), i) : before));
+  const gradientsIn = keptOfGradients.map(
+    (data, i) => data && viewOf(gradients[i]!, data, i, views.gradients),
+  );
+  return { kept, parametersIn, parametersOut, gradients: gradientsIn, copiedBytes };
 }

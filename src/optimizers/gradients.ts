@@ -34,10 +34,11 @@ export function readGradients(variableGradients: unknown): Given[] {
         }
         return [entry.name, entry.tensor];
       })
-    : Object.entries(variableGradients as object);
+    : Object.keys(variableGradients).map((name) => [name, variableGradients[name]]);
 
   const registered = tensorflow().registeredVariables;
-  const seen = new Set<unknown>();
+  // A map has each name once.
+  const seen = Array.isArray(variableGradients) ? new Set<unknown>() : undefined;
   const given: Given[] = [];
   for (const [name, value] of entries) {
     const variable =
@@ -50,10 +51,10 @@ export function readGradients(variableGradients: unknown): Given[] {
         name,
       );
     }
-    if (seen.has(name)) {
+    if (seen?.has(name)) {
       throw invalid('ERR_VRADAM_SHAPE', 'the names of the gradients', 'each name once', name);
     }
-    seen.add(name);
+    seen?.add(name);
     const gradient = readGradient(value, variable);
     // A variable that could never be stepped over has no state either.
     if (gradient !== null || variable.dtype === 'float32') given.push({ variable, gradient });
