@@ -30,6 +30,7 @@ const KERNELS: readonly { kernel: string; rules: string; least: number; bytes?: 
   { kernel: 'settle_norm', rules: ALL, least: 8 },
   { kernel: 'settle', rules: ALL, least: 6 },
   { kernel: 'update', rules: ADAM, least: 3, bytes: 28 },
+  { kernel: 'accumulate', rules: ALL, least: 5, bytes: 20 },
   { kernel: 'whole_step', rules: OTHERS, least: 2 },
   { kernel: 'penalty', rules: OTHERS, least: 3 },
   { kernel: 'update', rules: OTHERS, least: 3 },

@@ -12,7 +12,7 @@
 
 namespace vradam {
 
-constexpr std::uint32_t kCudaAbi = 6;
+constexpr std::uint32_t kCudaAbi = 7;
 
 enum class CudaStatus : std::uint32_t {
   kOk = 0,
@@ -46,11 +46,12 @@ struct CudaSettings {
   const GroupSettings* groups;
   std::uint32_t group_count;
   Rule rule;
-  double clip_norm;               // NaN: no clipping
-  double clip_value;              // NaN: no clipping
-  double average_decay;           // NaN: no averages of the parameters
-  std::uint32_t check_gradients;  // a gradient that is not finite refuses the step
-  std::uint32_t halt_on_refusal;  // steps after a refused one do nothing until `resume`
+  double clip_norm;                // NaN: no clipping
+  double clip_value;               // NaN: no clipping
+  double average_decay;            // NaN: no averages of the parameters
+  std::uint32_t accumulate_steps;  // calls whose mean gradient makes a step; 1 for each its own
+  std::uint32_t check_gradients;   // a gradient that is not finite refuses the step
+  std::uint32_t halt_on_refusal;   // steps after a refused one do nothing until `resume`
   CudaLaunches launches;
 };
 
@@ -81,7 +82,7 @@ struct CudaApi {
   CudaStatus (*enqueue)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                         std::uint64_t* step, CudaFailure* failure);
   // The same on the host's memory, staged; waits, and writes the step's report. A step that is not applied
-  // leaves p_out as it was.
+  // leaves p_out as it was. Where gradients are accumulated, a call takes only these until the step is due.
   CudaStatus (*step_on_host)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                              double* report, CudaFailure* failure);
 
@@ -89,6 +90,8 @@ struct CudaApi {
   // for all that the device was given before, makes the step, waits for it, and writes its report.
   CudaStatus (*step_on_device)(CudaEngine* engine, const TensorBuffers* tensors, const StepScalars* scalars,
                                double* report, CudaFailure* failure);
+  // Lets go of gradients that wait for those of other calls.
+  CudaStatus (*forget_accumulated)(CudaEngine* engine, CudaFailure* failure);
 
   // Waits for everything that is enqueued. Off the thread that uses the engine, too.
   CudaStatus (*synchronize)(CudaEngine* engine, CudaFailure* failure);

@@ -12,9 +12,6 @@ void demand(CudaStatus status, const CudaFailure& failure) {
 CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on_refusal,
                        CudaLaunches launches)
     : api_(api), settings_(std::move(settings)) {
-  if (settings_.accumulate_steps != 1) {
-    throw EngineFailure("The CUDA engine does not accumulate gradients", false);
-  }
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const CudaSettings plain = {settings_.groups.data(),
                               static_cast<std::uint32_t>(settings_.groups.size()),
@@ -22,6 +19,7 @@ CudaClient::CudaClient(const CudaApi& api, EngineSettings settings, bool halt_on
                               settings_.clip_norm.value_or(kNone),
                               settings_.clip_value.value_or(kNone),
                               settings_.average_decay.value_or(kNone),
+                              settings_.accumulate_steps,
                               settings_.check_gradients,
                               halt_on_refusal,
                               launches};
@@ -65,6 +63,11 @@ std::uint64_t CudaClient::read_state(std::uint32_t tensor, float* const* arrays)
 void CudaClient::write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) {
   CudaFailure failure{};
   demand(api_.write_state(engine_, tensor, arrays, steps, &failure), failure);
+}
+
+void CudaClient::forget_accumulated() {
+  CudaFailure failure{};
+  demand(api_.forget_accumulated(engine_, &failure), failure);
 }
 
 std::uint64_t CudaClient::enqueue(const TensorBuffers* tensors, const StepScalars* scalars) {

@@ -32,8 +32,10 @@ class CudaClient : public Engine {
   StepResult step(const StepArguments& arguments) override;
   std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
   void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;
+  void forget_accumulated() override;
 
-  // Enqueues a step on device memory and returns its number, from 0; every step has one.
+  // Enqueues a step on device memory and returns its number, from 0; every step has one. Not where gradients
+  // are accumulated: how many calls a step has is known when each is waited for.
   std::uint64_t enqueue(const TensorBuffers* tensors, const StepScalars* scalars);
   // Reports of `count` steps from number `first`; waits for them.
   void reports(std::uint64_t first, std::uint64_t count, double* reports);

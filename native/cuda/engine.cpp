@@ -23,6 +23,7 @@ EngineSettings engine_settings(const CudaSettings& settings) {
   if (!std::isnan(settings.clip_norm)) result.clip_norm = settings.clip_norm;
   if (!std::isnan(settings.clip_value)) result.clip_value = settings.clip_value;
   if (!std::isnan(settings.average_decay)) result.average_decay = settings.average_decay;
+  result.accumulate_steps = settings.accumulate_steps;
   result.check_gradients = settings.check_gradients != 0;
   return result;
 }
@@ -93,8 +94,15 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     entry.power = classify_exponent(groups[k].power);
     if (entry.reading != Reading::kNothing) reads_ = true;
     group_entries_.push_back(entry);
+    entry.reading = plan_.settings().check_gradients ? Reading::kCheck : Reading::kNothing;
+    entry.settings.beta3 = 0.0;
+    checking_entries_.push_back(entry);
   }
   upload(device_groups_.data(), group_entries_.data(), count * sizeof(cuda::GroupEntry));
+  if (accumulates() && count > cuda::kGroupsOnChip) {
+    device_checking_ = DeviceArray<cuda::GroupEntry>(count);
+    upload(device_checking_.data(), checking_entries_.data(), count * sizeof(cuda::GroupEntry));
+  }
   const cuda::Control control = {cuda::kNoRefusal, 0, 0};
   upload(control_.data(), &control, sizeof control);
   halted_ = static_cast<std::uint32_t*>(runtime::allocate_pinned(sizeof *halted_));
@@ -123,6 +131,10 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
     const std::uint64_t groups = plan_.settings().groups.size();
     Tensor memory;
     for (std::size_t k = 0; k < array_count(plan_.settings()); ++k) memory.state.emplace_back(size);
+    if (accumulates()) {
+      memory.accumulated = DeviceArray<double>(size);
+      memory.mean = DeviceArray<float>(size);
+    }
     auto entries = device_entries_.grown(stream_, tensors);
     auto steps = steps_.grown(stream_, tensors);
     auto scalars = scalars_.grown(stream_, tensors);
@@ -155,6 +167,7 @@ void CudaEngine::add_tensor(std::uint32_t group, std::uint64_t size) {
     const std::size_t arrays = entry_of(plan_.settings().rule).array_count();
     for (std::size_t k = 0; k < arrays; ++k) entry.state[k] = memory.state[k].data();
     if (plan_.settings().average_decay) entry.average = memory.state.back().data();
+    entry.accumulated = memory.accumulated.data();
     entry.size = size;
     entry.group = group;
     entries_.push_back(entry);
@@ -297,6 +310,19 @@ cuda::StepView CudaEngine::view() const {
   return view;
 }
 
+// Gradients are looked at as they will be scaled, and no further.
+cuda::StepView CudaEngine::view_of_call() const {
+  cuda::StepView call = view();
+  call.clips = 0;
+  call.reads = call.checks;
+  if (call.many_groups != nullptr) {
+    call.many_groups = device_checking_.data();
+  } else {
+    std::copy(checking_entries_.begin(), checking_entries_.end(), call.groups);
+  }
+  return call;
+}
+
 void CudaEngine::reduce(const Reduction& reduction) const {
   const auto runs = static_cast<std::uint32_t>(reduction.counts[0].size() - 1);
   for (std::size_t level = 1; level < reduction.levels; ++level) {
@@ -351,31 +377,36 @@ void CudaEngine::step_on_host(const TensorBuffers* tensors, const StepScalars* r
       on_device[i].p_in = on_device[i].p_out = memory.parameter.data();
       on_device[i].gradient = memory.gradient.data();
     }
-    const bool in_parts = plan_.chunks() > runtime::chunks_per_part();
+    const bool in_parts = plan_.chunks() > runtime::chunks_per_part() && !accumulates();
     const std::uint64_t copied = in_parts ? step_in_parts(tensors, on_device.data(), rates, report)
                                           : step_at_once(tensors, on_device.data(), rates, report);
     report[kReportCopiedBytes] = static_cast<double>(copied);
   });
 }
 
-std::uint64_t CudaEngine::step_at_once(const TensorBuffers* host, const TensorBuffers* device,
+std::uint64_t CudaEngine::step_at_once(const TensorBuffers* host, TensorBuffers* device,
                                        const StepScalars* rates, double* report) {
   std::uint64_t copied = 0;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (!host[i].active) continue;
-    const std::uint64_t bytes = entries_[i].size * sizeof(float);
-    upload(device[i].p_out, host[i].p_in, bytes);
-    upload(const_cast<float*>(device[i].gradient), host[i].gradient, bytes);
-    copied += 2 * bytes;
-  }
-  if (conclude(enqueue(device, rates), report) != kApplied) return copied;
-  bring_back([&] {
+  const auto each = [&](const auto& copy) {
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (!host[i].active) continue;
       const std::uint64_t bytes = entries_[i].size * sizeof(float);
-      download(device[i].p_out, host[i].p_out, bytes);
+      copy(host[i], device[i], bytes);
       copied += bytes;
     }
+  };
+  each([&](const TensorBuffers& from, const TensorBuffers& to, std::uint64_t bytes) {
+    upload(const_cast<float*>(to.gradient), from.gradient, bytes);
+  });
+  if (!take_gradients(device, rates, report)) return copied;
+  each([&](const TensorBuffers& from, const TensorBuffers& to, std::uint64_t bytes) {
+    upload(to.p_out, from.p_in, bytes);
+  });
+  if (step_and_wait(device, rates, report) != kApplied) return copied;
+  bring_back([&] {
+    each([&](const TensorBuffers& to, const TensorBuffers& from, std::uint64_t bytes) {
+      download(from.p_out, to.p_out, bytes);
+    });
   });
   return copied;
 }
@@ -482,12 +513,55 @@ void CudaEngine::step_on_device(const TensorBuffers* tensors, const StepScalars*
       runtime::require_device_memory(tensors[i].gradient);
     }
     runtime::synchronize_device();
-    conclude(enqueue(tensors, rates), report);
+    std::vector<TensorBuffers> step(tensors, tensors + entries_.size());
+    if (take_gradients(step.data(), rates, report)) step_and_wait(step.data(), rates, report);
   });
 }
 
-StepOutcome CudaEngine::conclude(std::uint64_t step, double* report) {
-  bring_back([&] { reports(step, 1, report); });
+bool CudaEngine::take_gradients(TensorBuffers* tensors, const StepScalars* rates, double* report) {
+  if (!accumulates()) return true;
+  const std::uint32_t calls = plan_.settings().accumulate_steps;
+  const bool is_due = accumulated_ + 1 == calls;
+  std::vector<TensorBuffers> call(tensors, tensors + entries_.size());
+  for (std::size_t i = 0; i < entries_.size(); ++i) call[i].p_in = call[i].p_out = memory_[i].mean.data();
+  prepare(call.data(), rates);
+  unfinished_ = true;
+  const cuda::StepView view = view_of_call();
+  runtime::launch_penalty_pass(stream_, view);
+  runtime::launch_settle(stream_, view);
+  runtime::launch_accumulate_pass(stream_, view, is_due ? calls : 0);
+  unfinished_ = false;
+  if (conclude(steps_enqueued_++, report, !is_due) != kAccumulated) return false;
+  if (!is_due) ++accumulated_;
+  for (std::size_t i = 0; is_due && i < entries_.size(); ++i) tensors[i].gradient = memory_[i].mean.data();
+  return is_due;
+}
+
+// Up to here nothing of a step that is due has changed anything.
+StepOutcome CudaEngine::step_and_wait(const TensorBuffers* tensors, const StepScalars* rates,
+                                      double* report) {
+  const StepOutcome outcome = conclude(enqueue(tensors, rates), report);
+  bring_back([&] { forget_accumulated(); });
+  return outcome;
+}
+
+void CudaEngine::forget_accumulated() {
+  on_device([&] {
+    if (accumulated_ == 0) return;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      runtime::zero(stream_, memory_[i].accumulated.data(), entries_[i].size * sizeof(double));
+    }
+    accumulated_ = 0;
+  });
+}
+
+StepOutcome CudaEngine::conclude(std::uint64_t step, double* report, bool may_have_changed) {
+  const auto read = [&] { reports(step, 1, report); };
+  if (may_have_changed) {
+    bring_back(read);
+  } else {
+    read();
+  }
   const auto outcome = static_cast<StepOutcome>(static_cast<std::uint32_t>(report[kReportOutcome]));
   if (outcome == kRefused && halts_) resume();
   return outcome;

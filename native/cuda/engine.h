@@ -65,6 +65,7 @@ class CudaEngine {
   std::uint64_t enqueue(const TensorBuffers* tensors, const StepScalars* rates);
   void step_on_host(const TensorBuffers* tensors, const StepScalars* rates, double* report);
   void step_on_device(const TensorBuffers* tensors, const StepScalars* rates, double* report);
+  void forget_accumulated();
   void synchronize();
   void reports(std::uint64_t first, std::uint64_t count, double* reports);
   bool halted() const { return *halted_ != 0; }
@@ -87,11 +88,15 @@ class CudaEngine {
 
   struct Tensor {
     std::vector<cuda::DeviceArray<float>> state;
+    // Where gradients are accumulated.
+    cuda::DeviceArray<double> accumulated;
+    cuda::DeviceArray<float> mean;
     // The same as the caller's memory, for steps on the host's.
     cuda::DeviceArray<float> parameter;
     cuda::DeviceArray<float> gradient;
   };
 
+  bool accumulates() const { return plan_.settings().accumulate_steps != 1; }
   // Runs f; what it throws as DeviceLost is remembered.
   template <typename F>
   auto on_device(const F& f);
@@ -106,7 +111,7 @@ class CudaEngine {
   void launch_passes(const cuda::StepView& step) const;
   // A step on the host's memory: all of it copied before and after, or in parts, so that copies overlap with
   // passes. Bytes that were copied.
-  std::uint64_t step_at_once(const TensorBuffers* host, const TensorBuffers* device, const StepScalars* rates,
+  std::uint64_t step_at_once(const TensorBuffers* host, TensorBuffers* device, const StepScalars* rates,
                              double* report);
   std::uint64_t step_in_parts(const TensorBuffers* host, const TensorBuffers* device,
                               const StepScalars* rates, double* report);
@@ -116,8 +121,13 @@ class CudaEngine {
   template <typename F>
   void each_piece(std::uint64_t first_chunk, std::uint64_t end_chunk, const F& f) const;
   void reduce(const Reduction& reduction) const;
+  // Takes the gradients of a call. Returns whether the step is due; where that is of several calls, its
+  // gradients are their means from then on. Where it is not, writes the report.
+  bool take_gradients(TensorBuffers* tensors, const StepScalars* rates, double* report);
+  cuda::StepView view_of_call() const;
+  StepOutcome step_and_wait(const TensorBuffers* tensors, const StepScalars* rates, double* report);
   // Waits for a step and reads its report; a refusal is thereby known, and halts nothing more.
-  StepOutcome conclude(std::uint64_t step, double* report);
+  StepOutcome conclude(std::uint64_t step, double* report, bool may_have_changed = true);
   std::uint64_t report_width() const;
 
   Plan plan_;
@@ -126,6 +136,7 @@ class CudaEngine {
   cuda::Stream stream_;
   std::vector<Tensor> memory_;
   std::uint64_t steps_enqueued_ = 0;
+  std::uint32_t accumulated_ = 0;  // calls whose gradients wait
   std::atomic<bool> lost_{false};
   std::string why_lost_;
 
@@ -145,6 +156,8 @@ class CudaEngine {
   cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;
   std::vector<cuda::GroupEntry> group_entries_;
   cuda::DeviceArray<cuda::GroupEntry> device_groups_;
+  std::vector<cuda::GroupEntry> checking_entries_;  // of a call whose gradients wait
+  cuda::DeviceArray<cuda::GroupEntry> device_checking_;
   cuda::DeviceArray<StepScalars> device_rates_;
   cuda::DeviceArray<std::uint64_t> steps_;
   cuda::DeviceArray<cuda::TensorScalars> scalars_;

@@ -100,6 +100,11 @@ __global__ void __launch_bounds__(kThreads, 3) update_kernel(const __grid_consta
   update_pass<true, kRules>(Threads(), shared_of(0), step);
 }
 
+__global__ void __launch_bounds__(kThreads)
+    accumulate_kernel(const __grid_constant__ StepView step, std::uint32_t calls) {
+  accumulate_pass(Threads(), shared_of(0), step, calls);
+}
+
 template <typename... Parameters>
 const void* address_of(void (*kernel)(Parameters...)) {
   return reinterpret_cast<const void*>(kernel);
@@ -122,7 +127,8 @@ const KernelsOfRules& kernels_of(Rules rules) {
 
 // Those of every step.
 const void* const kKernels[] = {address_of(norm_kernel), address_of(reduce_kernel),
-                                address_of(settle_norm_kernel), address_of(settle_kernel)};
+                                address_of(settle_norm_kernel), address_of(settle_kernel),
+                                address_of(accumulate_kernel)};
 
 // Shared memory of the passes apart.
 constexpr std::uint64_t kApartBytes = shared_bytes(0);
@@ -489,6 +495,10 @@ void launch_settle(Stream stream, const StepView& step) {
 void launch_update_pass(Stream stream, const StepView& step) {
   launch(stream, kernels_of(rules_with(step.rule)).update, blocks_for(step.end_chunk - step.first_chunk),
          kApartBytes, step);
+}
+
+void launch_accumulate_pass(Stream stream, const StepView& step, std::uint32_t calls) {
+  launch(stream, address_of(accumulate_kernel), blocks_for(step.chunk_count), kApartBytes, step, calls);
 }
 
 void start_clock() {

@@ -11,6 +11,9 @@
 //   penalty_pass  what the groups read before any update: sums for the penalty, and bad gradients
 //   update_pass   decides, then updates everything, or nothing and finds the gradient that refused the step
 //
+// A call whose gradient waits for those of others has a penalty_pass that only checks, settle, and
+// accumulate_pass for the update.
+//
 // As long as all chunks can stay on chip between reading and updating, a step is one launch, in which every
 // block decides for itself. Else each pass is a launch of its own (kApart), and reduce_pass, settle_norm and
 // settle, in launches of one block or few, leave the decisions in memory.
@@ -489,9 +492,8 @@ VRADAM_DEVICE void settle(const Threads& threads, const Shared& shared, const St
 
 template <typename Threads>
 VRADAM_DEVICE void write_report(const Threads& threads, const StepView& step, const Decision* decision,
-                                const GroupDecision* decisions) {
+                                const GroupDecision* decisions, std::uint32_t outcome) {
   if (threads.block() != 0 || step.first_chunk != 0) return;
-  const std::uint32_t outcome = decision->outcome;
   threads.each([&](unsigned t) {
     double* const report = report_of(step);
     if (t == 0) {
@@ -686,7 +688,7 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
     settle(threads, shared, step, decision, decisions);
     threads.sync();
   }
-  write_report(threads, step, decision, decisions);
+  write_report(threads, step, decision, decisions, decision->outcome);
   if (decision->outcome != kApplied) {
     if (decision->outcome == kRefused && step.first_chunk == 0)
       find_refusal(threads, shared, step, decisions);
@@ -721,6 +723,36 @@ VRADAM_DEVICE void update_pass(const Threads& threads, const Shared& shared, con
   each_tensor(threads, step, [&](std::uint64_t i) {
     if (step.tensors[i].active) step.steps[i] += 1;
   });
+}
+
+// Adds the gradients to those that wait; or makes p_out the mean of both over so many calls, and leaves what
+// waits as it is.
+template <typename Threads>
+VRADAM_DEVICE void accumulate_pass(const Threads& threads, const Shared& shared, const StepView& step,
+                                   std::uint32_t calls) {
+  const std::uint32_t outcome = step.decision->outcome;
+  write_report(threads, step, step.decision, step.group_decisions,
+               outcome == kApplied ? static_cast<std::uint32_t>(kAccumulated) : outcome);
+  if (outcome == kRefused) find_refusal(threads, shared, step, step.group_decisions);
+  if (outcome != kApplied) return;
+  for (std::uint64_t at = threads.block(); at < step.chunk_count; at += threads.blocks()) {
+    const OneChunk one = look_up(step, at);
+    if (!one.tensor.active) continue;
+    const Chunk chunk = chunk_of(one);
+    const float* const gradient = one.tensor.gradient + chunk.begin;
+    double* const accumulated = one.tensor.accumulated + chunk.begin;
+    float* const mean = one.tensor.p_out + chunk.begin;
+    threads.each([&](unsigned t) {
+      for (unsigned i = t; i < chunk.length; i += kThreads) {
+        const double sum = accumulated[i] + gradient[i];
+        if (calls == 0) {
+          accumulated[i] = sum;
+        } else {
+          mean[i] = static_cast<float>(sum / calls);
+        }
+      }
+    });
+  }
 }
 
 }  // namespace cuda

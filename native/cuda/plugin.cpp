@@ -93,6 +93,9 @@ const CudaApi kApi = {
        CudaFailure* failure) {
       return guard(failure, [&] { engine->step_on_device(tensors, scalars, report); });
     },
+    [](CudaEngine* engine, CudaFailure* failure) {
+      return guard(failure, [&] { engine->forget_accumulated(); });
+    },
     [](CudaEngine* engine, CudaFailure* failure) { return guard(failure, [&] { engine->synchronize(); }); },
     [](CudaEngine* engine, std::uint64_t first, std::uint64_t count, double* reports, CudaFailure* failure) {
       return guard(failure, [&] { engine->reports(first, count, reports); });

@@ -104,6 +104,7 @@ void launch_reduce_pass(Stream stream, const Runs& from, const Runs& to, std::ui
 void launch_settle_norm(Stream stream, const StepView& step);
 void launch_settle(Stream stream, const StepView& step);
 void launch_update_pass(Stream stream, const StepView& step);
+void launch_accumulate_pass(Stream stream, const StepView& step, std::uint32_t calls);
 
 // As the interface says.
 void start_clock();

@@ -26,6 +26,7 @@ struct TensorEntry {
   const float* gradient;
   float* state[kMostArrays];  // in the order of rules.h; null after the rule's last
   float* average;             // of the parameters; null where none are kept
+  double* accumulated;        // gradients that wait for those of other calls; null where each makes a step
   std::uint64_t size;
   std::uint64_t first_sum;       // of its chunks, in the run of its group
   std::uint64_t first_norm_sum;  // of its chunks, in the run over all tensors
@@ -63,7 +64,7 @@ struct TensorScalars {
 struct Decision {
   double gradient_norm;
   double clip_coefficient;
-  std::uint32_t outcome;  // kApplied, kRefused or kHalted
+  std::uint32_t outcome;  // kApplied, kRefused, kHalted or kAccumulated
 };
 
 struct GroupDecision {

@@ -358,6 +358,7 @@ Napi::Function EngineWrap::define_cuda(Napi::Env env, const CudaApi& api) {
   all.insert(all.end(), {
                             InstanceMethod<&EngineWrap::bind>("bind"),
                             InstanceMethod<&EngineWrap::enqueue>("enqueue"),
+                            InstanceMethod<&EngineWrap::step_bound>("stepBound"),
                             InstanceMethod<&EngineWrap::synchronize>("synchronize"),
                             InstanceMethod<&EngineWrap::reports>("reports"),
                             InstanceMethod<&EngineWrap::halted>("halted"),
@@ -569,7 +570,8 @@ std::unique_ptr<Engine> EngineWrap::make_cuda(const Napi::CallbackInfo& info, co
   return std::make_unique<CudaClient>(api, std::move(settings), halt_on_refusal, launches);
 }
 
-// bind(parametersIn, parametersOut, gradients): device memory for `enqueue`, which the caller keeps alive
+// bind(parametersIn, parametersOut, gradients): device memory for `enqueue` and `stepBound`, which the caller
+// keeps alive
 void EngineWrap::bind(const Napi::CallbackInfo& info) {
   use(info.Env(), [&](Engine& engine) {
     bound_.clear();
@@ -577,13 +579,28 @@ void EngineWrap::bind(const Napi::CallbackInfo& info) {
   });
 }
 
+const TensorBuffers* EngineWrap::bound(Napi::Env env, const Engine& engine) const {
+  if (bound_.size() != engine.tensors().size()) throw shape_error(env, "Expected bound memory");
+  return bound_.data();
+}
+
 // enqueue(learningRates, gradientScale) → the step's number, from 0
 Napi::Value EngineWrap::enqueue(const Napi::CallbackInfo& info) {
   return use(info.Env(), [&](Engine& engine) {
-    if (bound_.size() != engine.tensors().size()) throw shape_error(info.Env(), "Expected bound memory");
+    const TensorBuffers* const memory = bound(info.Env(), engine);
     const std::vector<StepScalars> scalars = scalars_arguments(info, 0, engine);
-    const std::uint64_t number = cuda(engine).enqueue(bound_.data(), scalars.data());
+    const std::uint64_t number = cuda(engine).enqueue(memory, scalars.data());
     return Napi::Number::New(info.Env(), static_cast<double>(number));
+  });
+}
+
+// stepBound(learningRates, gradientScale, report): waits for the step, and fills the report
+void EngineWrap::step_bound(const Napi::CallbackInfo& info) {
+  use(info.Env(), [&](Engine& engine) {
+    const TensorBuffers* const memory = bound(info.Env(), engine);
+    const std::vector<StepScalars> scalars = scalars_arguments(info, 0, engine);
+    double* const report = report_argument(info, 2, engine);
+    write_report(engine.step({memory, scalars.data(), Memory::kDevice}), report);
   });
 }
 

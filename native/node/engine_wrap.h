@@ -58,6 +58,8 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   // What the CUDA engine has beside: steps on device memory, which are enqueued.
   void bind(const Napi::CallbackInfo& info);
   Napi::Value enqueue(const Napi::CallbackInfo& info);
+  void step_bound(const Napi::CallbackInfo& info);
+  const TensorBuffers* bound(Napi::Env env, const Engine& engine) const;
   Napi::Value synchronize(const Napi::CallbackInfo& info);
   void reports(const Napi::CallbackInfo& info);
   Napi::Value halted(const Napi::CallbackInfo& info);

@@ -51,7 +51,7 @@ export type CommonArguments = [
 
 /** The CUDA engine, whose steps can also be enqueued. */
 export interface CudaEngineHandle extends NativeEngineHandle {
-  /** Takes the device memory that `enqueue` works on from now on; whoever calls it keeps the memory alive. */
+  /** Takes the device memory that steps work on from now on; whoever calls it keeps the memory alive. */
   bind(
     parametersIn: readonly (CudaMemory | null)[],
     parametersOut: readonly (CudaMemory | null)[],
@@ -59,6 +59,8 @@ export interface CudaEngineHandle extends NativeEngineHandle {
   ): void;
   /** Enqueues a step on the bound memory and returns its number, from 0. */
   enqueue(learningRates: Float64Array, gradientScale: number): number;
+  /** Makes a step on it, or takes its gradients where these wait for others, and fills the report; waits. */
+  stepBound(learningRates: Float64Array, gradientScale: number, report: Float64Array): void;
   /** Resolves when everything that was enqueued has happened. */
   synchronize(): Promise<void>;
   /** Fills in the reports of `count` steps from number `first`; waits for them. */

@@ -16,7 +16,10 @@ export interface DeviceStepInput extends Pick<StepInput, 'learningRates' | 'grad
 const sameMemory = (some: readonly (CudaMemory | null)[], others: readonly (CudaMemory | null)[]): boolean =>
   some.length === others.length && some.every((one, i) => one === others[i]);
 
-/** The engine on a GPU. Steps on device arrays are asynchronous: they are enqueued, and nothing waits. */
+/**
+ * The engine on a GPU. Steps on device arrays are asynchronous: they are enqueued, and nothing waits. Those that
+ * accumulate gradients are waited for.
+ */
 export class CudaEngine extends NativeEngine<CudaEngineHandle> implements QueueingEngine {
   /** The memory of the last step on the device, which the native engine has, too. */
   #bound: Parameters<CudaEngineHandle['bind']> | undefined;
@@ -40,21 +43,32 @@ export class CudaEngine extends NativeEngine<CudaEngineHandle> implements Queuei
     super.removeTensor(tensor);
   }
 
-  /** Enqueues a step on device memory and returns its number at once. */
-  enqueue({ parametersIn, parametersOut, gradients, learningRates, gradientScale }: DeviceStepInput): number {
+  enqueue(input: DeviceStepInput): number {
+    return translateNative(() => {
+      this.#bind(input);
+      return this.handle.enqueue(this.ratesOf(input.learningRates), input.gradientScale);
+    });
+  }
+
+  stepOnDevice(input: DeviceStepInput): StepOutcome {
+    const report = new Float64Array(this.width);
+    translateNative(() => {
+      this.#bind(input);
+      this.handle.stepBound(this.ratesOf(input.learningRates), input.gradientScale, report);
+    });
+    return this.outcomeOf(report);
+  }
+
+  #bind({ parametersIn, parametersOut, gradients }: DeviceStepInput): void {
     const memoryIn = parametersIn.map(memoryOf);
     const memoryOut = parametersOut === parametersIn ? memoryIn : parametersOut.map(memoryOf);
     const given = gradients.map((array) => (array === null ? null : memoryOf(array)));
     const memory: Parameters<CudaEngineHandle['bind']> = [memoryIn, memoryOut, given];
-    return translateNative(() => {
-      const bound = this.#bound;
-      if (bound === undefined || !memory.every((list, k) => sameMemory(list, bound[k]!))) {
-        this.#bound = undefined;
-        this.handle.bind(...memory);
-        this.#bound = memory;
-      }
-      return this.handle.enqueue(this.ratesOf(learningRates), gradientScale);
-    });
+    const bound = this.#bound;
+    if (bound !== undefined && memory.every((list, k) => sameMemory(list, bound[k]!))) return;
+    this.#bound = undefined;
+    this.handle.bind(...memory);
+    this.#bound = memory;
   }
 
   get slots(): number {

@@ -7,6 +7,8 @@ export interface QueueingEngine extends Engine {
   readonly slots: number;
   /** Enqueues a step on device memory and returns its number at once. */
   enqueue(input: DeviceStepInput): number;
+  /** A step on device memory that is waited for, or a call whose gradients wait for others. */
+  stepOnDevice(input: DeviceStepInput): StepOutcome;
   /** What `count` steps from number `first` did; waits for them. */
   outcomes(first: number, count: number): StepOutcome[];
   /** Waits, off the event loop, for everything that was enqueued. */

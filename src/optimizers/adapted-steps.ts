@@ -19,9 +19,7 @@ function onTensors({ adapters, ...platform }: StepsPlatform): Platform {
     ...platform,
     createEngine: (preference, settings) => {
       const adapter = adapters[getBackend()];
-      // The engine cuda does not accumulate gradients.
-      const preferred = (settings.accumulateSteps ?? 1) === 1 ? adapter?.preferredEngine?.() : undefined;
-      const name = preference === 'auto' ? (preferred ?? 'auto') : preference;
+      const name = preference === 'auto' ? (adapter?.preferredEngine?.() ?? 'auto') : preference;
       return platform.createEngine(name, settings, adapter?.memory?.());
     },
   };

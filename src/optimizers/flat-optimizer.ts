@@ -17,7 +17,7 @@ import { describeOptions } from '../state/description.js';
 import { type FlatState, flatStateOf, readFlatState } from '../state/flat-state.js';
 import { bindStates, copyOf, type SavedState, type SavedTensor, unfit } from '../state/saved-state.js';
 import type { StepReport } from '../step/report.js';
-import { engineSettings, Stepper } from '../step/stepper.js';
+import { engineSettings, Stepper, type StepScalars } from '../step/stepper.js';
 import { exchangeAverages, noAverages, type ParameterMemory, stillSwapped } from './averages.js';
 import {
   FlatArrays,
@@ -166,8 +166,10 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   }
 
   #enqueue(parameters: unknown, gradients: unknown): StepReport {
-    const { engine, gate } = this.#stepper;
-    gate.assertOpen();
+    const stepper = this.#stepper;
+    const { engine } = stepper;
+    stepper.gate.assertOpen();
+    if (this.#areSwapped) throw stillSwapped();
     if (!canQueue(engine)) {
       throw new VRAdamError(
         'ERR_VRADAM_ENGINE',
@@ -175,9 +177,16 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
       );
     }
     const buffers = this.#checkDevice(parameters, gradients);
-    return this.#stepper.enqueue((scalars) =>
-      engine.enqueue({ ...buffers, parametersOut: buffers.parametersIn, ...scalars }),
-    );
+    const inputOf = (scalars: StepScalars) => ({
+      ...buffers,
+      parametersOut: buffers.parametersIn,
+      ...scalars,
+    });
+    if (this.#options.accumulateSteps === 1) {
+      return stepper.enqueue((scalars) => engine.enqueue(inputOf(scalars)));
+    }
+    stepper.assertUsable();
+    return stepper.conclude(engine.stepOnDevice(inputOf(stepper.prepare())));
   }
 
   /** Attempted steps, refused ones included. */

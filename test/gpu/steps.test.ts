@@ -74,8 +74,53 @@ describe('steps on device arrays', () => {
       there.swapAverages(deviceP);
       expect(deviceP.kernel.toArray()).toEqual(p.kernel);
       expect(deviceP.bias.toArray()).toEqual(p.bias);
+      const step = () => there.step(deviceP, onDevice(values(9)));
+      if (i === 0) expect(step).toThrow('call swapAverages again first');
     }
   });
+
+  it.each(['throw', 'skip'] as const)(
+    'are made of several calls, bad ones left out: %s',
+    async (onNonFinite) => {
+      const options = { clipNorm: 2, accumulateSteps: 3, onNonFinite, averaging: { decay: 0.75 } };
+      using here = new FlatOptimizer(sizes, { ...options, engine: 'cpu' });
+      using there = new FlatOptimizer(sizes, { ...options, engine: 'cuda' });
+      const p = values(1);
+      const deviceP = onDevice(p);
+      for (let call = 0; call < 8; call++) {
+        const g = values(2 + call);
+        if (call === 1 || call === 4) g.kernel[8999] = Number.NaN;
+        const deviceG = onDevice(g);
+        if (onNonFinite === 'throw' && call === 4) {
+          expect(() => here.step(p, g)).toThrow(bad);
+          await expect(there.stepAsync(deviceP, deviceG)).rejects.toThrow(bad);
+        } else if (onNonFinite === 'throw' && call === 1) {
+          for (const step of [() => here.step(p, g), () => there.step(deviceP, deviceG)])
+            expect(step).toThrow('element 8999 of the gradient of kernel is NaN');
+        } else {
+          const expected = here.step(p, g);
+          expect(there.step(deviceP, deviceG)).toEqual({ ...expected, engine: 'cuda' });
+        }
+        expect([there.iterations, there.accumulatedSteps, there.skippedSteps]).toEqual([
+          here.iterations,
+          here.accumulatedSteps,
+          here.skippedSteps,
+        ]);
+        expect(deviceP.kernel.toArray()).toEqual(p.kernel);
+      }
+      expect(here.iterations).toBe(2);
+      expect(there.getState()).toEqual(here.getState());
+      // What waits goes with a state that is replaced.
+      const [gradients, deviceGradients] = [values(20), onDevice(values(20))];
+      for (let call = 0; call < 4; call++) {
+        if (call === 1) for (const one of [here, there]) one.setState(one.getState());
+        here.step(p, gradients);
+        there.step(deviceP, deviceGradients);
+      }
+      expect(there.getState()).toEqual(here.getState());
+      expect(here.iterations).toBe(3);
+    },
+  );
 
   it('go on to the same bytes from a state that was read and written', () => {
     const p = onDevice(values(1));

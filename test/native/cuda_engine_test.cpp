@@ -80,6 +80,7 @@ struct Scenario {
   double clip_norm = std::numeric_limits<double>::quiet_NaN();
   double clip_value = std::numeric_limits<double>::quiet_NaN();
   double average_decay = std::numeric_limits<double>::quiet_NaN();
+  std::uint32_t accumulate_steps = 1;
   bool checks = true;
   CudaLaunches launches = CudaLaunches::kAuto;
   double gradient_scale = 1.0;
@@ -125,15 +126,21 @@ std::unique_ptr<CpuEngine> make_cpu(const Scenario& scenario) {
   if (!std::isnan(scenario.clip_norm)) settings.clip_norm = scenario.clip_norm;
   if (!std::isnan(scenario.clip_value)) settings.clip_value = scenario.clip_value;
   if (!std::isnan(scenario.average_decay)) settings.average_decay = scenario.average_decay;
+  settings.accumulate_steps = scenario.accumulate_steps;
   settings.check_gradients = scenario.checks;
   return std::make_unique<CpuEngine>(settings, *find_kernels(""), 1);
 }
 
 CudaEngine* make_cuda(const Scenario& scenario, bool halts) {
-  const CudaSettings settings = {scenario.groups.data(), static_cast<std::uint32_t>(scenario.groups.size()),
-                                 scenario.rule,          scenario.clip_norm,
-                                 scenario.clip_value,    scenario.average_decay,
-                                 scenario.checks,        halts,
+  const CudaSettings settings = {scenario.groups.data(),
+                                 static_cast<std::uint32_t>(scenario.groups.size()),
+                                 scenario.rule,
+                                 scenario.clip_norm,
+                                 scenario.clip_value,
+                                 scenario.average_decay,
+                                 scenario.accumulate_steps,
+                                 scenario.checks,
+                                 halts,
                                  scenario.launches};
   CudaEngine* engine = nullptr;
   CudaFailure failure;
@@ -196,11 +203,15 @@ class Pair {
     }
     const StepResult expected = cpu_->step({buffers.data(), rates.data()});
     CudaFailure failure;
-    std::uint64_t number = 0;
-    must(api->enqueue(engine_, tensors.data(), rates.data(), &number, &failure), failure);
-    check(number == steps_++, "steps are numbered from 0");
     std::vector<double> report(kReportFieldCount + 2 * scenario_.groups.size());
-    must(api->reports(engine_, number, 1, report.data(), &failure), failure);
+    if (scenario_.accumulate_steps == 1) {
+      std::uint64_t number = 0;
+      must(api->enqueue(engine_, tensors.data(), rates.data(), &number, &failure), failure);
+      check(number == steps_++, "steps are numbered from 0");
+      must(api->reports(engine_, number, 1, report.data(), &failure), failure);
+    } else {
+      must(api->step_on_device(engine_, tensors.data(), rates.data(), report.data(), &failure), failure);
+    }
     compare(expected, report);
   }
   void step() {
@@ -208,7 +219,7 @@ class Pair {
   }
 
   void compare(const StepResult& expected, const std::vector<double>& report) {
-    check(report[kReportOutcome] == (expected.applied() ? 1 : 0), "applied");
+    check(report[kReportOutcome] == expected[kReportOutcome], "outcome");
     check(same_number(report[kReportGradientNorm], expected[kReportGradientNorm]), "gradient norm");
     check(same_number(report[kReportClipCoefficient], expected[kReportClipCoefficient]), "clip coefficient");
     check(report[kReportRefusedTensor] == expected[kReportRefusedTensor], "refused tensor");
@@ -229,6 +240,12 @@ class Pair {
 
   void run() {
     for (int i = 0; i < scenario_.steps; ++i) step();
+  }
+
+  void forget_accumulated() {
+    cpu_->forget_accumulated();
+    CudaFailure failure;
+    must(api->forget_accumulated(engine_, &failure), failure);
   }
 
   std::vector<float> values(std::uint64_t size) { return vradam::values(random_, size); }
@@ -359,6 +376,46 @@ void test_other_rules() {
   }
 }
 
+// Calls whose gradients wait for those of others: some bad, some forgotten, tensors that come between them.
+void test_accumulation(Rule rule) {
+  const auto bad = [](std::vector<std::vector<float>>& g) { g[1][4099] = std::nanf(""); };
+  for (const bool clips : {false, true}) {
+    Scenario scenario = of_sizes({70, 4100, 0, 9000, 5});
+    scenario.rule = rule;
+    scenario.groups = {group_of(rule, 1e-20), group_of(rule, 0.0), group_of(rule, 1e-3)};
+    scenario.groups[2].maximize = true;
+    for (std::size_t i = 0; i < scenario.tensors.size(); ++i) scenario.tensors[i].first = i % 3;
+    scenario.accumulate_steps = 3;
+    scenario.gradient_scale = 0.5;
+    if (clips) scenario.clip_norm = 1.0;
+    scenario.unaligned = scenario.elsewhere = clips;
+    scenario.steps = 6;
+    run("accumulated gradients", scenario);
+    scenario.missing = 0.3;
+    scenario.average_decay = 0.9;
+    run("accumulated gradients of some tensors", scenario);
+    scenario.checks = false;
+    run("accumulated gradients, unchecked", scenario);
+    if (clips) Pair(scenario, 1).step(bad);
+    scenario.checks = true;
+    scenario.missing = 0.0;
+    test_name = "calls that are left out";
+    Pair pair(scenario, 1);
+    pair.step(bad);
+    for (int i = 0; i < 2; ++i) pair.step();
+    pair.step(bad);
+    for (int i = 0; i < 2; ++i) pair.step();
+    pair.forget_accumulated();
+    pair.add_tensor(4097);
+    scenario.groups.assign(3, group(0.0));
+    test_name = "calls that are left out, without a penalty";
+    Pair plain(scenario, 1);
+    plain.step(bad);
+    plain.step();
+    for (int i = 0; i < 4; ++i) pair.step();
+  }
+}
+
 void test_many() {
   Scenario tensors = of_sizes({});
   for (std::size_t i = 0; i < 5000; ++i) tensors.tensors.push_back({0, i % 7 == 0 ? 0 : 1 + i % 3});
@@ -377,6 +434,13 @@ void test_many() {
   }
   test_name = "40 groups";
   Pair(groups, 1).run();
+  test_name = "40 groups, accumulated gradients";
+  groups.accumulate_steps = 2;
+  groups.clip_norm = 1.0;
+  Pair pair(groups, 1);
+  for (int call = 0; call < 5; ++call) {
+    pair.step([&](std::vector<std::vector<float>>& g) { g[38][7] = call == 1 ? std::nanf("") : 1.0f; });
+  }
 }
 
 void test_refusal() {
@@ -564,7 +628,7 @@ class HostPair {
     CudaFailure failure;
     must(attempt(&failure), failure);
     if (scenario_.elsewhere) p_ = next_;
-    check(report_[kReportOutcome] == (result.applied() ? 1 : 0), "applied");
+    check(report_[kReportOutcome] == result[kReportOutcome], "outcome");
     check(report_[kReportCopiedBytes] == copied_bytes(result.applied()), "copied bytes");
     check(report_[kReportRefusedElement] == result[kReportRefusedElement], "refused element");
     for (std::size_t k = 0; k < scenario_.groups.size(); ++k) {
@@ -583,7 +647,7 @@ class HostPair {
 
  private:
   // Gradients and parameters travel to the device, and parameters back; of a refused step, parameters of the
-  // first part and nothing back.
+  // first part and nothing back; of a call that waits for others, gradients.
   double copied_bytes(bool applied) const {
     std::uint64_t elements = 0;
     std::uint64_t of_first_part = 0;
@@ -594,7 +658,9 @@ class HostPair {
       if (buffers_[i].active) of_first_part += std::min(size, left);
       left -= std::min(left, (size + kChunk - 1) / kChunk * kChunk);
     }
-    return 4.0 * static_cast<double>(applied ? 3 * elements : elements + of_first_part);
+    if (applied) return 12.0 * static_cast<double>(elements);
+    if (scenario_.accumulate_steps != 1) of_first_part = 0;
+    return 4.0 * static_cast<double>(elements + of_first_part);
   }
 
   Scenario scenario_;
@@ -648,6 +714,21 @@ void test_host() {
   }
 }
 
+void test_accumulation_on_host() {
+  test_name = "accumulated gradients, on the host's memory";
+  Scenario scenario = of_sizes({2 * part_chunks * kChunk + 1, 77});
+  scenario.accumulate_steps = 2;
+  for (const bool elsewhere : {false, true}) {
+    scenario.elsewhere = elsewhere;
+    HostPair pair(scenario, elsewhere);
+    for (int call = 0; call < 7; ++call) {
+      std::vector<std::vector<float>>& g = pair.offer([&](std::size_t i) { return i == 0 || call != 2; });
+      if (call == 3) g[1][76] = std::nanf("");
+      check(pair.step() == (call == 1 || call == 4 || call == 6), "the step is made at its second good call");
+    }
+  }
+}
+
 // Has the emulation fail while it is there.
 class Emulated {
  public:
@@ -676,8 +757,9 @@ void refuse_for_memory(HostPair& pair, const char* variable, const char* value) 
 void test_no_pinned_memory() {
   test_name = "no memory for copies to go through";
   const Scenario scenario = of_sizes({5});
-  const CudaSettings settings = {scenario.groups.data(), 1, Rule::adam, scenario.clip_norm, std::nan(""),
-                                 std::nan(""),           1, 0,          CudaLaunches::kAuto};
+  const CudaSettings settings = {
+      scenario.groups.data(), 1, Rule::adam, scenario.clip_norm, std::nan(""), std::nan(""), 1, 1, 0,
+      CudaLaunches::kAuto};
   CudaEngine* engine = nullptr;
   CudaFailure failure{};
   const Emulated lacking("VRADAM_CUDA_EMULATED_FAULT", "pinned");
@@ -704,17 +786,24 @@ void test_no_memory() {
 
 // Whatever command the device refuses: nothing has changed and the step can be made again, as if the first
 // attempt had not been; or the step was made, and what is lost with it is said to be lost.
-void test_refused_commands(bool poisoned) {
+void test_refused_commands(bool poisoned, std::uint32_t calls = 1) {
   for (const std::uint64_t size : {std::uint64_t{4097}, 2 * part_chunks * kChunk + 5}) {
+    if (calls != 1 && size != 4097) continue;
     int lost = 0;
     for (int obeyed = 0;; obeyed += interpreted ? 1 + obeyed / 8 : 1) {
       test_name = "a device that refuses a command after " + std::to_string(obeyed) + ", " +
-                  std::to_string(size) + " elements" + (poisoned ? ", a bad gradient" : "");
+                  std::to_string(size) + " elements" + (poisoned ? ", a bad gradient" : "") +
+                  (calls == 1 ? "" : ", accumulated");
       Scenario scenario = of_sizes({size, 3});
       scenario.clip_norm = 1.0;
       scenario.launches = CudaLaunches::kPasses;
+      scenario.accumulate_steps = calls;
       HostPair pair(scenario, false);
       const auto all = [](std::size_t) { return true; };
+      for (std::uint32_t call = 1; call < calls; ++call) {
+        pair.offer(all);
+        pair.step();
+      }
       std::vector<std::vector<float>>& g = pair.offer(all);
       if (poisoned) g[1][2] = std::nanf("");  // which the second attempt must not remember
       CudaFailure failure{};
@@ -738,7 +827,8 @@ void test_refused_commands(bool poisoned) {
       pair.offer(all);
       check(pair.step(), "the step is made as if nothing had been before");
     }
-    check(lost > 0 || interpreted, "commands come behind the step");
+    const bool is_refused = poisoned && calls != 1;  // before anything has changed
+    check(lost > 0 || interpreted || is_refused, "commands come behind the step");
   }
 }
 
@@ -776,6 +866,15 @@ void test_brief(Rule rule) {
       pair.step();
     }
   }
+  test_name = "in brief, accumulated gradients";
+  Scenario scenario = of_sizes({100, 4097, 9});
+  scenario.rule = rule;
+  scenario.accumulate_steps = 2;
+  scenario.unaligned = true;
+  Pair pair(scenario, 7);
+  pair.step();
+  pair.step([](std::vector<std::vector<float>>& g) { g[1][4096] = std::nanf(""); });
+  pair.step();
 }
 
 void test_large(std::uint64_t size) {
@@ -831,6 +930,7 @@ int main(int count, char** arguments) {
   test_sizes();
   test_rules();
   test_other_rules();
+  for (const Rule rule : {Rule::adam, Rule::rmspropMomentum}) test_accumulation(rule);
   test_many();
   test_refusal();
   test_repeated_launches();
@@ -838,10 +938,13 @@ int main(int count, char** arguments) {
   test_queue(1);
   test_queue(20);
   test_host();
+  test_accumulation_on_host();
   if (emulated) {
     test_no_memory();
     test_refused_commands(true);
     test_refused_commands(false);
+    test_refused_commands(true, 2);
+    test_refused_commands(false, 2);
     test_too_large();
   }
   // One launch ends with 12 chunks on the emulation, with 792 on an H100 or H200.

@@ -411,6 +411,13 @@ void launch_settle(Stream stream, const StepView& step) {
   });
 }
 
+void launch_accumulate_pass(Stream stream, const StepView& step, std::uint32_t calls) {
+  launch(stream, [=] {
+    run_alone(kBlocks,
+              [&](const Threads& t, const Shared& shared) { accumulate_pass(t, shared, step, calls); });
+  });
+}
+
 void launch_update_pass(Stream stream, const StepView& step) {
   const std::uint64_t chunks = step.end_chunk - step.first_chunk;
   launch(stream, [=] {

@@ -36,7 +36,7 @@ bool said(const char* what) {
 // Everything that an optimizer does with the plugin, once.
 void work(CudaLaunches launches = CudaLaunches::kAuto, std::uint64_t size = 9000) {
   const GroupSettings group = {0.9, 0.999, 1.0, 1e-8, 1e-5, 2.0, 10.0, false, false};
-  const CudaSettings settings = {&group, 1, Rule::adam, 1.0, std::nan(""), std::nan(""), 1, 0, launches};
+  const CudaSettings settings = {&group, 1, Rule::adam, 1.0, std::nan(""), std::nan(""), 1, 1, 0, launches};
   CudaEngine* engine = nullptr;
   CHECK(api->create(&settings, &engine, &failure) == CudaStatus::kOk);
   CHECK(api->add_tensor(engine, 0, size, &failure) == CudaStatus::kOk);

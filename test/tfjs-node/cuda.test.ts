@@ -57,6 +57,27 @@ describe('the engine cuda inside TensorFlow', () => {
     for (const { optimizer } of [here!, there!]) optimizer.dispose();
   });
 
+  it('makes one step of several calls, and carries parameters for the last one only', () => {
+    const [here, there] = (['cpu', 'cuda'] as const).map((engine) => {
+      const v = variable(`${engine}/v`, numbers(size, 1));
+      using optimizer = vradam(0.01, { engine, accumulateSteps: 3, onNonFinite: 'skip' });
+      for (let call = 0; call < 7; call++) {
+        const values = numbers(size, 10 + call);
+        if (call === 1) values[4321] = Number.NaN;
+        const gradient = settled(values, [size]);
+        optimizer.applyGradients({ [v.name]: gradient });
+        gradient.dispose();
+        expect(optimizer.accumulatedSteps).toBe([1, 1, 2, 0, 1, 2, 0][call]);
+      }
+      return { bytes: bytes(v), lastStep: optimizer.lastStep!, skipped: optimizer.skippedSteps };
+    });
+    expect(there).toEqual({
+      ...here,
+      lastStep: { ...here!.lastStep, engine: 'cuda', copiedBytes: 12 * size },
+    });
+    expect(here).toMatchObject({ lastStep: { step: 2, applied: true }, skipped: 1 });
+  });
+
   it('refuses a gradient that is not finite, and goes on with the next step', () => {
     const v = variable('v', numbers(size, 1));
     using optimizer = vradam(0.1, { engine: 'cuda' });

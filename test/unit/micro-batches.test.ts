@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { FlatOptimizer, type FlatOptions } from '../../src/flat.js';
+import { choosePlugin } from '../gpu/plugin.js';
 import { expectError } from './expect-error.js';
 import { randomNumbers, randomValues } from './scenarios.js';
+
+// The engine cuda, emulated where there is no GPU.
+choosePlugin();
 
 const SIZES = [5, 4097, 20_000];
 const random = randomNumbers(7);
@@ -15,7 +19,7 @@ const mean = SIZES.map((size, i) =>
   Float32Array.from({ length: size }, (_, j) => batches.reduce((sum, batch) => sum + batch[i]![j]!, 0) / 4),
 );
 
-const ENGINES = ['cpu', 'wasm', 'javascript'] as const;
+const ENGINES = ['cpu', 'cuda', 'wasm', 'javascript'] as const;
 
 describe.each(ENGINES)('on the engine %s', (engine) => {
   it.each<[what: string, options: FlatOptions]>([
