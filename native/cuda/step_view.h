@@ -64,7 +64,7 @@ struct TensorScalars {
 struct Decision {
   double gradient_norm;
   double clip_coefficient;
-  std::uint32_t outcome;  // kApplied, kRefused, kHalted or kAccumulated
+  std::uint32_t outcome;  // kApplied, kRefused or kHalted
 };
 
 struct GroupDecision {

@@ -30,7 +30,8 @@ constexpr std::int64_t kTensorBytes = 256;
 constexpr std::int64_t kBytesBetweenLooks = std::int64_t{1} << 25;
 
 std::int64_t tensor_bytes(const Engine& engine, std::uint64_t size) {
-  const std::uint64_t bytes = array_count(engine.settings()) * size * sizeof(float);
+  const std::uint64_t waiting = engine.settings().accumulate_steps == 1 ? 0 : sizeof(double) + sizeof(float);
+  const std::uint64_t bytes = (array_count(engine.settings()) * sizeof(float) + waiting) * size;
   return kTensorBytes + static_cast<std::int64_t>(bytes / engine.ranks());
 }
 
