@@ -50,7 +50,7 @@ class OtherParts {
   virtual ~OtherParts() = default;
   // `sums` are the chunk sums of this part, laid out as Plan::lay_out_chunks says: `run_begin` begins each
   // run, and ends the last. Returns the sum of each run over all parts, in the one order; `refusal` becomes
-  // the first one of all parts. Throws EngineFailure with nothing changed.
+  // the first one of all parts, also where there are no runs. Throws EngineFailure with nothing changed.
   virtual std::vector<double> add(bool by_group, const double* sums,
                                   const std::vector<std::uint64_t>& run_begin,
                                   std::optional<Refusal>& refusal) = 0;
@@ -112,7 +112,8 @@ class Engine {
   // What the ranks of a group call a tensor among each other.
   virtual void name_tensor(std::uint32_t, std::string) {}
   virtual StepResult step(const StepArguments& arguments) = 0;
-  // Lets go of gradients that wait for others.
+  // Calls whose gradients wait for others, which forget_accumulated lets go of.
+  virtual std::uint32_t accumulated() const { return 0; }
   virtual void forget_accumulated() {}
   // Copies `size` elements of each state array, in the order of rules.h, and returns or takes t.
   virtual std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) = 0;

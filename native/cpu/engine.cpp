@@ -192,7 +192,9 @@ StepResult CpuEngine::step(const StepArguments& arguments) {
   if (settings().check_gradients) {
     read(arguments, [](std::size_t) { return Reading::kCheck; });
     const std::vector<float> as_they_are(settings().groups.size(), 1.0f);
-    if (const std::optional<Refusal> refusal = find_refusal(arguments, as_they_are)) {
+    std::optional<Refusal> refusal = find_refusal(arguments, as_they_are);
+    if (arguments.others != nullptr) arguments.others->add(false, nullptr, {0}, refusal);
+    if (refusal) {
       StepResult result = blank();
       report(*refusal, result);
       return result;

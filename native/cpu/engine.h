@@ -22,6 +22,7 @@ class CpuEngine : public Engine {
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
   void remove_tensor(std::uint32_t tensor) override;
   StepResult step(const StepArguments& arguments) override;
+  std::uint32_t accumulated() const override { return accumulated_; }
   void forget_accumulated() override;
   std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
   void write_state(std::uint32_t tensor, const float* const* arrays, std::uint64_t steps) override;

@@ -599,7 +599,7 @@ VRADAM_DEVICE void update_chunk(const Threads& threads, const Chunk& chunk, cons
   constexpr unsigned kBatches = kElementsPerThread / 4;
   // Of quads whose loads are on their way together.
   constexpr unsigned kBatch = !kAdam ? 1 : kOnce ? 2 : 4;
-  constexpr unsigned kUnrolled = kAdam ? kBatches / kBatch : 1;
+  [[maybe_unused]] constexpr unsigned kUnrolled = kAdam ? kBatches / kBatch : 1;
   threads.each([&](unsigned t) {
     VRADAM_UNROLL_TIMES(kUnrolled)
     for (unsigned batch = 0; batch < kBatches; batch += kBatch) {

@@ -75,6 +75,7 @@ Fingerprint ShardedEngine::fingerprint() const {
   }
   common.add(settings().clip_norm.value_or(-1)).add(settings().clip_value.value_or(-1));
   common.add(settings().average_decay.value_or(-1));
+  common.add(settings().accumulate_steps).add(accumulated());
   common.add(settings().check_gradients).add(static_cast<std::uint32_t>(settings().rule));
   for (std::size_t i = 0; i < shapes_.size(); ++i) {
     const Tensor& tensor = tensors_[i];
@@ -105,6 +106,8 @@ std::vector<std::string> ShardedEngine::describe() const {
   lines.push_back(std::string("the rule ") + entry_of(settings().rule).name);
   lines.push_back("clipNorm " + (settings().clip_norm ? shown(*settings().clip_norm) : "none"));
   lines.push_back("averaging " + (settings().average_decay ? shown(*settings().average_decay) : "none"));
+  lines.push_back("accumulateSteps " + std::to_string(settings().accumulate_steps));
+  lines.push_back(std::to_string(accumulated()) + " calls since the last step");
   lines.push_back("clipValue " + (settings().clip_value ? shown(*settings().clip_value) : "none"));
   lines.push_back(std::string("gradients ") + (settings().check_gradients ? "checked" : "not checked"));
   lines.push_back(std::to_string(shapes_.size()) + " tensors");

@@ -16,7 +16,8 @@ namespace vradam {
 // state. The part of a rank is an ordinary engine (of any kind) over its blocks, one behind the other.
 //
 // A step adds up the gradients of all ranks (their mean, through the gradient scale), makes the step, and
-// gathers the parameters beside the caller's, which are written last, when nothing can fail any more.
+// gathers the parameters beside the caller's, which are written last, when nothing can fail any more. Where
+// gradients are accumulated, each rank keeps the sums of its part.
 class ShardedEngine : public Engine, private OtherParts {
  public:
   ShardedEngine(std::unique_ptr<Engine> part, std::shared_ptr<Ranks> ranks);
@@ -29,6 +30,8 @@ class ShardedEngine : public Engine, private OtherParts {
   std::uint32_t add_tensor(std::uint32_t group, std::uint64_t size) override;
   void remove_tensor(std::uint32_t tensor) override;
   StepResult step(const StepArguments& arguments) override;
+  std::uint32_t accumulated() const override { return part_->accumulated(); }
+  void forget_accumulated() override { part_->forget_accumulated(); }
   // All ranks read, and each gets all of it.
   std::uint64_t read_state(std::uint32_t tensor, float* const* arrays) override;
   // Each rank keeps its part.

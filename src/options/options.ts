@@ -680,9 +680,6 @@ export function resolveOptions(
   }
   const all = { optimizer: kind.name, rule, groups: resolved, own, ...rest };
   if (rest.group === undefined) return all;
-  if (rest.accumulateSteps !== 1) {
-    throw invalid(HYPERPARAMETER, 'accumulateSteps', '1 beside group', rest.accumulateSteps);
-  }
   // Only that engine has parts of tensors.
   const engine = oneOf(['auto', 'cpu'], "'auto' or 'cpu' beside group")(rest.engine, 'engine') && 'cpu';
   return { ...all, engine };

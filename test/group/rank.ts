@@ -9,6 +9,7 @@ import { type JoinOptions, joinGroup } from '../../src/group.js';
 export interface Task {
   readonly join: JoinOptions;
   readonly steps: number;
+  readonly accumulateSteps?: number;
   /** Begins with it. */
   readonly load?: string;
   /** Saved after `saveAfter` steps, of all that were ever made. */
@@ -55,11 +56,11 @@ export function arrays(seed: number): Arrays {
   return Object.fromEntries(entries) as Arrays;
 }
 
-/** Gradients of a rank in a step, from 0; the last rank of two or more has one that is not finite in step 2. */
-export function gradients(rank: number, size: number, step: number): Partial<Arrays> {
-  const all: Partial<Arrays> = arrays(1000 * rank + step + 1);
-  if (step === 2 && rank === size - 1) all.wide![16_384] = Number.NaN;
-  if (step === 1) delete all.wide;
+/** Gradients of a rank in a call, from 0; the last rank of two or more has one that is not finite in call 2. */
+export function gradients(rank: number, size: number, call: number): Partial<Arrays> {
+  const all: Partial<Arrays> = arrays(1000 * rank + call + 1);
+  if (call === 2 && rank === size - 1) all.wide![16_384] = Number.NaN;
+  if (call === 1) delete all.wide;
   return all;
 }
 
@@ -85,7 +86,8 @@ const bytesSent = (): number =>
 async function run(task: Task): Promise<Ended> {
   const group = await joinGroup(task.join);
   const { rank, size } = group;
-  const optimizer = new FlatOptimizer(SIZES, { ...OPTIONS, group, threads: 1 });
+  const { accumulateSteps = 1 } = task;
+  const optimizer = new FlatOptimizer(SIZES, { ...OPTIONS, group, threads: 1, accumulateSteps });
   const parameters = arrays(7);
   // Others would begin with other values.
   if (rank !== 0) parameters.kernel.fill(0);
@@ -111,9 +113,8 @@ async function run(task: Task): Promise<Ended> {
       }, after);
     }
     const sentBefore = bytesSent();
-    while (optimizer.iterations < task.steps) {
-      const step = optimizer.iterations;
-      const given = gradients(rank, size, step);
+    for (let call = optimizer.iterations; optimizer.iterations < task.steps; call++) {
+      const given = gradients(rank, size, call);
       if (task.lacking === rank) delete given.bias;
       const report = task.isSynchronous
         ? optimizer.step(parameters, given)

@@ -138,15 +138,15 @@ function startOn(hosts: readonly Host[], timeout: number, task: Omit<Task, 'join
 const endsOf = (ranks: readonly Rank[]) => Promise.all(ranks.map(({ end }) => end));
 
 /** One process that is given the reduced gradients: what every rank should have after each step. */
-async function expected(size: number, steps: number, load?: string) {
-  const optimizer = new FlatOptimizer(SIZES, { ...OPTIONS, gradientScale: 1 / size });
+async function expected(size: number, steps: number, load?: string, accumulateSteps = 1) {
+  const optimizer = new FlatOptimizer(SIZES, { ...OPTIONS, gradientScale: 1 / size, accumulateSteps });
   const parameters = arrays(7);
   if (load) await optimizer.load(load, { parameters });
   const reports: string[] = [];
   const after = new Map([[optimizer.iterations, digest(Object.values(parameters))]]);
-  while (optimizer.iterations < steps) {
-    const sum = gradients(0, size, optimizer.iterations);
-    const all = Array.from({ length: size }, (_, rank) => gradients(rank, size, optimizer.iterations));
+  for (let call = optimizer.iterations; optimizer.iterations < steps; call++) {
+    const sum = gradients(0, size, call);
+    const all = Array.from({ length: size }, (_, rank) => gradients(rank, size, call));
     for (const name of Object.keys(sum) as (keyof typeof SIZES)[]) {
       sum[name]!.forEach((_, i) => {
         let total = all[0]![name]![i]!;
@@ -211,6 +211,13 @@ describe('a group by Gloo', PATIENCE, () => {
     const one = await expected(size, 5);
     for (const end of await endsOf(start(size, { steps: 5, isSynchronous: size === 3 }))) {
       expect(end).toMatchObject(same(one, 5));
+    }
+  });
+
+  it('has the bytes of one where several calls make a step, one of them left out at every rank', async () => {
+    const one = await expected(3, 3, undefined, 2);
+    for (const end of await endsOf(start(3, { steps: 3, accumulateSteps: 2 }))) {
+      expect(end).toMatchObject(same(one, 3));
     }
   });
 

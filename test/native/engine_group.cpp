@@ -96,6 +96,7 @@ struct Scenario {
   std::optional<double> clip_value = {};
   Rule rule = Rule::adam;
   std::optional<double> average_decay = {};
+  std::uint32_t accumulate_steps = 1;
 };
 
 const Scenario kScenarios[] = {
@@ -103,6 +104,8 @@ const Scenario kScenarios[] = {
     {{group(1, 3, false), group(1, 2, true)}, 0.25},
     {{group(0, 2, false), group(0.5, 1, false)}, {}},
     {{group(0, 2, false), group(0, 2, false)}, 0.1},
+    {{group(1, 2, false), group(0, 2, false)}, {}, {}, Rule::adam, {}, 3},
+    {{group(0, 2, false), group(0.5, 2, true)}, 0.25, {}, Rule::momentum, {}, 2},
 };
 
 // Ends on both sides of a chunk, of a block, and of several blocks.
@@ -196,6 +199,7 @@ EngineSettings settings_of(const Scenario& scenario) {
   settings.clip_value = scenario.clip_value;
   settings.rule = scenario.rule;
   settings.average_decay = scenario.average_decay;
+  settings.accumulate_steps = scenario.accumulate_steps;
   return settings;
 }
 
@@ -241,7 +245,8 @@ Arrays reduced(std::uint32_t size, int step) {
 void gives_the_bytes_of_one(const Scenario& scenario, std::uint32_t size) {
   const auto whole = cpu(scenario, 1);
   const Outcome expected = train(*whole, 0.5 / size, [&](int step) { return reduced(size, step); });
-  CHECK(expected.reports[2][kReportOutcome] == static_cast<double>(kApplied));
+  const bool is_due = 3 % scenario.accumulate_steps == 0;
+  CHECK(expected.reports[2][kReportOutcome] == static_cast<double>(is_due ? kApplied : kAccumulated));
   CHECK(size == 1 || expected.reports[3][kReportRefusedTensor] == 7);
   run_group(size, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t rank) {
     ShardedEngine engine(cpu(scenario, 1 + rank % 2), ranks);
@@ -395,9 +400,41 @@ void ranks_that_differ_are_told_where() {
   });
   attempt("groups[1].beta2 0.875",
           [](Scenario& s, Sizes&, std::vector<bool>&, double&) { s.groups[1].beta2 = 0.875; });
+  attempt("accumulateSteps 4",
+          [](Scenario& s, Sizes&, std::vector<bool>&, double&) { s.accumulate_steps = 4; });
   attempt("the rule lion", [](Scenario& s, Sizes&, std::vector<bool>&, double&) { s.rule = Rule::lion; });
   attempt("groups[0].learningRate 0.002",
           [](Scenario&, Sizes&, std::vector<bool>&, double& rate) { rate = 2e-3; });
+}
+
+// Where a rank has let go of what waits, all are told; when they all have, they go on.
+void a_rank_that_forgot_is_told() {
+  Scenario scenario = kScenarios[0];
+  scenario.accumulate_steps = 2;
+  run_group(2, 0, kForever, [&](const std::shared_ptr<Ranks>& ranks, std::uint32_t rank) {
+    ShardedEngine engine(cpu(scenario, 1), ranks);
+    engine.add_tensor(0, 20000);
+    Arrays p = arrays({20000}, 1, 1.0f);
+    const Arrays g = arrays({20000}, 2, 1.0f);
+    const auto call = [&] {
+      const TensorBuffers buffers = {p[0].data(), p[0].data(), g[0].data(), true};
+      StepScalars scalars[] = {{1e-3, 1, 1}, {1e-3, 1, 1}};
+      return engine.step({&buffers, scalars})[kReportOutcome];
+    };
+    CHECK(call() == static_cast<double>(kAccumulated));
+    if (rank == 1) engine.forget_accumulated();
+    std::string error;
+    try {
+      call();
+    } catch (const GroupError& failure) {
+      error = failure.what();
+    }
+    CHECK(error.find("rank 1 has '0 calls since the last step' where rank 0 has '1 calls") !=
+          std::string::npos);
+    engine.forget_accumulated();
+    CHECK(call() == static_cast<double>(kAccumulated));
+    CHECK(call() == static_cast<double>(kApplied));
+  });
 }
 
 }  // namespace
@@ -412,6 +449,7 @@ int main(int argc, char**) {
   vradam::a_state_that_was_written_is_read_again();
   vradam::a_lost_rank_leaves_no_mixture(brief ? 7 : 1);
   vradam::ranks_that_differ_are_told_where();
+  vradam::a_rank_that_forgot_is_told();
   std::puts("engine_group: passed");
   return 0;
 }
