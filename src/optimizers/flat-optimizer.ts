@@ -89,7 +89,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
    *
    * On device arrays, with `engine: 'cuda'`, the step is enqueued and nothing waits: what follows on the device sees
    * the new parameters, and reading a figure of the report waits for it. Then a refused step is reported by the first
-   * call that finds it: a later step, `synchronize`, or reading a report.
+   * call that finds it: a later step, `synchronize`, or reading a report. With `accumulateSteps` every call waits.
    *
    * @param parameters In the shape of the sizes, each with as many elements as its size; none may overlap another.
    *   All are Float32Arrays, or all are device arrays.
