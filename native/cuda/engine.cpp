@@ -40,6 +40,12 @@ bool same_rates(const StepScalars& a, const StepScalars& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
+// For a call whose gradients wait: they are looked at as they will be scaled, and no further.
+void only_check(cuda::GroupEntry& entry, const EngineSettings& settings) {
+  entry.reading = settings.check_gradients ? Reading::kCheck : Reading::kNothing;
+  entry.settings.beta3 = 0.0;
+}
+
 bool same(const cuda::TensorEntry& a, const cuda::TensorEntry& b) {
   return a.p_in == b.p_in && a.p_out == b.p_out && a.gradient == b.gradient && a.active == b.active;
 }
@@ -94,14 +100,13 @@ CudaEngine::CudaEngine(const CudaSettings& settings)
     entry.power = classify_exponent(groups[k].power);
     if (entry.reading != Reading::kNothing) reads_ = true;
     group_entries_.push_back(entry);
-    entry.reading = plan_.settings().check_gradients ? Reading::kCheck : Reading::kNothing;
-    entry.settings.beta3 = 0.0;
-    checking_entries_.push_back(entry);
   }
   upload(device_groups_.data(), group_entries_.data(), count * sizeof(cuda::GroupEntry));
   if (accumulates() && count > cuda::kGroupsOnChip) {
     device_checking_ = DeviceArray<cuda::GroupEntry>(count);
-    upload(device_checking_.data(), checking_entries_.data(), count * sizeof(cuda::GroupEntry));
+    std::vector<cuda::GroupEntry> checking = group_entries_;
+    for (cuda::GroupEntry& entry : checking) only_check(entry, plan_.settings());
+    upload(device_checking_.data(), checking.data(), count * sizeof(cuda::GroupEntry));
   }
   const cuda::Control control = {cuda::kNoRefusal, 0, 0};
   upload(control_.data(), &control, sizeof control);
@@ -310,7 +315,6 @@ cuda::StepView CudaEngine::view() const {
   return view;
 }
 
-// Gradients are looked at as they will be scaled, and no further.
 cuda::StepView CudaEngine::view_of_call() const {
   cuda::StepView call = view();
   call.clips = 0;
@@ -318,7 +322,7 @@ cuda::StepView CudaEngine::view_of_call() const {
   if (call.many_groups != nullptr) {
     call.many_groups = device_checking_.data();
   } else {
-    std::copy(checking_entries_.begin(), checking_entries_.end(), call.groups);
+    for (std::size_t k = 0; k < group_entries_.size(); ++k) only_check(call.groups[k], plan_.settings());
   }
   return call;
 }

@@ -156,8 +156,7 @@ class CudaEngine {
   cuda::DeviceArray<cuda::ChunkEntry> device_chunks_;
   std::vector<cuda::GroupEntry> group_entries_;
   cuda::DeviceArray<cuda::GroupEntry> device_groups_;
-  std::vector<cuda::GroupEntry> checking_entries_;  // of a call whose gradients wait
-  cuda::DeviceArray<cuda::GroupEntry> device_checking_;
+  cuda::DeviceArray<cuda::GroupEntry> device_checking_;  // the same for a call whose gradients wait
   cuda::DeviceArray<StepScalars> device_rates_;
   cuda::DeviceArray<std::uint64_t> steps_;
   cuda::DeviceArray<cuda::TensorScalars> scalars_;

@@ -44,18 +44,16 @@ export class CudaEngine extends NativeEngine<CudaEngineHandle> implements Queuei
   }
 
   enqueue(input: DeviceStepInput): number {
-    return translateNative(() => {
-      this.#bind(input);
-      return this.handle.enqueue(this.ratesOf(input.learningRates), input.gradientScale);
-    });
+    this.#bind(input);
+    const rates = this.ratesOf(input.learningRates);
+    return translateNative(() => this.handle.enqueue(rates, input.gradientScale));
   }
 
   stepOnDevice(input: DeviceStepInput): StepOutcome {
     const report = new Float64Array(this.width);
-    translateNative(() => {
-      this.#bind(input);
-      this.handle.stepBound(this.ratesOf(input.learningRates), input.gradientScale, report);
-    });
+    this.#bind(input);
+    const rates = this.ratesOf(input.learningRates);
+    translateNative(() => this.handle.stepBound(rates, input.gradientScale, report));
     return this.outcomeOf(report);
   }
 
@@ -67,7 +65,7 @@ export class CudaEngine extends NativeEngine<CudaEngineHandle> implements Queuei
     const bound = this.#bound;
     if (bound !== undefined && memory.every((list, k) => sameMemory(list, bound[k]!))) return;
     this.#bound = undefined;
-    this.handle.bind(...memory);
+    translateNative(() => this.handle.bind(...memory));
     this.#bound = memory;
   }
 

@@ -104,7 +104,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     parameters: FlatParameters<S> | FlatParameters<S, CudaArray>,
     gradients: FlatGradients<S> | FlatGradients<S, CudaArray>,
   ): StepReport {
-    if (this.#platform.device?.holds(parameters)) return this.#enqueue(parameters, gradients);
+    if (this.#platform.device?.holds(parameters)) return this.#stepOnDevice(parameters, gradients);
     const stepper = this.#stepper;
     this.#assertUsable();
     const buffers = this.#arrays.check(parameters, gradients);
@@ -130,7 +130,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
   ): Promise<StepReport> {
     const stepper = this.#stepper;
     if (this.#platform.device?.holds(parameters)) {
-      const report = this.#enqueue(parameters, gradients);
+      const report = this.#stepOnDevice(parameters, gradients);
       await stepper.synchronize();
       return report;
     }
@@ -165,7 +165,7 @@ export class FlatOptimizer<S extends Sizes = Sizes> {
     await this.#stepper.synchronize();
   }
 
-  #enqueue(parameters: unknown, gradients: unknown): StepReport {
+  #stepOnDevice(parameters: unknown, gradients: unknown): StepReport {
     const stepper = this.#stepper;
     const { engine } = stepper;
     stepper.gate.assertOpen();

@@ -407,12 +407,12 @@ void test_accumulation(Rule rule) {
     for (int i = 0; i < 2; ++i) pair.step();
     pair.forget_accumulated();
     pair.add_tensor(4097);
+    for (int i = 0; i < 4; ++i) pair.step();
     scenario.groups.assign(3, group(0.0));
     test_name = "calls that are left out, without a penalty";
     Pair plain(scenario, 1);
     plain.step(bad);
     plain.step();
-    for (int i = 0; i < 4; ++i) pair.step();
   }
 }
 
